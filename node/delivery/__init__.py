@@ -1,0 +1,1 @@
+"""Send evidence, and prove that it arrived."""

@@ -1,0 +1,1 @@
+"""What several stages share: scanning, frames, geometry, codes, UIDs, charsets, network."""

@@ -1,0 +1,186 @@
+"""One tree of errors: each says its code, whether a retry helps, and its DICOM status."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RefusalCode(StrEnum):
+    """Why a study, a series or a job is refused; stable, shown to admins, never reused."""
+
+    #: Patient identity differs inside one study (S3).
+    IDENTITY_MIXED = "IDENTITY_MIXED"
+    #: Two versions of one SOP Instance UID differ in pixels or geometry (S2).
+    UID_CONFLICT = "UID_CONFLICT"
+    #: No series fits an input role of the plugin.
+    NO_SUITABLE_SERIES = "NO_SUITABLE_SERIES"
+    #: The selected instances changed or vanished between choice and run.
+    INPUT_CHANGED = "INPUT_CHANGED"
+    #: Several phases lie in one series and no discriminator separates them (S18).
+    PHASES_MIXED = "PHASES_MIXED"
+    #: Frames lie in more than one frame of reference, or in none.
+    FRAME_OF_REFERENCE_MIXED = "FRAME_OF_REFERENCE_MIXED"
+    FRAME_OF_REFERENCE_MISSING = "FRAME_OF_REFERENCE_MISSING"
+    #: Image position or orientation is absent or not a number.
+    POSITION_MISSING = "POSITION_MISSING"
+    ORIENTATION_MISSING = "ORIENTATION_MISSING"
+    #: Planes are not parallel, or the direction cosines are not orthonormal.
+    ORIENTATION_MIXED = "ORIENTATION_MIXED"
+    ORIENTATION_INVALID = "ORIENTATION_INVALID"
+    #: Rows, columns or pixel spacing differ inside the stack, or pixel spacing is absent.
+    GRID_MIXED = "GRID_MIXED"
+    PIXEL_SPACING_MISSING = "PIXEL_SPACING_MISSING"
+    #: Two planes at one position (S19).
+    POSITION_DUPLICATE = "POSITION_DUPLICATE"
+    #: A step larger than 1.5 times the median (S19).
+    SLICE_MISSING = "SLICE_MISSING"
+    #: Spacing varies by more than 5 % (S19).
+    SPACING_VARIABLE = "SPACING_VARIABLE"
+    #: The stack direction leaves the normal by more than 0.5 degrees (S19).
+    GANTRY_TILT = "GANTRY_TILT"
+    TOO_FEW_SLICES = "TOO_FEW_SLICES"
+    #: A frame is localizer, derived, a projection, colour, a map… (S17, S20).
+    IMAGE_KIND_UNSUITABLE = "IMAGE_KIND_UNSUITABLE"
+    #: Pixels are absent, truncated or in a transfer syntax that cannot be decoded here.
+    PIXELS_MISSING = "PIXELS_MISSING"
+    PIXELS_TRUNCATED = "PIXELS_TRUNCATED"
+    PIXELS_UNDECODABLE = "PIXELS_UNDECODABLE"
+    #: Pixel representation, bits or photometric interpretation differ or do not suit (S20).
+    PIXEL_FORMAT_MIXED = "PIXEL_FORMAT_MIXED"
+    PIXEL_FORMAT_UNSUITABLE = "PIXEL_FORMAT_UNSUITABLE"
+    #: Values are not HU although the role asks for HU (S20).
+    VALUES_NOT_HU = "VALUES_NOT_HU"
+    RESCALE_MISSING = "RESCALE_MISSING"
+    MODALITY_LUT = "MODALITY_LUT"
+    LOSSY_COMPRESSED = "LOSSY_COMPRESSED"
+    #: Guards of the manifest (S22).
+    AGE_OUT_OF_RANGE = "AGE_OUT_OF_RANGE"
+    AGE_UNKNOWN = "AGE_UNKNOWN"
+    BODY_PART_OUT_OF_SCOPE = "BODY_PART_OUT_OF_SCOPE"
+    #: Kill switch of the plugin is on (S22).
+    PLUGIN_DISABLED = "PLUGIN_DISABLED"
+    #: A plugin that this site has not released may not write to a clinical destination (S4).
+    GRADE_NOT_RELEASED = "GRADE_NOT_RELEASED"
+    #: Routed study older than `max_age_days`; waits for a back-fill command (S15).
+    STUDY_TOO_OLD = "STUDY_TOO_OLD"
+    #: An attribute that the evidence must copy is missing or unusable in the source.
+    SOURCE_ATTRIBUTE_UNUSABLE = "SOURCE_ATTRIBUTE_UNUSABLE"
+    #: The result exceeds what may be encoded (frame budget, size).
+    RESULT_TOO_LARGE = "RESULT_TOO_LARGE"
+
+
+class NodeError(Exception):
+    """Root of all our errors."""
+
+    #: Short stable word for logs, rows and tests.
+    code: str = "NODE_ERROR"
+    #: Does trying again later help, with nothing changed by a person?
+    retry: bool = False
+    #: What a C-STORE is answered when this error ends it (PS3.4 B.2.3).
+    dicom_status: int = 0xC000
+
+
+class SettingsError(NodeError):
+    """The settings file says something that cannot be obeyed; nothing starts."""
+
+    code = "SETTINGS_INVALID"
+
+
+class ManifestError(NodeError):
+    """A plugin's manifest, weights or code is not what it must be."""
+
+    code = "PLUGIN_INVALID"
+
+
+class SchemaMismatch(NodeError):
+    """The database has another schema than this program; says both numbers."""
+
+    code = "SCHEMA_MISMATCH"
+    dicom_status = 0xA700
+
+
+class StorageUnavailable(NodeError):
+    """Disk or database cannot keep what came in; the sender must keep it (S11)."""
+
+    code = "STORAGE_UNAVAILABLE"
+    retry = True
+    dicom_status = 0xA700
+
+
+class InstanceRejected(NodeError):
+    """A received object is not acknowledged; the status says why (S11)."""
+
+    code = "INSTANCE_REJECTED"
+
+    def __init__(self, sentence: str, *, dicom_status: int, code: str = "INSTANCE_REJECTED"):
+        super().__init__(sentence)
+        self.dicom_status = dicom_status
+        self.code = code
+
+
+class Refused(NodeError):
+    """A study, series or job that we will not compute on, with its reason."""
+
+    def __init__(self, code: RefusalCode, sentence: str):
+        super().__init__(sentence)
+        self.code: RefusalCode = code
+
+    @property
+    def sentence(self) -> str:
+        """Return what happened, with the values, for a person."""
+        return str(self)
+
+
+class AttemptFailed(NodeError):
+    """One attempt at a job ended without a result; may be tried again once."""
+
+    code = "ATTEMPT_FAILED"
+    retry = True
+
+
+class PluginCrashed(AttemptFailed):
+    """The plugin's process died or raised."""
+
+    code = "PLUGIN_CRASHED"
+
+
+class PluginTimedOut(AttemptFailed):
+    """The plugin exceeded its time limit and was killed."""
+
+    code = "PLUGIN_TIMED_OUT"
+
+
+class PluginOutOfMemory(AttemptFailed):
+    """The plugin exceeded its memory limit."""
+
+    code = "PLUGIN_OUT_OF_MEMORY"
+
+
+class ResultInvalid(AttemptFailed):
+    """The plugin returned something its manifest does not allow; a retry does not help."""
+
+    code = "RESULT_INVALID"
+    retry = False
+
+
+class EvidenceRejected(NodeError):
+    """An object that we made has an `own` finding and must not leave (S5)."""
+
+    code = "EVIDENCE_REJECTED"
+
+
+class LeaseLost(NodeError):
+    """Another worker owns the job now; this one may not finish it (E1)."""
+
+    code = "LEASE_LOST"
+
+
+class DeliveryFailed(NodeError):
+    """A destination did not take an object; `retry` says whether to come again (S23)."""
+
+    code = "DELIVERY_FAILED"
+
+    def __init__(self, sentence: str, *, retry: bool, code: str = "DELIVERY_FAILED"):
+        super().__init__(sentence)
+        self.retry = retry
+        self.code = code

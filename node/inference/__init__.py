@@ -1,0 +1,1 @@
+"""Volumes, the gate, plugins and the child process that runs them."""

@@ -1,0 +1,1 @@
+"""Receive, record and complete studies."""

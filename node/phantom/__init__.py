@@ -1,0 +1,1 @@
+"""Synthetic DICOM studies with ground truth."""

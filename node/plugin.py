@@ -1,0 +1,169 @@
+"""The whole public plugin contract: what a plugin gets, what it returns. NumPy only.
+
+A plugin is a folder with ``plugin.toml`` and ``plugin.py``. The module has a class ``Plugin``::
+
+    class Plugin:
+        def load(self, device: str) -> None: ...
+        def run(self, case: Case) -> Result: ...
+
+It runs in a process of its own, sees arrays and never DICOM, and knows no patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A regular grid of values with its place in the patient.
+
+    Attributes
+    ----------
+    array : float32 or int16, shape (slices, rows, columns)
+        Values in `unit`; slices sorted along the normal (row direction x column direction).
+    affine : float64, shape (4, 4)
+        Maps (slice, row, column, 1) to (x, y, z, 1) in mm, LPS+ (PS3.3 C.7.6.2.1.1).
+    unit : str
+        UCUM code of the values: ``[hnsf'U]`` for HU, ``1`` where none is known.
+    modality : str
+        DICOM Modality (0008,0060).
+    padding : bool, shape (slices, rows, columns), or None
+        True where the scanner wrote padding instead of a value (PS3.3 C.7.5.1.1.2).
+    """
+
+    array: NDArray[np.generic]
+    affine: NDArray[np.float64]
+    unit: str
+    modality: str
+    padding: NDArray[np.bool_] | None = None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Return the step between slices, rows and columns in mm.
+
+        Examples
+        --------
+        >>> affine = np.diag([0.7, 0.8, 5.0, 1.0])[:, [2, 1, 0, 3]]
+        >>> v = Volume(array=np.zeros((2, 3, 4), np.int16), affine=affine, unit="1", modality="CT")
+        >>> v.spacing_mm
+        (5.0, 0.8, 0.7)
+        """
+        steps = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (float(steps[0]), float(steps[1]), float(steps[2]))
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Return the volume of one voxel in mm3."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What a plugin gets: volumes by input role, and chosen attributes. No identity.
+
+    Attributes
+    ----------
+    volumes : mapping of role name to Volume
+        One for each input role of the manifest.
+    attributes : mapping of DICOM keyword to str or float
+        Those that the manifest's ``attributes`` list asks for and the study has
+        (``PatientAge`` in years, ``PatientSex`` as ``F``, ``M`` or ``O``).
+    device : str
+        ``cpu`` or ``cuda:N``, the device that `load` was given.
+    """
+
+    volumes: Mapping[str, Volume]
+    attributes: Mapping[str, str | float] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A straight line in one plane of a volume, for a diameter.
+
+    Both ends are (row, column) in voxel index units, voxel centres at whole numbers.
+    """
+
+    slice_index: int
+    start: tuple[float, float]
+    end: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One region on the grid of an input volume.
+
+    Attributes
+    ----------
+    name : str
+        Name of a ``[segments.NAME]`` table of the manifest.
+    mask : bool or uint8 (0/1), shape (slices, rows, columns)
+        On the grid of the volume of `role`.
+    role : str
+        The input role whose grid the mask lies on.
+    finding : int
+        Number of the finding, from 1; several findings of one name are separate segments.
+    """
+
+    name: str
+    mask: NDArray[np.generic]
+    role: str
+    finding: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One number of a finding, in the unit that the manifest declares for its name.
+
+    Attributes
+    ----------
+    name : str
+        Name of a ``[measurements.NAME]`` table of the manifest.
+    value : float
+        In the manifest's unit.
+    segment : str or None
+        Name of the segment it belongs to; None: the whole study.
+    finding : int
+        Number of the finding it belongs to.
+    line : Line or None
+        Where a diameter was measured, on the grid of the segment's volume.
+    """
+
+    name: str
+    value: float
+    segment: str | None = None
+    finding: int = 1
+    line: Line | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a plugin returns. Empty `segments` means: ran, and found nothing.
+
+    Attributes
+    ----------
+    segments, measurements : tuples
+        All names are declared in the manifest.
+    notes : tuple of str
+        Sentences for the report (e.g. "ran on CPU after the GPU was out of memory").
+    """
+
+    segments: tuple[Segment, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Plugin(Protocol):
+    """What `plugin.py` must offer as a class named ``Plugin``."""
+
+    def load(self, device: str) -> None:
+        """Read weights and get warm on `device`; called once per process."""
+
+    def run(self, case: Case) -> Result:
+        """Compute the result of one case."""

@@ -1,0 +1,1 @@
+"""DICOM objects made from a Result, and the checks before they leave."""

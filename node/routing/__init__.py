@@ -1,0 +1,1 @@
+"""Rules, series choice and dispatch."""
