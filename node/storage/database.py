@@ -53,9 +53,11 @@ class Database:
             If the database is locked, full, gone or read-only (A700).
         """
         try:
-            with self._engine.connect().execution_options(node_write=True) as connection:
-                with connection.begin():
-                    yield connection
+            with (
+                self._engine.connect().execution_options(node_write=True) as connection,
+                connection.begin(),
+            ):
+                yield connection
         except (OperationalError, sqlite3.OperationalError) as error:
             raise StorageUnavailable(f"database: {_reason(error)}") from error
 

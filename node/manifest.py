@@ -1,0 +1,145 @@
+"""What a plugin's manifest says, as frozen values. `node.manifest_file` reads it from TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from node.model import Grade
+
+#: Largest float there is, for limits that nobody set.
+UNLIMITED = float("inf")
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept: value, coding scheme designator, meaning (PS3.3 section 8.8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """A closed interval."""
+
+    low: float = -UNLIMITED
+    high: float = UNLIMITED
+
+    def __contains__(self, value: float) -> bool:
+        """Return whether low <= value <= high."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRole:
+    """What a series must be to serve one input of a plugin (S17-S20)."""
+
+    name: str
+    #: Modality (0008,0060), one of these.
+    modality: tuple[str, ...]
+    #: ``axial``, ``sagittal``, ``coronal`` (nearest within 45 degrees) or ``any``.
+    plane: str = "any"
+    slices: Range = Range(2, UNLIMITED)
+    slice_spacing_mm: Range = Range()
+    slice_thickness_mm: Range = Range()
+    pixel_spacing_mm: Range = Range()
+    #: ``HU``: the values must be Hounsfield units by S20; ``raw``: after rescale, unit unknown.
+    values: str = "HU"
+    #: Words of Image Type that a DERIVED image may carry (``MPR``, ``RECON``…).
+    allow: tuple[str, ...] = ()
+    #: Words that Image Type must carry.
+    image_type_has: tuple[str, ...] = ()
+    #: Globs for Convolution Kernel (0018,1210), case ignored; () = any.
+    kernel: tuple[str, ...] = ()
+    #: ``required``, ``absent`` or ``any``.
+    contrast: str = "any"
+    #: Whether images with a lossy history (0028,2110) are accepted.
+    lossy: bool = False
+    #: Criteria in order, the first decides: ``original``, ``most_slices``, ``thin_slices``,
+    #: ``large_coverage``, ``soft_kernel``, ``recent``.
+    rank: tuple[str, ...] = ("original", "thin_slices", "large_coverage", "soft_kernel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSpec:
+    """How a segment of the Result is coded in SEG and SR."""
+
+    name: str
+    label: str
+    category: Code
+    type: Code
+    region: Code | None = None
+    #: Recommended display colour, 0-255 each.
+    color_rgb: tuple[int, int, int] = (255, 64, 64)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurementSpec:
+    """How a number of the Result is coded in the SR."""
+
+    name: str
+    code: Code
+    #: UCUM.
+    unit: Code
+    method: Code | None = None
+    derivation: Code | None = None
+    #: Digits after the point in the SR.
+    digits: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a run may take, and for whom the plugin is meant (S22)."""
+
+    time_s: float = 600.0
+    memory_mb: int = 8192
+    #: ``any``, ``cpu`` or ``cuda``.
+    device: str = "any"
+    #: None: any age, known or not. Otherwise an unknown age is refused.
+    age_years: Range | None = None
+    #: Body Part Examined (0018,0015), case ignored; () = any. An absent one is accepted
+    #: only if () or if it holds "".
+    body_parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """One plugin version, pinned by its digest."""
+
+    folder: Path
+    name: str
+    version: str
+    title: str
+    intended_use: str
+    source: str
+    grade: Grade
+    inputs: Mapping[str, InputRole]
+    segments: Mapping[str, SegmentSpec] = field(default_factory=dict)
+    measurements: Mapping[str, MeasurementSpec] = field(default_factory=dict)
+    limits: Limits = Limits()
+    #: DICOM keywords that go into `Case.attributes`.
+    attributes: tuple[str, ...] = ()
+    #: What the plugin looks for, for "no … detected" (S7): "voxels >= 300 HU".
+    finding_name: str = "finding"
+    #: Provenance of the training, one sentence; "" where nothing was trained.
+    training: str = ""
+    #: Settings of the algorithm; written into the SR as algorithm parameters.
+    parameters: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    #: Weights file (relative to the folder) to SHA-256.
+    weights: Mapping[str, str] = field(default_factory=dict)
+    #: Another Python interpreter for the child (E7); "" = ours.
+    python: str = ""
+    #: Concept of the finding in the SR's measurement group; None: the segment's type.
+    finding: Code | None = None
+    manufacturer: str = "Sentinel Node"
+    #: SHA-256 over the plugin's files: its identity, bit for bit.
+    digest: str = ""
+
+    @property
+    def name_version(self) -> str:
+        """Return ``name@version``."""
+        return f"{self.name}@{self.version}"

@@ -1,0 +1,154 @@
+"""What the one settings file says, as frozen values. `node.settings_file` reads it from TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from node.model import DestinationGrade
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerSettings:
+    """A remote AE that may talk to us: by calling AE title and address."""
+
+    name: str
+    ae_title: str
+    #: Addresses or networks (``10.1.0.0/16``); () = any address.
+    hosts: tuple[str, ...] = ()
+    #: Where it listens, for queries; None: it only sends.
+    port: int | None = None
+    #: Called AE titles it may use; () = all of ours.
+    called: tuple[str, ...] = ()
+    #: Whether it may C-STORE (every peer may C-ECHO).
+    store: bool = True
+    #: Ask it for instance counts before a study is complete (S13).
+    query: bool = False
+    #: Character set of undeclared 8-bit text (S6), a DICOM defined term; "" = none.
+    assumed_charset: str = ""
+    max_associations: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One node of a rule's condition tree, parsed once.
+
+    `operator` is one of ``equals``, ``in``, ``has``, ``min``, ``max``, ``like``, ``matches``
+    (with `name` and `value`), or ``not``, ``any``, ``all`` (with `children`).
+    """
+
+    operator: str
+    #: DICOM keyword, ``called_ae`` or ``peer``; "" for not, any, all.
+    name: str = ""
+    value: str | float | tuple[str | float, ...] = ""
+    children: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleSettings:
+    """Header conditions → plugin (+ destinations)."""
+
+    name: str
+    plugin: str
+    #: Always an ``all``; without children it matches everything.
+    when: Condition
+    destinations: tuple[str, ...] = ()
+    quiet_s: float = 120.0
+    max_age_days: float = 7.0
+    #: Runs, but nothing is delivered.
+    shadow: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationSettings:
+    """Where evidence goes."""
+
+    name: str
+    #: ``dicom``, ``orthanc`` or ``folder``.
+    kind: str
+    grade: DestinationGrade
+    #: For ``dicom``.
+    ae_title: str = ""
+    host: str = ""
+    port: int = 104
+    #: Our calling AE title there; "" = the node's first.
+    calling_ae: str = ""
+    #: For ``orthanc``.
+    url: str = ""
+    username: str = ""
+    #: Name of the environment variable that holds the password.
+    password_env: str = ""
+    #: For ``folder``.
+    path: Path | None = None
+    #: ``ISO_IR 192`` or ``source`` (S6).
+    charset: str = "ISO_IR 192"
+    #: Which dated facts make a delivery done: ``sent`` or ``proven`` (S24).
+    required: str = "proven"
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseSettings:
+    """This site released one plugin digest for one rule to clinical destinations (S4)."""
+
+    plugin: str
+    digest: str
+    rule: str
+    by: str
+    on: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiveSettings:
+    """Limits of the receiver."""
+
+    max_associations: int = 32
+    max_pdu_bytes: int = 131072
+    #: An association that says nothing for so long is closed.
+    idle_timeout_s: float = 60.0
+    #: Below this much free space C-STORE is answered A700.
+    min_free_mb: int = 1024
+    #: Guards of header parsing: larger or deeper goes to quarantine.
+    max_header_mb: int = 64
+    max_depth: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything an administrator may say."""
+
+    data_dir: Path
+    #: Our AE titles on the one port; the first is the one we call with.
+    ae_titles: tuple[str, ...] = ("SENTINEL",)
+    bind: str = "127.0.0.1"
+    port: int = 11112
+    #: "" = SQLite in the data folder.
+    database_url: str = ""
+    #: Accept unknown callers and called titles; for tests only.
+    promiscuous: bool = False
+    peers: tuple[PeerSettings, ...] = ()
+    rules: tuple[RuleSettings, ...] = ()
+    destinations: tuple[DestinationSettings, ...] = ()
+    releases: tuple[ReleaseSettings, ...] = ()
+    receive: ReceiveSettings = ReceiveSettings()
+    #: Folders of plugin folders, beside the built-in ones.
+    plugin_dirs: tuple[Path, ...] = ()
+    #: Device slots: ``auto``, ``cpu``, ``cuda:0``…; one warm child each.
+    devices: tuple[str, ...] = ("auto",)
+    #: Quiet time of studies that no rule could match.
+    quiet_s: float = 120.0
+    log_level: str = "INFO"
+    institution: str = ""
+    device_serial_number: str = ""
+    #: Environment values that the file refers to (never logged).
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def resolved_database_url(self) -> str:
+        """Return the SQLAlchemy address of the rows."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'node.db'}"
+
+    def destination(self, name: str) -> DestinationSettings:
+        """Return the destination of that name (settings were checked: it exists)."""
+        return next(d for d in self.destinations if d.name == name)
