@@ -90,7 +90,7 @@ class DestinationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseSettings:
-    """This site released one plugin digest for one rule to clinical destinations (S4)."""
+    """A release by the site: one plugin digest, one rule, clinical destinations (S4)."""
 
     plugin: str
     digest: str
