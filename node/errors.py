@@ -118,6 +118,16 @@ class InstanceRejected(NodeError):
         self.code = code
 
 
+class MalformedDataset(NodeError):
+    """An encoded data set breaks PS3.5, or is deeper or larger than our guards allow."""
+
+    code = "MALFORMED"
+
+    def __init__(self, sentence: str, *, code: str = "MALFORMED"):
+        super().__init__(sentence)
+        self.code = code
+
+
 class Refused(NodeError):
     """A study, series or job that we will not compute on, with its reason."""
 
