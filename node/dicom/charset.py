@@ -282,7 +282,7 @@ def _decode_extended(data: bytes, charset: CharacterSet, resets: frozenset[int])
 
 
 def _run_end(data: bytes, start: int, *, two_bytes: bool, resets: frozenset[int]) -> int:
-    """Return where the bytes of one designation end: at an escape or a delimiter.
+    r"""Return where the bytes of one designation end: at an escape or a delimiter.
 
     Inside a two-byte set `\\`, `^` and `=` may be half of a character: only controls end it.
     """
