@@ -46,6 +46,24 @@ def test_migrated_tables_are_exactly_the_tables_of_the_code(database: Database) 
     database.check_schema()
 
 
+def test_every_statement_is_that_of_the_code(database: Database, tmp_path: Path) -> None:
+    fresh = Database(f"sqlite:///{tmp_path / 'fresh.db'}")
+    with fresh.write() as connection:
+        metadata.create_all(connection)
+    assert statements(fresh) == statements(database)
+    fresh.close()
+
+
+def statements(database: Database) -> dict[str, list[str]]:
+    with database.read() as connection:
+        rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL"))
+        return {
+            name: sorted(line.strip(" ,\t") for line in sql.splitlines())
+            for name, sql in rows
+            if name != "alembic_version"
+        }
+
+
 def test_a_second_migration_changes_nothing(url: str, tmp_path: Path) -> None:
     assert migrate(url, tmp_path / "backups") == ("", SCHEMA_REVISION)
     assert migrate(url, tmp_path / "backups") == (SCHEMA_REVISION, SCHEMA_REVISION)
