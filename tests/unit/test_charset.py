@@ -37,9 +37,9 @@ CASES = [
     (["ISO_IR 126"], "Διονυσιος".encode("iso8859_7"), "Διονυσιος"),
     (["ISO_IR 127"], "قباني^لنزار".encode("iso8859_6"), "قباني^لنزار"),
     (["ISO_IR 166"], "นามสกุล".encode("tis_620"), "นามสกุล"),
-    (["ISO_IR 13"], b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3", "ヤマダ^タロウ"),
+    (["ISO_IR 13"], b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3", "ﾔﾏﾀﾞ^ﾀﾛｳ"),
     (["", "ISO 2022 IR 87"], YAMADA, "Yamada^Tarou=山田^太郎=やまだ^たろう"),
-    (["ISO 2022 IR 13", "ISO 2022 IR 87"], KATAKANA, "ヤマダ^タロウ=山田^太郎"),
+    (["ISO 2022 IR 13", "ISO 2022 IR 87"], KATAKANA, "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"),
     (["", "ISO 2022 IR 149"], HONG, "Hong^Gildong=洪^吉洞=홍^길동"),
     (["", "ISO 2022 IR 58"], b"Zhang=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab", "Zhang=张^小东"),
     (
@@ -80,8 +80,8 @@ def test_s06_what_was_decoded_is_written_as_utf8_and_read_back(
 
 
 def test_s06_two_byte_kanji_that_hold_the_bytes_of_delimiters_stay_whole() -> None:
-    name = "俊^構"  # 3D53 and 395C: `=` and a backslash inside of characters
-    data = b"\x1b$B\x3d\x53\x1b(B^\x1b$B\x39\x3d\x1b(B"
+    name = "俊^旬"  # 3D53 and 3D5C: `=` and a backslash inside of characters
+    data = b"\x1b$B\x3d\x53\x1b(B^\x1b$B\x3d\x5c\x1b(B"
     assert decode_text(data, parse_charset(["", "ISO 2022 IR 87"]), person_name=True) == name
 
 
