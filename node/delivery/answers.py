@@ -1,0 +1,143 @@
+"""What a destination's answer means: the whole table of S23 in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What to do after one object was offered to a destination."""
+
+    #: The destination has it; go on to proof.
+    STORED = "stored"
+    #: It has it and says that something was odd (B000, B007); never sent again for that.
+    STORED_WITH_WARNING = "stored with warning"
+    #: It threw elements away (B006): alarm, and only content may prove it.
+    STORED_IN_PART = "stored in part"
+    #: It already had this UID (0111): only content decides whether that is our object.
+    DUPLICATE = "duplicate"
+    #: It has no room now (A7xx, HTTP 507…): the destination as a whole must wait.
+    NO_RESOURCES = "no resources"
+    #: It failed at this one object for now (0110, HTTP 5xx): others go on.
+    PROCESSING_FAILED = "processing failed"
+    #: No answer came: connection, timeout, abort.
+    NETWORK = "network"
+    #: The destination is there but does not talk to us (rejected association, HTTP 401).
+    NOT_ADMITTED = "not admitted"
+    #: Not offered at all, because something ended the association before its turn.
+    NOT_TRIED = "not tried"
+    #: It will never take this object as it is: dead letter, a person must look.
+    REFUSED = "refused"
+
+    @property
+    def is_stored(self) -> bool:
+        """Return whether the destination says that it holds an object of that UID."""
+        return self in _STORED
+
+    @property
+    def needs_content(self) -> bool:
+        """Return whether nothing but retrieved content can prove it (B006, 0111)."""
+        return self in (Verdict.STORED_IN_PART, Verdict.DUPLICATE)
+
+    @property
+    def ends_association(self) -> bool:
+        """Return whether the objects after it must wait, so that S25's order holds."""
+        return self in (Verdict.NO_RESOURCES, Verdict.NETWORK, Verdict.NOT_ADMITTED)
+
+
+_STORED = frozenset(
+    {Verdict.STORED, Verdict.STORED_WITH_WARNING, Verdict.STORED_IN_PART, Verdict.DUPLICATE}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendAnswer:
+    """What became of one object that was offered to a destination."""
+
+    verdict: Verdict
+    #: DIMSE status as four hex digits, ``HTTP 200``; "" if no answer came.
+    status: str = ""
+    #: For a person; never the peer's own comment, which may name a patient (S28).
+    sentence: str = ""
+    #: Stable word of a refusal.
+    code: str = ""
+
+
+_SINGLE: dict[int, tuple[Verdict, str]] = {
+    0x0000: (Verdict.STORED, "stored"),
+    0xB000: (Verdict.STORED_WITH_WARNING, "stored, some attributes coerced"),
+    0xB006: (Verdict.STORED_IN_PART, "stored, but some elements were discarded"),
+    0xB007: (
+        Verdict.STORED_WITH_WARNING,
+        "stored, although the object does not match its SOP class there",
+    ),
+    0x0110: (Verdict.PROCESSING_FAILED, "processing failure"),
+    0x0111: (Verdict.DUPLICATE, "the destination already holds this UID"),
+    0x0117: (Verdict.REFUSED, "invalid object instance"),
+    0x0122: (Verdict.REFUSED, "SOP class not supported"),
+    0x0124: (Verdict.REFUSED, "not authorised"),
+}
+_RANGES: tuple[tuple[int, int, Verdict, str], ...] = (
+    (0xA700, 0xA7FF, Verdict.NO_RESOURCES, "out of resources"),
+    (0xA900, 0xA9FF, Verdict.REFUSED, "the object does not match its SOP class"),
+    (0xC000, 0xCFFF, Verdict.REFUSED, "cannot understand"),
+)
+
+
+def answer_of_status(status: int) -> SendAnswer:
+    """Return what a C-STORE response status means (S23; PS3.4 B.2.3, PS3.7 C).
+
+    Parameters
+    ----------
+    status : int
+        Value of (0000,0900).
+
+    Examples
+    --------
+    >>> answer_of_status(0xA701).verdict, answer_of_status(0xB000).verdict.is_stored
+    (<Verdict.NO_RESOURCES: 'no resources'>, True)
+    """
+    verdict, words = _meaning(status)
+    code = "REFUSED_BY_DESTINATION" if verdict is Verdict.REFUSED else ""
+    return SendAnswer(
+        verdict=verdict, status=f"{status:04X}", sentence=f"{words} ({status:04X})", code=code
+    )
+
+
+def _meaning(status: int) -> tuple[Verdict, str]:
+    if status in _SINGLE:
+        return _SINGLE[status]
+    for low, high, verdict, words in _RANGES:
+        if low <= status <= high:
+            return verdict, words
+    return Verdict.REFUSED, "an answer that no table knows"
+
+
+def answer_of_http(status: int) -> SendAnswer:
+    """Return what an HTTP status of an upload means when it is not 200.
+
+    Parameters
+    ----------
+    status : int
+        100 to 599.
+    """
+    verdict, words = _http_meaning(status)
+    code = "REFUSED_BY_DESTINATION" if verdict is Verdict.REFUSED else ""
+    return SendAnswer(
+        verdict=verdict, status=f"HTTP {status}", sentence=f"{words} (HTTP {status})", code=code
+    )
+
+
+def _http_meaning(status: int) -> tuple[Verdict, str]:
+    if status in (401, 403, 407):
+        return Verdict.NOT_ADMITTED, "user name or password not accepted"
+    if status in (404, 405):
+        return Verdict.NOT_ADMITTED, "no Orthanc answers at this address"
+    if status in (408, 429, 503, 507):
+        return Verdict.NO_RESOURCES, "out of resources"
+    if status in (502, 504):
+        return Verdict.NETWORK, "a gateway before the destination answers for it"
+    if status >= 500:
+        return Verdict.PROCESSING_FAILED, "processing failure"
+    return Verdict.REFUSED, "the object was refused"
