@@ -173,6 +173,13 @@ class ResultInvalid(AttemptFailed):
     retry = False
 
 
+class QueryFailed(NodeError):
+    """A peer did not answer a query; says what, without patient data."""
+
+    code = "QUERY_FAILED"
+    retry = True
+
+
 class EvidenceRejected(NodeError):
     """An object that we made has an `own` finding and must not leave (S5)."""
 
