@@ -29,6 +29,8 @@ class Header:
 
     #: The data set, inflated if it was deflated; offsets count in it.
     dataset: memoryview
+    #: Whether `dataset` was inflated: offsets do not count in the file then.
+    inflated: bool
     #: Raw value by tag: top-level, some identifying attributes only.
     values: Mapping[int, bytes]
     big_endian: bool
@@ -108,13 +110,14 @@ def _scan_deflated(view: memoryview, limits: ScanLimits) -> Header:
     walk = Walk(memoryview(inflated), explicit=True, big_endian=False, limits=limits)
     walk.fault = fault
     walk.run()
-    return _header(walk)
+    return _header(walk, inflated=True)
 
 
-def _header(walk: Walk) -> Header:
+def _header(walk: Walk, *, inflated: bool = False) -> Header:
     start, end = walk.pixel or (None, None)
     return Header(
         dataset=walk.view,
+        inflated=inflated,
         values=walk.values,
         big_endian=walk.big_endian,
         pixel_start=start,

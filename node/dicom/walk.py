@@ -40,7 +40,8 @@ _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 _TRAILING_PADDING: Final = 0xFFFCFFFC
 _UNDEFINED: Final = 0xFFFFFFFF
-_LONG_VRS: Final = frozenset(
+#: VRs whose explicit length has 32 bits (PS3.5 7.1.2).
+LONG_VRS: Final = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
 #: Above this nesting not even the walk goes on: the stack itself would eat the memory.
@@ -178,7 +179,7 @@ class Walk:
             vr = bytes(self.view[self.position + 4 : self.position + 6])
             if not (vr.isalpha() and vr.isupper()):
                 vr = b""  # an implicit element in an explicit data set: written by some
-            elif vr in _LONG_VRS:
+            elif vr in LONG_VRS:
                 if start + 4 > self.end:
                     raise _Broken(f"ends inside element {_shown(tag)}")
                 length = self._long(self.view, start)[0]

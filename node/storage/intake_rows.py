@@ -42,9 +42,9 @@ __all__ = [
     "change_study",
     "clear_receiver",
     "close_association",
+    "find_version",
     "get_study",
     "instances_of_study",
-    "is_recorded",
     "list_quarantine",
     "list_studies",
     "may_reopen",
@@ -121,10 +121,15 @@ def may_reopen(sop_class_uid: str, modality: str, origin: Origin) -> bool:
 # --- instances -------------------------------------------------------------------------------
 
 
-def is_recorded(db: Database, sop_instance_uid: str, content_sha256: str) -> bool:
-    """Return whether these bytes of this instance have a row."""
+def find_version(db: Database, sop_instance_uid: str, content_sha256: str) -> Instance | None:
+    """Return the row of these very bytes, None if they were not here."""
+    query = _instance_query().where(
+        instance.c.sop_instance_uid == sop_instance_uid,
+        instance.c.content_sha256 == content_sha256,
+    )
     with db.read() as connection:
-        return _find_instance(connection, sop_instance_uid, content_sha256) is not None
+        row = connection.execute(query).first()
+    return None if row is None else _to_instance(row)
 
 
 def record_instance(db: Database, new: NewInstance) -> Recorded:

@@ -1,0 +1,249 @@
+"""Presentation contexts in the right order, and associations that we request."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.presentation import PresentationContext, build_context
+
+from node.dicom.part10 import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    read_part10,
+)
+from node.errors import DeliveryFailed
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+#: Most contexts that one request can carry: odd numbers below 256 (PS3.8 9.3.2.2).
+MAX_CONTEXTS: Final = 128
+_STANDARD_ROOT: Final = "1.2.840.10008."
+_STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
+_STORAGE_CLASSES: Final = frozenset(
+    str(cx.abstract_syntax) for cx in AllStoragePresentationContexts
+)
+
+_LOSSLESS: Final = (
+    "1.2.840.10008.1.2.5",  # RLE
+    "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
+    "1.2.840.10008.1.2.4.57",  # JPEG lossless
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.92",  # JPEG 2000 part 2 lossless
+    "1.2.840.10008.1.2.4.201",  # HTJ2K lossless
+    "1.2.840.10008.1.2.4.202",  # HTJ2K lossless RPCL
+    "1.2.840.10008.1.2.4.110",  # JPEG XL lossless
+    "1.2.840.10008.1.2.8.1",  # deflated frames
+)
+_FIRST: Final = (
+    str(ExplicitVRLittleEndian),
+    str(ImplicitVRLittleEndian),
+    str(DeflatedExplicitVRLittleEndian),
+    *_LOSSLESS,
+)
+_LAST: Final = str(ExplicitVRBigEndian)
+
+#: In the order in which we choose from what a peer offers (S11): uncompressed, lossless,
+#: lossy (whatever else the library knows), big endian.
+TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
+    *_FIRST,
+    *(ts for ts in map(str, ALL_TRANSFER_SYNTAXES) if ts not in _FIRST and ts != _LAST),
+    _LAST,
+)
+
+
+def is_storage(abstract_syntax: str) -> bool:
+    """Return whether objects of this class are stored: every standard one and private ones.
+
+    Examples
+    --------
+    >>> is_storage("1.2.840.10008.5.1.4.1.1.66.7"), is_storage("1.2.840.113619.4.30")
+    (True, True)
+    >>> is_storage("1.2.840.10008.5.1.4.1.2.2.1")
+    False
+    """
+    return (
+        abstract_syntax in _STORAGE_CLASSES
+        or abstract_syntax.startswith(_STORAGE_ROOT)
+        or not abstract_syntax.startswith(_STANDARD_ROOT)
+    )
+
+
+def acceptable_contexts(requested: Iterable[PresentationContext]) -> list[PresentationContext]:
+    """Return what we support of a peer's proposals, ready for negotiation in our order.
+
+    A transfer syntax that nobody here knows is taken after the lossy ones: the object is
+    kept as received, whoever reads it decides.
+    """
+    proposed: dict[str, list[str]] = {}
+    for context in requested:
+        proposed.setdefault(str(context.abstract_syntax), []).extend(
+            str(syntax) for syntax in context.transfer_syntax
+        )
+    return [
+        build_context(abstract, _in_our_order(syntaxes))
+        for abstract, syntaxes in proposed.items()
+        if abstract == VERIFICATION or is_storage(abstract)
+    ]
+
+
+def _in_our_order(syntaxes: Iterable[str]) -> list[str]:
+    rank = {syntax: position for position, syntax in enumerate(TRANSFER_SYNTAXES)}
+    unknown = rank[_LAST] - 0.5
+    return sorted(dict.fromkeys(syntaxes), key=lambda syntax: rank.get(syntax, unknown))
+
+
+# --- associations that we request --------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteAE:
+    """Whom we call, and as whom."""
+
+    host: str
+    port: int
+    ae_title: str
+    calling_ae: str
+    timeout_s: float = 30.0
+
+
+def requested_contexts(pairs: Iterable[tuple[str, str]]) -> list[PresentationContext]:
+    """Return one context per (SOP class, transfer syntax) that will be sent.
+
+    One each, so that the peer cannot take a class in an encoding that we would have to make.
+
+    Raises
+    ------
+    DeliveryFailed
+        If there are more than one association carries.
+    """
+    wanted = list(dict.fromkeys(pairs))
+    if len(wanted) > MAX_CONTEXTS:
+        raise DeliveryFailed(
+            f"{len(wanted)} kinds of objects, an association carries {MAX_CONTEXTS}",
+            retry=False,
+            code="TOO_MANY_CONTEXTS",
+        )
+    return [build_context(sop_class, [syntax]) for sop_class, syntax in wanted]
+
+
+@contextmanager
+def associate(remote: RemoteAE, contexts: Sequence[PresentationContext]) -> Iterator[Association]:
+    """Open an association without Nagle's delay; release it at the end, abort on an error.
+
+    Raises
+    ------
+    DeliveryFailed
+        If the peer is not there, rejects, or accepts no context; `retry` says whether to
+        come again.
+    """
+    ae = AE(ae_title=remote.calling_ae)
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = ae.acse_timeout = remote.timeout_s
+    ae.dimse_timeout = ae.network_timeout = remote.timeout_s
+    assoc = ae.associate(
+        remote.host,
+        remote.port,
+        contexts=list(contexts),
+        ae_title=remote.ae_title,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
+    )
+    if not assoc.is_established:
+        raise _why_not(assoc)
+    done = False
+    try:
+        yield assoc
+        done = True
+    finally:
+        if assoc.is_established:
+            if done:
+                assoc.release()
+            else:
+                assoc.abort()
+
+
+def send_file(assoc: Association, path: Path, *, message_id: int = 1) -> int:
+    """C-STORE the bytes of a file as they are (S1); return the peer's status.
+
+    Raises
+    ------
+    DeliveryFailed
+        If the peer did not accept the object's kind, or the association broke.
+    """
+    part10 = read_part10(path)
+    context = next(
+        (
+            context
+            for context in assoc.accepted_contexts
+            if context.abstract_syntax == part10.sop_class_uid
+            and context.transfer_syntax[0] == part10.transfer_syntax_uid
+        ),
+        None,
+    )
+    if context is None:
+        raise DeliveryFailed(
+            "the peer does not take this kind of object", retry=False, code="CONTEXT_REJECTED"
+        )
+    request = C_STORE()
+    request.MessageID = message_id
+    request.AffectedSOPClassUID = part10.sop_class_uid
+    request.AffectedSOPInstanceUID = part10.sop_instance_uid
+    request.Priority = 2
+    with path.open("rb") as stream:
+        stream.seek(part10.dataset_offset)
+        request.DataSet = BytesIO(stream.read())
+    return _exchange(assoc, request, int(context.context_id))
+
+
+def _exchange(assoc: Association, request: C_STORE, context_id: int) -> int:
+    # As `Association.send_c_store` does, which would decode and encode the object again.
+    assoc._reactor_checkpoint.clear()
+    try:
+        assoc.dimse.send_msg(request, context_id)
+        _, response = assoc.dimse.get_msg(block=True)
+    finally:
+        assoc._reactor_checkpoint.set()
+    if response is None or response.Status is None:
+        raise DeliveryFailed(
+            "the association broke while sending", retry=True, code="ASSOCIATION_LOST"
+        )
+    return int(response.Status)
+
+
+def _no_delay(event: evt.Event) -> None:
+    connection = event.assoc.dul.socket.socket
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _why_not(assoc: Association) -> DeliveryFailed:
+    answer = assoc.acceptor.primitive
+    if assoc.is_rejected and answer is not None:
+        reason = answer.reason_str
+        # Permanent rejections need a person, transient ones time (PS3.8 9.3.4).
+        return DeliveryFailed(
+            f"the peer rejected the association: {reason}",
+            retry=answer.result == 0x02,
+            code="ASSOCIATION_REJECTED",
+        )
+    if assoc.rejected_contexts and not assoc.accepted_contexts:
+        return DeliveryFailed(
+            "the peer takes none of these kinds of objects", retry=False, code="CONTEXT_REJECTED"
+        )
+    return DeliveryFailed("the peer cannot be reached", retry=True, code="PEER_UNREACHABLE")

@@ -1,0 +1,225 @@
+"""pynetdicom's two loops without their sleeps: threads wait on socket and queue (E6).
+
+Stock pynetdicom 3.0.4 polls with 1 ms sleeps in `dul.run_reactor` and
+`association._run_reactor`, half of its receive time; here a bell wakes them. For acceptors
+only: a requestor's `send_*` methods count on the stock loop. Uses names that pynetdicom
+keeps private: its version is pinned, and the tests of the receiver run over this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import threading
+from typing import Any
+
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.transport import AssociationSocket
+
+from node.logs import get_logger
+
+log = get_logger(__name__)
+
+#: The longest sleep: timers are looked at so often.
+_LOOK_S = 0.5
+#: One read from the socket; PDUs larger than this grow by as much as really comes.
+_READ_BYTES = 1 << 18
+#: No PDU of an honest peer is larger: ours are announced with less, requests are small.
+_LARGEST_PDU = 64 << 20
+
+
+class Bell:
+    """Wakes a thread that waits in `poll`."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def ring(self) -> None:
+        """Wake the waiting thread, or keep it from falling asleep."""
+        with self._lock, contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
+            if not self._closed:
+                os.write(self._write, b"!")
+
+    def wait(self, descriptor: int, seconds: float) -> None:
+        """Sleep until the bell rings, `descriptor` (-1: none) can be read, or time is up."""
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        if descriptor >= 0:
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(seconds * 1000)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read, 4096)
+
+    def close(self) -> None:
+        """Give the pipe back; rings no more."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._read)
+                os.close(self._write)
+
+
+class RingingQueue(queue.Queue[Any]):
+    """A queue that sets an event whenever something comes in."""
+
+    def __init__(self, event: threading.Event):
+        super().__init__()
+        self._event = event
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Put and wake."""
+        super().put(item, block, timeout)
+        self._event.set()
+
+
+class EagerSocket(AssociationSocket):  # type: ignore[misc]
+    """Reads what is there in large pieces instead of 4 KiB."""
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read `nr_bytes`, or fewer if the connection ends.
+
+        Raises
+        ------
+        OSError
+            If a PDU claims to be larger than any honest one, or nothing comes for too long.
+        """
+        if nr_bytes > _LARGEST_PDU:
+            raise OSError("PDU too large")
+        received = bytearray()
+        while len(received) < nr_bytes:
+            piece = self.socket.recv(min(nr_bytes - len(received), _READ_BYTES))
+            if not piece:
+                break
+            received += piece
+        return received
+
+
+class EventDul(DULServiceProvider):  # type: ignore[misc]
+    """The upper layer's thread, asleep while nothing happens."""
+
+    def __init__(self, assoc: EventAssociation):
+        super().__init__(assoc)
+        self.daemon = True
+        self.to_user_queue = RingingQueue(assoc.work)
+        self._bell = Bell()
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Hand a primitive to the thread."""
+        super().send_pdu(primitive)
+        self._bell.ring()
+
+    def kill_dul(self) -> None:
+        """End the thread."""
+        super().kill_dul()
+        self._bell.ring()
+
+    def stop_dul(self) -> bool:
+        """End the thread if the connection is closed; return whether it was."""
+        if self.state_machine.current_state != "Sta1":
+            return False
+        self.kill_dul()
+        if self.is_alive() and threading.current_thread() is not self:
+            self.join()
+        return True
+
+    def run_reactor(self) -> None:
+        """Serve the connection until killed."""
+        self._idle_timer.start()
+        self.assoc._dul_ready.set()
+        try:
+            while not self._kill_thread:
+                if not self._turn():
+                    self._bell.wait(self._descriptor(), _LOOK_S)
+        finally:
+            self._bell.close()
+            self.assoc.work.set()
+
+    def _descriptor(self) -> int:
+        connection = self.socket.socket if self.socket is not None else None
+        return connection.fileno() if connection is not None else -1
+
+    def _turn(self) -> bool:
+        """Do one thing; return whether there was one."""
+        if self.artim_timer.expired:
+            self.event_queue.put("Evt18")
+        try:
+            if not self._process_recv_primitive() and self._is_transport_event():
+                self._idle_timer.restart()
+            self.state_machine.do_action(self.event_queue.get_nowait())
+        except queue.Empty:
+            return False
+        except Exception as error:  # noqa: BLE001 - border: whatever a peer's bytes provoke
+            log.error("connection broken", error=type(error).__name__)
+            self._give_up()
+        return True
+
+    def _give_up(self) -> None:
+        # As stock does: the state machine cannot be trusted any more.
+        abort = A_ABORT_RQ()
+        abort.source = 0x02
+        abort.reason_diagnostic = 0x00
+        if self._descriptor() >= 0:
+            self.socket.send(abort.encode())
+        self.assoc.is_aborted = True
+        self.assoc.is_established = False
+        self.assoc._kill = True
+        self._kill_thread = True
+
+
+class EventAssociation(Association):  # type: ignore[misc]
+    """An accepted association, asleep while nothing happens."""
+
+    def __init__(self, ae: ApplicationEntity, mode: str):
+        self.work = threading.Event()
+        super().__init__(ae, mode)
+        self.dul = EventDul(self)
+        self.dimse.msg_queue = RingingQueue(self.work)
+        # The setters above spoke to the stock provider.
+        self.acse_timeout = ae.acse_timeout
+        self.network_timeout = ae.network_timeout
+
+    def _bind_defaults(self) -> None:
+        # Without the default logging of requests: it quotes UIDs (S28) and costs time.
+        for event in evt._INTERVENTION_EVENTS:
+            self.bind(event, evt.get_default_handler(event))
+
+    def _run_reactor(self) -> None:
+        self._is_paused = False
+        while not self._kill:
+            self.work.wait(_LOOK_S)
+            self.work.clear()
+            self._turn()
+
+    def _turn(self) -> None:
+        """Serve what came in, then look whether the association goes on."""
+        while True:
+            context_id, message = self.dimse.get_msg(block=False)
+            if message is None:
+                break
+            self._serve_request(message, context_id)
+        if self.is_established and self.acse.is_release_requested():
+            self.acse.send_release(is_response=True)
+            self.is_released = True
+            self.is_established = False
+            evt.trigger(self, evt.EVT_RELEASED, {})
+            self.kill()
+        elif self.acse.is_aborted():
+            self.dul.receive_pdu(wait=False)
+            self.is_aborted = True
+            self.is_established = False
+            evt.trigger(self, evt.EVT_ABORTED, {})
+            self.kill()
+        elif not self.dul.is_alive():
+            self.kill()
+        elif self.dul.idle_timer_expired():
+            self.abort()
