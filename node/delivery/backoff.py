@@ -28,7 +28,7 @@ class Backoff:
         """
         doubled = self.first_s * 2.0 ** min(attempts - 1, 30)
         # Not for secrets: the same delivery must find the same delay after a restart.
-        jitter = random.Random(f"{seed}:{attempts}").uniform(0.8, 1.2)  # noqa: S311
+        jitter = random.Random(f"{seed}:{attempts}").uniform(0.8, 1.2)
         return min(doubled, self.longest_s) * jitter
 
 

@@ -1,4 +1,4 @@
-"""Is what lies at the destination our object, under our patient? (S3, S24)"""
+"""Whether what lies at the destination is our object under our patient (S3, S24)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pydicom
 from pydicom import DataElement, Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.multival import MultiValue
-from pydicom.pixels import iter_pixels
+from pydicom.pixels.utils import iter_pixels
 from pydicom.tag import BaseTag, Tag
 
 from node.dicom.charset import is_damaged, repair_charset
@@ -208,9 +208,7 @@ def compare_datasets(ours: Dataset, theirs: Dataset) -> Proof:
         notes.append(f"the destination added {_listed(map(_word, added))}")
     if {"PatientID", "IssuerOfPatientID"} & set(coerced):
         return Proof(outcome=ProofOutcome.DIFFERS, code="PATIENT_DIFFERS", sentence=notes[0])
-    return Proof(
-        outcome=ProofOutcome.PROVEN, kind=ProofKind.CONTENT, sentence="; ".join(notes)
-    )
+    return Proof(outcome=ProofOutcome.PROVEN, kind=ProofKind.CONTENT, sentence="; ".join(notes))
 
 
 def content_digests(ds: Dataset) -> dict[int, bytes]:
