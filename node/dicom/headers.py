@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
 from pydicom.config import IGNORE
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 
 from node.dicom.charset import is_damaged, repair_charset
-from node.dicom.scan import Header, ScanLimits, scan
+from node.dicom.part10 import scan_file
 from node.errors import MalformedDataset, RefusalCode, Refused
 from node.model import Identity
 
@@ -48,57 +45,6 @@ _PARSE_ERRORS = (
     struct.error,
     zlib.error,
 )
-_PREAMBLE_BYTES = 128
-_META_START = _PREAMBLE_BYTES + 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part10:
-    """A DICOM file in its two parts: file meta information and the encoded data set."""
-
-    transfer_syntax_uid: str
-    #: Bytes of the data set as stored, mapped from the file.
-    dataset: memoryview
-    meta: Dataset
-
-
-def open_part10(path: Path) -> Part10:
-    """Map a DICOM file and split it, parsing nothing behind group 2.
-
-    Raises
-    ------
-    MalformedDataset
-        If it is no DICOM file, or does not say its transfer syntax.
-    OSError
-        If it cannot be read.
-    """
-    with path.open("rb") as file:
-        if path.stat().st_size < _META_START:
-            raise MalformedDataset("too short for a DICOM file")
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    if bytes(view[_PREAMBLE_BYTES:_META_START]) != b"DICM":
-        raise MalformedDataset("no DICOM file meta information")
-    try:
-        with quiet_pydicom():
-            meta = read_file_meta_info(path)
-            syntax = str(meta.get("TransferSyntaxUID", "") or "")
-    except _PARSE_ERRORS as error:
-        raise MalformedDataset("the file meta information cannot be read") from error
-    if not syntax:
-        raise MalformedDataset("the file meta information names no transfer syntax")
-    return Part10(transfer_syntax_uid=syntax, dataset=view[_meta_end(view) :], meta=meta)
-
-
-def scan_file(path: Path, *, limits: ScanLimits | None = None) -> Header:
-    """Return the guarded walk over the data set of a DICOM file.
-
-    Raises
-    ------
-    MalformedDataset
-        As `open_part10`; a fault inside the data set is in `Header.fault`.
-    """
-    part10 = open_part10(path)
-    return scan(part10.dataset, part10.transfer_syntax_uid, limits=limits)
 
 
 def read_header(path: Path, *, assumed_charset: str = "") -> Dataset:
@@ -123,54 +69,14 @@ def read_header(path: Path, *, assumed_charset: str = "") -> Dataset:
     OSError
         If it cannot be read.
     """
-    scan_file(path).require_sound()
+    _, header = scan_file(path)
+    header.require_sound()
     try:
         with quiet_pydicom():
             ds = pydicom.dcmread(path, stop_before_pixels=True)
             return repair_charset(ds, assumed_charset)
     except _PARSE_ERRORS as error:
         raise MalformedDataset("the header cannot be parsed") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arrival:
-    """How an instance came here, as its file meta information says (E2)."""
-
-    calling_ae: str
-    called_ae: str
-    #: When the file was written, seconds since the epoch.
-    received_at: float
-
-
-def meta_of(path: Path) -> Arrival:
-    """Return who sent an instance to whom, from group 2 (PS3.10 7.1), and its file's time.
-
-    Raises
-    ------
-    MalformedDataset
-        If it is no DICOM file.
-    """
-    meta = open_part10(path).meta
-    calling = _text(meta, "SendingApplicationEntityTitle")
-    return Arrival(
-        calling_ae=calling or _text(meta, "SourceApplicationEntityTitle"),
-        called_ae=_text(meta, "ReceivingApplicationEntityTitle"),
-        received_at=path.stat().st_mtime,
-    )
-
-
-def _meta_end(view: memoryview) -> int:
-    """Return where the data set starts, by walking over group 2 (always explicit VR LE)."""
-    at = _META_START
-    while at + 8 <= len(view):
-        group, _element, vr, length = struct.unpack_from("<HH2sH", view, at)
-        if group != 2:
-            break
-        if vr in (b"OB", b"UN", b"OW", b"UT", b"SQ"):
-            length = struct.unpack_from("<L", view, at + 8)[0]
-            at += 4
-        at += 8 + length
-    return min(at, len(view))
 
 
 def identity_of(ds: Dataset) -> Identity:
