@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -209,13 +210,15 @@ def send_file(assoc: Association, path: Path, *, message_id: int = 1) -> int:
     with path.open("rb") as stream:
         stream.seek(part10.dataset_offset)
         request.DataSet = BytesIO(stream.read())
-    return _exchange(assoc, request, int(context.context_id))
+    return _exchange(assoc, request, context.context_id or 0)
 
 
 def _exchange(assoc: Association, request: C_STORE, context_id: int) -> int:
     # As `Association.send_c_store` does, which would decode and encode the object again.
     assoc._reactor_checkpoint.clear()
     try:
+        while not assoc._is_paused:  # else its reactor could take the answer
+            time.sleep(0.0001)
         assoc.dimse.send_msg(request, context_id)
         _, response = assoc.dimse.get_msg(block=True)
     finally:
@@ -228,8 +231,9 @@ def _exchange(assoc: Association, request: C_STORE, context_id: int) -> int:
 
 
 def _no_delay(event: evt.Event) -> None:
-    connection = event.assoc.dul.socket.socket
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    wrapped = event.assoc.dul.socket
+    if wrapped is not None and wrapped.socket is not None:
+        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _why_not(assoc: Association) -> DeliveryFailed:

@@ -82,7 +82,7 @@ class RingingQueue(queue.Queue[Any]):
         self._event.set()
 
 
-class EagerSocket(AssociationSocket):  # type: ignore[misc]
+class EagerSocket(AssociationSocket):
     """Reads what is there in large pieces instead of 4 KiB."""
 
     def recv(self, nr_bytes: int) -> bytearray:
@@ -95,20 +95,24 @@ class EagerSocket(AssociationSocket):  # type: ignore[misc]
         """
         if nr_bytes > _LARGEST_PDU:
             raise OSError("PDU too large")
+        connection = self.socket
+        if connection is None:
+            raise OSError("connection closed")
         received = bytearray()
         while len(received) < nr_bytes:
-            piece = self.socket.recv(min(nr_bytes - len(received), _READ_BYTES))
+            piece = connection.recv(min(nr_bytes - len(received), _READ_BYTES))
             if not piece:
                 break
             received += piece
         return received
 
 
-class EventDul(DULServiceProvider):  # type: ignore[misc]
+class EventDul(DULServiceProvider):
     """The upper layer's thread, asleep while nothing happens."""
 
     def __init__(self, assoc: EventAssociation):
         super().__init__(assoc)
+        self._work = assoc.work
         self.daemon = True
         self.to_user_queue = RingingQueue(assoc.work)
         self._bell = Bell()
@@ -142,7 +146,7 @@ class EventDul(DULServiceProvider):  # type: ignore[misc]
                     self._bell.wait(self._descriptor(), _LOOK_S)
         finally:
             self._bell.close()
-            self.assoc.work.set()
+            self._work.set()
 
     def _descriptor(self) -> int:
         connection = self.socket.socket if self.socket is not None else None
@@ -168,7 +172,7 @@ class EventDul(DULServiceProvider):  # type: ignore[misc]
         abort = A_ABORT_RQ()
         abort.source = 0x02
         abort.reason_diagnostic = 0x00
-        if self._descriptor() >= 0:
+        if self.socket is not None and self._descriptor() >= 0:
             self.socket.send(abort.encode())
         self.assoc.is_aborted = True
         self.assoc.is_established = False
@@ -176,7 +180,7 @@ class EventDul(DULServiceProvider):  # type: ignore[misc]
         self._kill_thread = True
 
 
-class EventAssociation(Association):  # type: ignore[misc]
+class EventAssociation(Association):
     """An accepted association, asleep while nothing happens."""
 
     def __init__(self, ae: ApplicationEntity, mode: str):
@@ -204,7 +208,7 @@ class EventAssociation(Association):  # type: ignore[misc]
         """Serve what came in, then look whether the association goes on."""
         while True:
             context_id, message = self.dimse.get_msg(block=False)
-            if message is None:
+            if message is None or context_id is None:
                 break
             self._serve_request(message, context_id)
         if self.is_established and self.acse.is_release_requested():

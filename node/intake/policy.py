@@ -19,6 +19,8 @@ class Rejection(Enum):
     CALLED_AE_NOT_RECOGNISED = (1, 1, 7)
     #: Transient: the peer may come again.
     LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+    #: Transient: the rows cannot be written just now.
+    TEMPORARY_CONGESTION = (2, 3, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
