@@ -1,0 +1,229 @@
+"""What the writers get and give, and how a Result becomes numbered findings."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from node.dicom.frames import Stack
+from node.dicom.uids import derived_uid
+from node.errors import ResultInvalid
+from node.manifest import Manifest, SegmentSpec
+from node.model import Job
+from node.plugin import Measurement, Result, Segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeRequest:
+    """Everything that decides the bytes of the evidence; nothing else does (S1).
+
+    Attributes
+    ----------
+    stacks : mapping of input role to Stack
+        The images as chosen, planes sorted along the normal.
+    headers : mapping of input role to data sets
+        Source headers without pixel data, one per distinct instance in stack order, decoded.
+    charset : str
+        Specific Character Set of the evidence, several values joined by a backslash; what it
+        cannot hold is written as ISO_IR 192 instead (S6).
+    content_qualification : ``RESEARCH`` or ``PRODUCT``
+        PRODUCT only where this site released the plugin (S4).
+    run_notes : tuple of str
+        Sentences of the node about the run, for the report; no patient data.
+    """
+
+    job: Job
+    manifest: Manifest
+    result: Result
+    stacks: Mapping[str, Stack]
+    headers: Mapping[str, tuple[Dataset, ...]]
+    charset: str = "ISO_IR 192"
+    content_qualification: str = "RESEARCH"
+    device_serial_number: str = "1"
+    institution: str = ""
+    station_name: str = ""
+    run_notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.content_qualification not in ("RESEARCH", "PRODUCT"):
+            raise ValueError("content qualification is RESEARCH or PRODUCT")
+        if not self.stacks or set(self.stacks) != set(self.headers):
+            raise ValueError("stacks and headers need the same input roles")
+
+    @property
+    def released(self) -> bool:
+        """Return whether the evidence may go without the word RESEARCH."""
+        return self.content_qualification == "PRODUCT"
+
+    @property
+    def time(self) -> datetime:
+        """Return the one time that every date and time of the evidence says (S1).
+
+        From the job row, in the source's Timezone Offset From UTC, else in this host's zone,
+        as DICOM reads times without an offset.
+        """
+        seconds = self.job.started_at
+        moment = datetime.fromtimestamp(self.job.created_at if seconds is None else seconds, UTC)
+        zone = zone_of(self.headers[self.main_role][0])
+        return moment.astimezone(zone)
+
+    @property
+    def main_role(self) -> str:
+        """Return the role whose series carries the findings (S3); else the manifest's first."""
+        for segment in self.result.segments:
+            if segment.role in self.stacks and np.any(segment.mask):
+                return segment.role
+        return next(role for role in (*self.manifest.inputs, *self.stacks) if role in self.stacks)
+
+    def uid(self, *parts: str) -> str:
+        """Return the UID of one thing in this job's evidence: f(job, run, role, profile) (S1)."""
+        profile = f"{self.charset}|{self.content_qualification}"
+        return derived_uid(self.job.id, str(self.job.run_number), profile, *parts)
+
+    @property
+    def device_uid(self) -> str:
+        """Return the Device UID of the plugin: another digest is another device (AIR-7)."""
+        return derived_uid("plugin", self.manifest.name, self.manifest.digest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedObject:
+    """One finished object, exactly as it will lie on disk and be sent."""
+
+    #: ``seg``, ``seg2``… (one per grid), then ``sr``.
+    role: str
+    #: The whole Part-10 file.
+    content: bytes
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    #: Order of delivery (S25).
+    position: int
+    #: Input role whose series is the object's source.
+    source_role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One segment of the Result with its number, name and place in the SEG."""
+
+    segment: Segment
+    spec: SegmentSpec
+    #: Segment Number, from 1 in each SEG.
+    number: int
+    #: First and last slice with a voxel; the SEG holds all slices between them (E17).
+    first: int
+    last: int
+    #: As people and the SR name it: the label, numbered where there are several.
+    label: str
+    #: New in each run (S10), the same in SEG and SR.
+    tracking_uid: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Return the segment name and finding number, by which measurements refer to it."""
+        return (self.segment.name, self.segment.finding)
+
+
+def findings_of(request: EncodeRequest) -> tuple[Finding, ...]:
+    """Return the segments that hold at least one voxel; the others were not found (S7).
+
+    Raises
+    ------
+    ResultInvalid
+        If a segment is not of the manifest, lies on no input's grid, or comes twice.
+    """
+    segments = request.result.segments
+    keys = [(segment.name, segment.finding) for segment in segments]
+    if len(set(keys)) != len(keys):
+        raise ResultInvalid("two segments have the same name and finding number")
+    ranges = [_slice_range(request, segment) for segment in segments]
+    found = [(s, r) for s, r in zip(segments, ranges, strict=True) if r is not None]
+    several = Counter(segment.name for segment, _ in found)
+    return tuple(_number(request, found, several))
+
+
+def _number(
+    request: EncodeRequest, found: list[tuple[Segment, tuple[int, int]]], several: Counter[str]
+) -> Iterator[Finding]:
+    numbers: Counter[str] = Counter()
+    for segment, (first, last) in found:
+        numbers[segment.role] += 1
+        spec = request.manifest.segments[segment.name]
+        numbered = several[segment.name] > 1 or segment.finding > 1
+        yield Finding(
+            segment=segment,
+            spec=spec,
+            number=numbers[segment.role],
+            first=first,
+            last=last,
+            label=f"{spec.label} {segment.finding}" if numbered else spec.label,
+            tracking_uid=request.uid("tracking", segment.name, str(segment.finding)),
+        )
+
+
+def _slice_range(request: EncodeRequest, segment: Segment) -> tuple[int, int] | None:
+    if segment.name not in request.manifest.segments:
+        raise ResultInvalid(f"segment {segment.name!r} is not in the manifest")
+    stack = request.stacks.get(segment.role)
+    if stack is None or segment.mask.shape != stack.geometry.shape:
+        raise ResultInvalid(
+            f"segment {segment.name!r} with shape {segment.mask.shape} lies on no grid of "
+            f"input {segment.role!r}"
+        )
+    used = np.flatnonzero(segment.mask.any(axis=(1, 2)))  # (slices,)
+    return (int(used[0]), int(used[-1])) if used.size else None
+
+
+def measurements_of(request: EncodeRequest) -> Mapping[tuple[str, int] | None, list[Measurement]]:
+    """Return the measurements by the key of their finding; None: of the whole study.
+
+    Raises
+    ------
+    ResultInvalid
+        If one is not of the manifest, not a number, or has a line but no segment.
+    """
+    grouped: dict[tuple[str, int] | None, list[Measurement]] = {}
+    for measurement in request.result.measurements:
+        if measurement.name not in request.manifest.measurements:
+            raise ResultInvalid(f"measurement {measurement.name!r} is not in the manifest")
+        if not math.isfinite(measurement.value):
+            raise ResultInvalid(f"measurement {measurement.name!r} is not a finite number")
+        if measurement.segment is None and measurement.line is not None:
+            raise ResultInvalid(f"measurement {measurement.name!r} has a line but no segment")
+        key = None if measurement.segment is None else (measurement.segment, measurement.finding)
+        grouped.setdefault(key, []).append(measurement)
+    return grouped
+
+
+def voxels(mask: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return a mask as contiguous 0/1 bytes without a copy where it is one already."""
+    plain = mask if mask.dtype in (np.bool_, np.uint8) else mask != 0
+    return np.ascontiguousarray(plain).view(np.uint8)
+
+
+def zone_of(header: Dataset) -> timezone | None:
+    """Return the source's Timezone Offset From UTC (0008,0201); None: not stated.
+
+    Examples
+    --------
+    >>> ds = Dataset()
+    >>> ds.TimezoneOffsetFromUTC = "-0330"
+    >>> zone_of(ds).utcoffset(None).total_seconds()
+    -12600.0
+    """
+    text = str(header.get("TimezoneOffsetFromUTC") or "").strip()
+    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdecimal():
+        return None
+    minutes = int(text[1:3]) * 60 + int(text[3:5])
+    offset = timedelta(minutes=-minutes if text[0] == "-" else minutes)
+    return timezone(offset) if abs(offset) < timedelta(hours=24) else None

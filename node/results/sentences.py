@@ -1,0 +1,62 @@
+"""What a report says in words: what was looked for where, and what it is worth (S7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from node.dicom.frames import Stack
+from node.results.request import EncodeRequest
+
+RESEARCH_USE = "Research use only. Not for diagnosis or treatment."
+UNVERIFIED = "Made by an algorithm and verified by nobody."
+
+#: Axis of LPS that slices of a plane are counted along.
+_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+def report_sentences(request: EncodeRequest, *, found: bool) -> Iterator[str]:
+    """Yield the sentences of the report, in order."""
+    if request.manifest.segments and not found:
+        yield nothing_found(request)
+    yield UNVERIFIED
+    if request.manifest.training:
+        yield _sentence(request.manifest.training)
+    if not request.released:
+        yield RESEARCH_USE
+    for note in (*request.result.notes, *request.run_notes):
+        yield _sentence(note)
+
+
+def nothing_found(request: EncodeRequest) -> str:
+    """Return "no … detected by …", with the images that were looked at (S7)."""
+    manifest = request.manifest
+    places = "; ".join(
+        place(request.stacks[role], _series_number(request, role)) for role in request.stacks
+    )
+    return (
+        f"no {manifest.finding_name} detected by {manifest.title} {manifest.version} in {places}; "
+        "does not exclude disease"
+    )
+
+
+def place(stack: Stack, series_number: str) -> str:
+    """Return the series and the range of slice positions of a stack, in words.
+
+    Positions are those of the first and last plane along the patient axis that is nearest to
+    the stack's normal, in mm, LPS+.
+    """
+    axis = _AXES.get(stack.geometry.plane, 2)
+    ends = [stack.frames[index].image_position_patient for index in (0, -1)]
+    first, last = (0.0 if end is None else end[axis] for end in ends)
+    part = f" ({stack.label})" if stack.label else ""
+    return f"series {series_number}{part}, positions {first:.1f} to {last:.1f} mm"
+
+
+def _series_number(request: EncodeRequest, role: str) -> str:
+    number = request.headers[role][0].get("SeriesNumber")
+    return "without number" if number is None or str(number) == "" else str(number)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
