@@ -52,6 +52,13 @@ class Frame:
     lossy: bool
     #: Keyword-like name → value as text, only those present; in S18's order.
     discriminators: Discriminators
+    #: Keyword → value, upper case: what else tells which kind of image it is (`kinds.py`).
+    #: Never shown: a Series Description may hold anything.
+    hints: Discriminators = ()
+    #: Where the native pixel data of its instance start and how long they are, in bytes of the
+    #: file; None: unknown, look there.
+    pixel_offset: int | None = None
+    pixel_length: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

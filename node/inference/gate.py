@@ -1,0 +1,101 @@
+"""Whether the stored values of a stack are what an input role asks for (S20)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from node.dicom.frames import Frame, Stack
+from node.dicom.kinds import hint, not_hounsfield, unsuitable_kind
+from node.errors import RefusalCode, Refused
+from node.manifest import InputRole
+
+#: UCUM code of Hounsfield units.
+HOUNSFIELD = "[hnsf'U]"
+#: Units (0054,1001) of PET in UCUM (PS3.3 C.8.9.1.1.3).
+_PET_UNITS = {"BQML": "Bq/ml", "GML": "g/ml", "CM2ML": "cm2/ml", "CNTS": "{counts}"}
+_BITS_ALLOCATED = (8, 16, 32)
+
+
+def check_values(stack: Stack, role: InputRole) -> str:
+    """Return the UCUM unit of a stack's values.
+
+    Parameters
+    ----------
+    stack : Stack
+        With a regular grid.
+    role : InputRole
+        What the plugin asks for.
+
+    Returns
+    -------
+    str
+        ``[hnsf'U]`` for HU, a unit of PET, else ``1``.
+
+    Raises
+    ------
+    Refused
+        If the images are of a kind, a pixel format or a value scale that the role does not
+        take.
+    """
+    frames = stack.frames
+    _check_kind(frames, role)
+    _check_format(frames)
+    _check_scale(frames, role)
+    if not role.lossy and (count := sum(frame.lossy for frame in frames)):
+        raise Refused(
+            RefusalCode.LOSSY_COMPRESSED,
+            f"{count} of {len(frames)} images were compressed with loss",
+        )
+    if role.values == "HU":
+        return HOUNSFIELD
+    return _PET_UNITS.get(hint(frames[0], "Units"), "1") if frames[0].modality == "PT" else "1"
+
+
+def _check_kind(frames: Sequence[Frame], role: InputRole) -> None:
+    for frame in frames:
+        objection = unsuitable_kind(frame, allow=role.allow)
+        if objection is None and role.values == "HU":
+            objection = not_hounsfield(frame)
+        if objection is not None:
+            raise Refused(*objection)
+
+
+def _check_format(frames: Sequence[Frame]) -> None:
+    for name, values in (
+        ("Pixel Representation", {frame.pixel_representation for frame in frames}),
+        ("Bits Allocated", {frame.bits_allocated for frame in frames}),
+        ("Photometric Interpretation", {frame.photometric_interpretation for frame in frames}),
+    ):
+        if len(values) > 1:
+            shown = ", ".join(sorted(map(str, values)))
+            raise Refused(RefusalCode.PIXEL_FORMAT_MIXED, f"{name} differs in one stack: {shown}")
+    for frame in frames:
+        _check_bits(frame)
+
+
+def _check_bits(frame: Frame) -> None:
+    if frame.bits_allocated not in _BITS_ALLOCATED:
+        raise Refused(
+            RefusalCode.PIXEL_FORMAT_UNSUITABLE,
+            f"Bits Allocated is {frame.bits_allocated}, not 8, 16 or 32",
+        )
+    if not 1 <= frame.bits_stored <= frame.bits_allocated:
+        raise Refused(
+            RefusalCode.PIXEL_FORMAT_UNSUITABLE,
+            f"{frame.bits_stored} bits stored in {frame.bits_allocated} allocated",
+        )
+
+
+def _check_scale(frames: Sequence[Frame], role: InputRole) -> None:
+    if any(frame.has_modality_lut for frame in frames):
+        raise Refused(RefusalCode.MODALITY_LUT, "the values go through a Modality LUT")
+    rescaled = [frame for frame in frames if frame.rescale_slope is not None]
+    if len(rescaled) not in (0, len(frames)) or (role.values == "HU" and not rescaled):
+        raise Refused(
+            RefusalCode.RESCALE_MISSING,
+            f"{len(frames) - len(rescaled)} of {len(frames)} images have no Rescale Slope",
+        )
+    if any(frame.rescale_slope == 0 for frame in frames):
+        raise Refused(RefusalCode.RESCALE_MISSING, "Rescale Slope is 0")
+    if len({frame.rescale_type for frame in frames}) > 1:
+        raise Refused(RefusalCode.PIXEL_FORMAT_MIXED, "Rescale Type differs in one stack")
