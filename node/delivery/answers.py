@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from node.errors import DeliveryFailed
+
 
 class Verdict(StrEnum):
     """What to do after one object was offered to a destination."""
@@ -21,8 +23,10 @@ class Verdict(StrEnum):
     NO_RESOURCES = "no resources"
     #: It failed at this one object for now (0110, HTTP 5xx): others go on.
     PROCESSING_FAILED = "processing failed"
-    #: No answer came: connection, timeout, abort.
-    NETWORK = "network"
+    #: No connection, or turned away for now: nothing was offered.
+    UNREACHABLE = "unreachable"
+    #: Offered, and then no answer: timeout, abort, connection lost.
+    NO_ANSWER = "no answer"
     #: The destination is there but does not talk to us (rejected association, HTTP 401).
     NOT_ADMITTED = "not admitted"
     #: Not offered at all, because something ended the association before its turn.
@@ -43,7 +47,12 @@ class Verdict(StrEnum):
     @property
     def ends_association(self) -> bool:
         """Return whether the objects after it must wait, so that S25's order holds."""
-        return self in (Verdict.NO_RESOURCES, Verdict.NETWORK, Verdict.NOT_ADMITTED)
+        return self.closes_destination or self is Verdict.NO_ANSWER
+
+    @property
+    def closes_destination(self) -> bool:
+        """Return whether no other job would fare better there now."""
+        return self in (Verdict.NO_RESOURCES, Verdict.UNREACHABLE, Verdict.NOT_ADMITTED)
 
 
 _STORED = frozenset(
@@ -56,12 +65,31 @@ class SendAnswer:
     """What became of one object that was offered to a destination."""
 
     verdict: Verdict
-    #: DIMSE status as four hex digits, ``HTTP 200``; "" if no answer came.
+    #: DIMSE status as four hex digits, ``HTTP 200``, or the verdict in capitals if none came.
     status: str = ""
     #: For a person; never the peer's own comment, which may name a patient (S28).
     sentence: str = ""
     #: Stable word of a refusal.
     code: str = ""
+
+
+NOT_TRIED = SendAnswer(verdict=Verdict.NOT_TRIED, sentence="waits for the objects before it")
+
+
+def answer_without_status(verdict: Verdict, sentence: str) -> SendAnswer:
+    """Return the answer that stands for none: no connection, rejected, broken off."""
+    return SendAnswer(verdict=verdict, status=verdict.name.replace("_", " "), sentence=sentence)
+
+
+def failure(verdict: Verdict, sentence: str) -> DeliveryFailed:
+    """Return the error to raise where a question to a destination got no answer."""
+    return DeliveryFailed(sentence, retry=True, code=verdict.name)
+
+
+def answer_of_failure(error: DeliveryFailed) -> SendAnswer:
+    """Return what an error made by `failure` means for the object that was to be sent."""
+    known = error.code in Verdict.__members__
+    return answer_without_status(Verdict[error.code] if known else Verdict.NO_ANSWER, str(error))
 
 
 _SINGLE: dict[int, tuple[Verdict, str]] = {
@@ -137,7 +165,7 @@ def _http_meaning(status: int) -> tuple[Verdict, str]:
     if status in (408, 429, 503, 507):
         return Verdict.NO_RESOURCES, "out of resources"
     if status in (502, 504):
-        return Verdict.NETWORK, "a gateway before the destination answers for it"
+        return Verdict.NO_ANSWER, "a gateway before the destination answers for it"
     if status >= 500:
         return Verdict.PROCESSING_FAILED, "processing failure"
     return Verdict.REFUSED, "the object was refused"

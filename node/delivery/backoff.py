@@ -33,7 +33,8 @@ class Backoff:
 
 
 _BY_VERDICT = {
-    Verdict.NETWORK: Backoff(first_s=5.0, longest_s=600.0),
+    Verdict.UNREACHABLE: Backoff(first_s=5.0, longest_s=600.0),
+    Verdict.NO_ANSWER: Backoff(first_s=5.0, longest_s=600.0),
     Verdict.NO_RESOURCES: Backoff(first_s=60.0, longest_s=1800.0),
     Verdict.PROCESSING_FAILED: Backoff(first_s=60.0, longest_s=3600.0),
     Verdict.NOT_ADMITTED: Backoff(first_s=60.0, longest_s=3600.0),

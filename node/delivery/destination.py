@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from node.delivery.answers import SendAnswer, Verdict, answer_of_status
+from node.delivery.answers import (
+    NOT_TRIED,
+    SendAnswer,
+    Verdict,
+    answer_of_status,
+    answer_without_status,
+    failure,
+)
 from node.delivery.proof import Proof, ProofOutcome, compare_files, compare_patients
-from node.errors import DeliveryFailed, SettingsError
+from node.errors import SettingsError
 from node.model import Evidence, Identity
 from node.settings import DestinationSettings
 
@@ -114,7 +121,7 @@ class MemoryDestination:
         """Keep each object whose turn is to be answered with success."""
         ended = False
         for item in items:
-            answer = SendAnswer(verdict=Verdict.NOT_TRIED) if ended else self._take(item)
+            answer = NOT_TRIED if ended else self._take(item)
             ended = ended or answer.verdict.ends_association
             yield answer
 
@@ -135,7 +142,7 @@ class MemoryDestination:
 
     def _take(self, item: OutgoingObject) -> SendAnswer:
         if not self.reachable:
-            return SendAnswer(verdict=Verdict.NETWORK, sentence="unreachable")
+            return answer_without_status(Verdict.UNREACHABLE, "unreachable")
         self.received.append(item.evidence.sop_instance_uid)
         planned = self._statuses.get(item.evidence.role)
         answer = answer_of_status(planned.pop(0) if planned else 0x0000)
@@ -147,4 +154,4 @@ class MemoryDestination:
 
     def _reach(self) -> None:
         if not self.reachable:
-            raise DeliveryFailed("unreachable", retry=True)
+            raise failure(Verdict.UNREACHABLE, "unreachable")

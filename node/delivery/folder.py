@@ -10,7 +10,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from node.delivery.answers import SendAnswer, Verdict
+from node.delivery.answers import (
+    NOT_TRIED,
+    SendAnswer,
+    Verdict,
+    answer_of_failure,
+    answer_without_status,
+    failure,
+)
 from node.delivery.destination import OutgoingObject
 from node.delivery.proof import Proof, ProofKind, ProofOutcome
 from node.errors import DeliveryFailed, SettingsError
@@ -48,7 +55,7 @@ class FolderDestination:
         """Write the objects in order; see `Destination.send`."""
         ended = False
         for item in items:
-            answer = SendAnswer(verdict=Verdict.NOT_TRIED) if ended else self._write(item)
+            answer = NOT_TRIED if ended else self._write(item)
             ended = ended or answer.verdict.ends_association
             yield answer
 
@@ -60,7 +67,9 @@ class FolderDestination:
         except FileNotFoundError:
             return Proof(outcome=ProofOutcome.NOT_FOUND)
         except OSError as error:
-            raise DeliveryFailed(f"the folder cannot be read ({_why(error)})", retry=True) from None
+            raise failure(
+                Verdict.UNREACHABLE, f"the folder cannot be read ({_why(error)})"
+            ) from None
         if found == item.evidence.sha256:
             return Proof(outcome=ProofOutcome.PROVEN, kind=ProofKind.CONTENT)
         return Proof(
@@ -80,12 +89,12 @@ class FolderDestination:
                 return SendAnswer(verdict=Verdict.STORED, sentence="written")
             return self._answer_of_present(item)
         except DeliveryFailed as error:
-            return SendAnswer(verdict=Verdict.NETWORK, sentence=str(error))
+            return answer_of_failure(error)
         except OSError as error:
             room = error.errno in _NO_ROOM
-            return SendAnswer(
-                verdict=Verdict.NO_RESOURCES if room else Verdict.NETWORK,
-                sentence=f"the folder cannot be written ({_why(error)})",
+            return answer_without_status(
+                Verdict.NO_RESOURCES if room else Verdict.UNREACHABLE,
+                f"the folder cannot be written ({_why(error)})",
             )
 
     def _answer_of_present(self, item: OutgoingObject) -> SendAnswer:
@@ -129,7 +138,7 @@ class FolderDestination:
 
     def _reach(self) -> None:
         if not self._base.is_dir():
-            raise DeliveryFailed("the folder is not there", retry=True)
+            raise failure(Verdict.UNREACHABLE, "the folder is not there")
 
 
 def _appear(temporary: Path, final: Path) -> None:

@@ -59,8 +59,10 @@ _EVIDENCE_COLUMNS = (
     "size_bytes",
     "position",
 )
-#: An object that failed so much more often than the others of its job goes last: it may be
-#: the one that breaks the connection every time (S25).
+#: `Delivery.status` of an object after which the connection broke.
+NO_ANSWER = "NO ANSWER"
+#: An object that broke the connection so much more often than the others of its job were
+#: tried goes last: it may be the one that breaks it every time (S25).
 _STUBBORN = 3
 
 
@@ -360,16 +362,13 @@ def _held(connection: Connection, job_id: str, destination: str, owner: str) -> 
     }
     held = [Claimed(delivery=_delivery(row), evidence=made[row.evidence_id]) for row in rows]
     fewest = min((item.delivery.attempts for item in held), default=0)
-    return tuple(
-        sorted(
-            held,
-            key=lambda item: (
-                item.delivery.attempts - fewest >= _STUBBORN,
-                item.delivery.position,
-                item.delivery.id,
-            ),
-        )
-    )
+
+    def order(item: Claimed) -> tuple[bool, int, int]:
+        breaks = item.delivery.status == NO_ANSWER
+        stubborn = breaks and item.delivery.attempts - fewest >= _STUBBORN
+        return stubborn, item.delivery.position, item.delivery.id
+
+    return tuple(sorted(held, key=order))
 
 
 def _delivery(row: Row[Any]) -> Delivery:

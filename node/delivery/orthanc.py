@@ -1,0 +1,159 @@
+"""An Orthanc as destination, over its REST interface."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import httpx
+from pyorthanc import Orthanc
+
+from node.delivery.answers import (
+    NOT_TRIED,
+    SendAnswer,
+    Verdict,
+    answer_of_failure,
+    answer_of_http,
+    failure,
+)
+from node.delivery.destination import OutgoingObject
+from node.delivery.proof import Proof, ProofKind, ProofOutcome, compare_files, compare_patients
+from node.errors import DeliveryFailed, SettingsError
+from node.model import Identity
+from node.settings import DestinationSettings
+
+_IDENTITY = {
+    "PatientID": "patient_id",
+    "IssuerOfPatientID": "issuer_of_patient_id",
+    "PatientName": "patient_name",
+    "PatientBirthDate": "patient_birth_date",
+    "PatientSex": "patient_sex",
+    "AccessionNumber": "accession_number",
+}
+
+
+class OrthancDestination:
+    """Uploads to `/instances`; proves by downloading again.
+
+    Parameters
+    ----------
+    settings : DestinationSettings
+        With `url`; `username` and `password_env` where it asks for a password.
+
+    Raises
+    ------
+    SettingsError
+        If there is no `url`, or the password's variable is not set.
+    """
+
+    def __init__(self, settings: DestinationSettings):
+        if not settings.url:
+            raise SettingsError(f"destination {settings.name}: kind = 'orthanc' needs url")
+        self._url = settings.url.rstrip("/")
+        self._client: Any = Orthanc(
+            self._url,
+            username=settings.username or None,
+            password=_password(settings),
+            return_raw_response=True,
+            timeout=settings.timeout_s,
+            # A proxy of the environment must not see patients' objects.
+            trust_env=False,
+        )
+
+    def send(self, items: Sequence[OutgoingObject]) -> Iterator[SendAnswer]:
+        """Upload the objects in order; see `Destination.send`."""
+        ended = False
+        for item in items:
+            answer = NOT_TRIED if ended else self._upload(item)
+            ended = ended or answer.verdict.ends_association
+            yield answer
+
+    def prove(self, item: OutgoingObject, expected: Identity) -> Proof:
+        """Look it up under its study, download it and compare; see `Destination.prove`."""
+        evidence = item.evidence
+        filed = self.identities_of_study(evidence.study_instance_uid)
+        if wrong := compare_patients(expected, filed):
+            return wrong
+        found = self._find(
+            "Instance",
+            StudyInstanceUID=evidence.study_instance_uid,
+            SeriesInstanceUID=evidence.series_instance_uid,
+            SOPInstanceUID=evidence.sop_instance_uid,
+        )
+        if not found:
+            return Proof(outcome=ProofOutcome.NOT_FOUND)
+        content = self._ask("GET", f"/instances/{found[0]['ID']}/file").content
+        if hashlib.sha256(content).hexdigest() == evidence.sha256:
+            return Proof(outcome=ProofOutcome.PROVEN, kind=ProofKind.CONTENT)
+        return compare_files(item.path, content)
+
+    def identities_of_study(self, study_instance_uid: str) -> tuple[Identity, ...]:
+        """Return the patients of all studies of that UID; Orthanc keeps one per patient."""
+        found = self._find("Study", StudyInstanceUID=study_instance_uid)
+        return tuple(_identity(study) for study in found)
+
+    def _upload(self, item: OutgoingObject) -> SendAnswer:
+        try:
+            with item.path.open("rb") as file:
+                response = self._request(
+                    "POST",
+                    "/instances",
+                    content=file,
+                    headers={
+                        "Content-Type": "application/dicom",
+                        "Content-Length": str(item.evidence.size_bytes),
+                    },
+                )
+        except DeliveryFailed as error:
+            return answer_of_failure(error)
+        if response.status_code != httpx.codes.OK:
+            return answer_of_http(response.status_code)
+        if response.json().get("Status") == "AlreadyStored":
+            return SendAnswer(
+                verdict=Verdict.DUPLICATE,
+                status="HTTP 200",
+                sentence="Orthanc already holds this UID",
+            )
+        return SendAnswer(verdict=Verdict.STORED, status="HTTP 200", sentence="stored (HTTP 200)")
+
+    def _find(self, level: str, **query: str) -> list[dict[str, Any]]:
+        document = {"Level": level, "Query": query, "Expand": True}
+        found: list[dict[str, Any]] = self._ask("POST", "/tools/find", json=document).json()
+        return found
+
+    def _ask(self, method: str, route: str, **arguments: Any) -> httpx.Response:
+        """Return the response to a question, which must be 200."""
+        response = self._request(method, route, **arguments)
+        if response.status_code == httpx.codes.OK:
+            return response
+        answer = answer_of_http(response.status_code)
+        raise failure(answer.verdict, answer.sentence)
+
+    def _request(self, method: str, route: str, **arguments: Any) -> httpx.Response:
+        try:
+            response: httpx.Response = self._client.request(
+                method, f"{self._url}{route}", **arguments
+            )
+            return response
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            raise failure(Verdict.UNREACHABLE, "cannot be reached") from None
+        except httpx.HTTPError as error:
+            raise failure(Verdict.NO_ANSWER, f"no answer came ({type(error).__name__})") from None
+
+
+def _password(settings: DestinationSettings) -> str | None:
+    if not settings.password_env:
+        return None
+    value = os.environ.get(settings.password_env)
+    if value is None:
+        raise SettingsError(
+            f"destination {settings.name}: the environment has no {settings.password_env}"
+        )
+    return value
+
+
+def _identity(study: Mapping[str, Any]) -> Identity:
+    tags = {**study.get("PatientMainDicomTags", {}), **study.get("MainDicomTags", {})}
+    return Identity(**{name: str(tags.get(word, "")) for word, name in _IDENTITY.items()})
