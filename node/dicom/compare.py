@@ -87,6 +87,8 @@ _HEADER_SEQUENCES = _tags(
 _PACKING = _tags("BitsAllocated", "HighBit", "PhotometricInterpretation", "PlanarConfiguration")
 #: Says how text was coded, and it is compared decoded; padding.
 _IGNORED = _tags("SpecificCharacterSet", "DataSetTrailingPadding")
+#: What a transcoder writes about its work ("Full fidelity image").
+_TRANSCODED = _tags("DerivationDescription", "DerivationCodeSequence")
 _PLAIN = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian})
 #: One byte, one character: undeclared text that differs stays different.
 _ANY_BYTES = "ISO_IR 100"
@@ -105,6 +107,7 @@ def compare_files(first: Path, second: Path) -> Difference:
                 read_header(first, assumed_charset=_ANY_BYTES),
                 read_header(second, assumed_charset=_ANY_BYTES),
                 same_order=_is_big(one) == _is_big(other),
+                transcoded=one.transfer_syntax_uid != other.transfer_syntax_uid,
             )
             if grave is Difference.CONTENT or not _equal_pixels(first, one, second, other):
                 return Difference.CONTENT
@@ -113,11 +116,13 @@ def compare_files(first: Path, second: Path) -> Difference:
     return grave
 
 
-def _header_difference(first: Dataset, second: Dataset, *, same_order: bool) -> Difference:
+def _header_difference(
+    first: Dataset, second: Dataset, *, same_order: bool, transcoded: bool
+) -> Difference:
     one = _flat(first, with_private=same_order)
     other = _flat(second, with_private=same_order)
     differing = {tag for tag in one.keys() | other.keys() if one.get(tag) != other.get(tag)}
-    if not differing:
+    if not differing - (_TRANSCODED if transcoded else frozenset()):
         return Difference.NONE
     if differing & _GEOMETRY:
         return Difference.CONTENT
