@@ -59,6 +59,8 @@ class RefusalCode(StrEnum):
     BODY_PART_OUT_OF_SCOPE = "BODY_PART_OUT_OF_SCOPE"
     #: Kill switch of the plugin is on (S22).
     PLUGIN_DISABLED = "PLUGIN_DISABLED"
+    #: The plugin needs a device (CUDA) that this node's slot is not.
+    DEVICE_UNAVAILABLE = "DEVICE_UNAVAILABLE"
     #: A plugin that this site has not released may not write to a clinical destination (S4).
     GRADE_NOT_RELEASED = "GRADE_NOT_RELEASED"
     #: Routed study older than `max_age_days`; waits for a back-fill command (S15).
