@@ -1,0 +1,32 @@
+"""DICOM keywords (PS3.6) as the settings and manifests may name them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pydicom._dicom_dict import DicomDictionary  # the public functions cannot list it
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
+
+
+@cache
+def known_keywords() -> frozenset[str]:
+    """Return every keyword of PS3.6."""
+    return frozenset(entry[4] for entry in DicomDictionary.values() if entry[4])
+
+
+def vr_of(keyword: str) -> str:
+    """Return the value representation, "" if there is no such keyword.
+
+    Examples
+    --------
+    >>> vr_of("SliceThickness"), vr_of("SliceThicknes")
+    ('DS', '')
+    """
+    tag = tag_for_keyword(keyword)
+    return "" if tag is None else dictionary_VR(tag)
+
+
+def is_multi_valued(keyword: str) -> bool:
+    """Return whether the attribute may hold several values (PS3.6 value multiplicity)."""
+    tag = tag_for_keyword(keyword)
+    return tag is not None and dictionary_VM(tag) != "1"
