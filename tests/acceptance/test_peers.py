@@ -53,7 +53,7 @@ def test_dcmqrscp_takes_what_storescu_sends(tmp_path):
 
 
 def test_dcmqi_reads_a_segmentation(tmp_path):
-    seg = shared_data("seg-sr-objects/dcmqi/ct-3slice/liver.dcm")
+    seg = shared_data("seg-sr-objects/dcmqi/liver.dcm")
     paths = segimage2itkimage(seg, tmp_path / "nifti")
     nibabel = pytest.importorskip("nibabel")
     mask = np.asanyarray(nibabel.load(paths[0]).dataobj)
