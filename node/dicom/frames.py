@@ -55,6 +55,8 @@ class Frame:
     #: Keyword → value, upper case: what else tells which kind of image it is (`kinds.py`).
     #: Never shown: a Series Description may hold anything.
     hints: Discriminators = ()
+    #: Highest bit of a value; None: Bits Stored - 1.
+    high_bit: int | None = None
     #: Where the native pixel data of its instance start and how long they are, in bytes of the
     #: file; None: unknown, look there.
     pixel_offset: int | None = None

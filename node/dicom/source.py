@@ -138,6 +138,7 @@ def _frame(ds: Dataset, path: Path, look: Lookup, frame_number: int, count: int)
         lossy=text(look("LossyImageCompression")) == "01" or syntax in _LOSSY_SYNTAXES,
         discriminators=_present(look, DISCRIMINATORS),
         hints=_present(look, _HINTS),
+        high_bit=whole(look("HighBit")),
     )
 
 

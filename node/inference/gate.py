@@ -84,6 +84,11 @@ def _check_bits(frame: Frame) -> None:
             RefusalCode.PIXEL_FORMAT_UNSUITABLE,
             f"{frame.bits_stored} bits stored in {frame.bits_allocated} allocated",
         )
+    if frame.high_bit not in (None, frame.bits_stored - 1):
+        raise Refused(
+            RefusalCode.PIXEL_FORMAT_UNSUITABLE,
+            f"High Bit is {frame.high_bit} with {frame.bits_stored} bits stored",
+        )
 
 
 def _check_scale(frames: Sequence[Frame], role: InputRole) -> None:

@@ -1,0 +1,151 @@
+"""The chosen frames of a job again, and the Case that its plugin gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from pydicom import Dataset
+
+from node.dicom.frames import SourceSeries, Stack
+from node.dicom.geometry import check_stack
+from node.dicom.values import lookup_in, number, text, texts
+from node.errors import RefusalCode, Refused
+from node.inference.volume import build_volume
+from node.manifest import Manifest
+from node.model import JobInput
+from node.plugin import Case
+
+_DAYS_PER_YEAR = 365.25
+#: Unit letter of an Age String (PS3.5 6.2) → years.
+_AGE_UNITS = {"Y": 1.0, "M": 1 / 12, "W": 7 / _DAYS_PER_YEAR, "D": 1 / _DAYS_PER_YEAR}
+_SEXES = frozenset({"F", "M", "O"})
+
+
+def select_frames(series: Sequence[SourceSeries], job_input: JobInput) -> Stack:
+    """Return the frames that were chosen for one input role, as the stack they form.
+
+    Parameters
+    ----------
+    series : sequence of SourceSeries
+        What the job's files hold now.
+    job_input : JobInput
+        What was chosen when the job was made.
+
+    Raises
+    ------
+    Refused
+        INPUT_CHANGED if a chosen frame is gone, or if they no longer lie in the order they
+        had; any code of the geometry gate.
+    """
+    there = {
+        (frame.sop_instance_uid, frame.frame_number): frame
+        for one in series
+        if one.series_instance_uid == job_input.series_instance_uid
+        for frame in one.frames
+    }
+    wanted = list(zip(job_input.sop_instance_uids, job_input.frame_numbers, strict=True))
+    frames = [there[key] for key in wanted if key in there]
+    if len(frames) < len(wanted):
+        raise Refused(
+            RefusalCode.INPUT_CHANGED,
+            f"{len(wanted) - len(frames)} of {len(wanted)} chosen images of role "
+            f"{job_input.role} are not there any more",
+        )
+    ordered, geometry = check_stack(frames)
+    if list(ordered) != frames:
+        raise Refused(
+            RefusalCode.INPUT_CHANGED,
+            f"the chosen images of role {job_input.role} changed their positions",
+        )
+    return Stack(
+        series_instance_uid=job_input.series_instance_uid,
+        label=job_input.stack,
+        frames=ordered,
+        geometry=geometry,
+    )
+
+
+def build_case(
+    manifest: Manifest,
+    stacks: Mapping[str, Stack],
+    headers: Mapping[str, tuple[Dataset, ...]],
+    device: str,
+) -> Case:
+    """Return what the plugin gets: decoded volumes and the attributes it asks for.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Names the input roles and the attributes.
+    stacks, headers : mappings of role
+        The chosen frames and the headers of their instances.
+    device : str
+        ``cpu`` or ``cuda:N``.
+
+    Raises
+    ------
+    Refused
+        By the value gate, or because pixels cannot be read.
+    """
+    volumes = {
+        role: build_volume(stacks[role], specification)
+        for role, specification in manifest.inputs.items()
+    }
+    first = next((headers[role][0] for role in manifest.inputs if headers.get(role)), Dataset())
+    return Case(
+        volumes=volumes,
+        attributes=attributes_of(first, manifest.attributes),
+        device=device,
+    )
+
+
+def attributes_of(header: Dataset, keywords: Sequence[str]) -> dict[str, str | float]:
+    """Return the asked-for attributes that the header has.
+
+    Patient's Age comes in years, Patient's Sex as ``F``, ``M`` or ``O``; numbers as float,
+    anything else as text, several values joined by a backslash.
+    """
+    found = {keyword: _attribute(header, keyword) for keyword in keywords}
+    return {keyword: value for keyword, value in found.items() if value is not None}
+
+
+def age_in_years(header: Dataset) -> float | None:
+    """Return the age at the study: Patient's Age, else from birth and study date, else None.
+
+    Examples
+    --------
+    >>> ds = Dataset()
+    >>> ds.PatientAge = "006M"
+    >>> age_in_years(ds)
+    0.5
+    """
+    look = lookup_in(header)
+    age = text(look("PatientAge")).upper()
+    if len(age) >= 2 and age[:-1].isdigit() and age[-1] in _AGE_UNITS:
+        return int(age[:-1]) * _AGE_UNITS[age[-1]]
+    birth, study = _date(look("PatientBirthDate")), _date(look("StudyDate"))
+    if birth is None or study is None or study < birth:
+        return None
+    return round((study - birth).days / _DAYS_PER_YEAR, 2)
+
+
+def _attribute(header: Dataset, keyword: str) -> str | float | None:
+    if keyword == "PatientAge":
+        return age_in_years(header)
+    value = lookup_in(header)(keyword)
+    if keyword == "PatientSex":
+        sex = text(value).upper()
+        return sex if sex in _SEXES else None
+    many = texts(value)
+    if not many:
+        return None
+    single = number(value) if len(many) == 1 and not isinstance(value, str) else None
+    return single if single is not None else "\\".join(many)
+
+
+def _date(value: object) -> date | None:
+    try:
+        return date.fromisoformat(text(value).replace(".", ""))
+    except ValueError:
+        return None
