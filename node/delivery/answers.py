@@ -40,11 +40,6 @@ class Verdict(StrEnum):
         return self in _STORED
 
     @property
-    def needs_content(self) -> bool:
-        """Return whether nothing but retrieved content can prove it (B006, 0111)."""
-        return self in (Verdict.STORED_IN_PART, Verdict.DUPLICATE)
-
-    @property
     def ends_association(self) -> bool:
         """Return whether the objects after it must wait, so that S25's order holds."""
         return self.closes_destination or self is Verdict.NO_ANSWER
@@ -73,7 +68,17 @@ class SendAnswer:
     code: str = ""
 
 
+#: `SendAnswer.status` of an Orthanc that already held the UID.
+ALREADY_STORED = "ALREADY STORED"
+#: After these only content decides whether the destination holds our object (S23).
+DUPLICATE_STATUSES = ("0111", ALREADY_STORED)
+
 NOT_TRIED = SendAnswer(verdict=Verdict.NOT_TRIED, sentence="waits for the objects before it")
+
+
+def must_prove_content(status: str) -> bool:
+    """Return whether nothing but retrieved content can prove an object sent with `status`."""
+    return status in (*DUPLICATE_STATUSES, "B006")
 
 
 def answer_without_status(verdict: Verdict, sentence: str) -> SendAnswer:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import build_context, build_role
+from pynetdicom import build_context
 
 from node.delivery.answers import (
     NOT_TRIED,
@@ -25,6 +25,7 @@ from node.delivery.proof import (
     compare_patients,
     identity_at_destination,
 )
+from node.dicom.network import RemoteAE, requested_contexts
 from node.errors import DeliveryFailed, SettingsError
 from node.model import Evidence, Identity
 from node.settings import DestinationSettings
@@ -51,16 +52,22 @@ class DimseDestination:
             raise SettingsError(
                 f"destination {settings.name}: kind = 'dicom' needs ae_title and host"
             )
-        self._settings = settings
-        self._calling_ae = calling_ae
+        self._remote = RemoteAE(
+            host=settings.host,
+            port=settings.port,
+            ae_title=settings.ae_title,
+            calling_ae=calling_ae,
+            timeout_s=settings.timeout_s,
+        )
 
     def send(self, items: Sequence[OutgoingObject]) -> Iterator[SendAnswer]:
         """C-STORE the objects in order over one association; see `Destination.send`."""
-        kinds = {(i.evidence.sop_class_uid, i.evidence.transfer_syntax_uid) for i in items}
-        contexts = [build_context(uid, syntax) for uid, syntax in sorted(kinds)]
+        contexts = requested_contexts(
+            (item.evidence.sop_class_uid, item.evidence.transfer_syntax_uid) for item in items
+        )
         answered = 0
         try:
-            with associated(self._settings, self._calling_ae, contexts) as link:
+            with associated(self._remote, contexts) as link:
                 for answer in _store_all(link, items):
                     answered += 1
                     yield answer
@@ -79,8 +86,7 @@ class DimseDestination:
             build_context(STUDY_ROOT_GET),
             build_context(evidence.sop_class_uid, _retrieval_syntaxes(evidence)),
         ]
-        roles = [build_role(evidence.sop_class_uid, scp_role=True)]
-        with associated(self._settings, self._calling_ae, contexts, roles) as link:
+        with associated(self._remote, contexts, [evidence.sop_class_uid]) as link:
             indexed = _look_up(link, evidence, expected)
             if indexed.outcome in (ProofOutcome.NOT_FOUND, ProofOutcome.DIFFERS):
                 return indexed
@@ -96,7 +102,7 @@ class DimseDestination:
     def identities_of_study(self, study_instance_uid: str) -> tuple[Identity, ...]:
         """Ask by C-FIND whom the study belongs to; () also if the peer answers no queries."""
         contexts = [build_context(STUDY_ROOT_FIND)]
-        with associated(self._settings, self._calling_ae, contexts) as link:
+        with associated(self._remote, contexts) as link:
             return _patients(link, study_instance_uid)
 
 

@@ -11,6 +11,7 @@ import httpx
 from pyorthanc import Orthanc
 
 from node.delivery.answers import (
+    ALREADY_STORED,
     NOT_TRIED,
     SendAnswer,
     Verdict,
@@ -94,6 +95,16 @@ class OrthancDestination:
         found = self._find("Study", StudyInstanceUID=study_instance_uid)
         return tuple(_identity(study) for study in found)
 
+    def version(self) -> str:
+        """Return the version that answers at `url`.
+
+        Raises
+        ------
+        DeliveryFailed
+            If none does, or it does not let us in.
+        """
+        return str(self._ask("GET", "/system").json().get("Version", "of unknown version"))
+
     def _upload(self, item: OutgoingObject) -> SendAnswer:
         try:
             with item.path.open("rb") as file:
@@ -113,7 +124,7 @@ class OrthancDestination:
         if response.json().get("Status") == "AlreadyStored":
             return SendAnswer(
                 verdict=Verdict.DUPLICATE,
-                status="HTTP 200",
+                status=ALREADY_STORED,
                 sentence="Orthanc already holds this UID",
             )
         return SendAnswer(verdict=Verdict.STORED, status="HTTP 200", sentence="stored (HTTP 200)")
@@ -141,6 +152,11 @@ class OrthancDestination:
             raise failure(Verdict.UNREACHABLE, "cannot be reached") from None
         except httpx.HTTPError as error:
             raise failure(Verdict.NO_ANSWER, f"no answer came ({type(error).__name__})") from None
+
+
+def system_of(settings: DestinationSettings) -> str:
+    """Return the version of the Orthanc that `settings` name; see `OrthancDestination.version`."""
+    return OrthancDestination(settings).version()
 
 
 def _password(settings: DestinationSettings) -> str | None:

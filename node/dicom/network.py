@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,7 +22,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.presentation import PresentationContext, build_context, build_role
 
 from node.dicom.part10 import (
     IMPLEMENTATION_CLASS_UID,
@@ -145,8 +145,21 @@ def requested_contexts(pairs: Iterable[tuple[str, str]]) -> list[PresentationCon
 
 
 @contextmanager
-def associate(remote: RemoteAE, contexts: Sequence[PresentationContext]) -> Iterator[Association]:
+def associate(
+    remote: RemoteAE,
+    contexts: Sequence[PresentationContext],
+    *,
+    retrievable: Sequence[str] = (),
+    on_store: Callable[[evt.Event], int] | None = None,
+) -> Iterator[Association]:
     """Open an association without Nagle's delay; release it at the end, abort on an error.
+
+    Parameters
+    ----------
+    retrievable : sequence of str
+        SOP classes that the peer may send us by C-GET over this association.
+    on_store : callable, optional
+        Gets each object that C-GET brings, returns the status to answer.
 
     Raises
     ------
@@ -164,7 +177,11 @@ def associate(remote: RemoteAE, contexts: Sequence[PresentationContext]) -> Iter
         remote.port,
         contexts=list(contexts),
         ae_title=remote.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
+        ext_neg=[build_role(uid, scp_role=True) for uid in retrievable],
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, _no_delay),
+            *([(evt.EVT_C_STORE, on_store)] if on_store else []),
+        ],
     )
     if not assoc.is_established:
         raise _why_not(assoc)

@@ -262,8 +262,8 @@ def list_deliveries(
     destination: str = "",
     job_id: str = "",
     limit: int | None = None,
-) -> tuple[Delivery, ...]:
-    """Return deliveries, newest job first, in order of sending inside a job.
+) -> tuple[tuple[Delivery, Evidence], ...]:
+    """Return deliveries with what they deliver, newest job first, in order of sending.
 
     Parameters
     ----------
@@ -283,7 +283,9 @@ def list_deliveries(
         job.c.created_at.desc(), job.c.id, delivery.c.destination, delivery.c.position
     )
     with db.read() as connection:
-        return tuple(_delivery(row) for row in connection.execute(query.limit(limit)))
+        rows = connection.execute(query.limit(limit)).all()
+        made = _evidence_of(connection, rows)
+    return tuple((_delivery(row), made[row.evidence_id]) for row in rows)
 
 
 def evidence_of_job(db: Database, job_id: str) -> tuple[Evidence, ...]:
@@ -354,12 +356,7 @@ def _held(connection: Connection, job_id: str, destination: str, owner: str) -> 
             delivery.c.owner == owner,
         )
     ).all()
-    made = {
-        row.id: _evidence(row)
-        for row in connection.execute(
-            select(evidence).where(evidence.c.id.in_([row.evidence_id for row in rows]))
-        )
-    }
+    made = _evidence_of(connection, rows)
     held = [Claimed(delivery=_delivery(row), evidence=made[row.evidence_id]) for row in rows]
     fewest = min((item.delivery.attempts for item in held), default=0)
 
@@ -369,6 +366,12 @@ def _held(connection: Connection, job_id: str, destination: str, owner: str) -> 
         return stubborn, item.delivery.position, item.delivery.id
 
     return tuple(sorted(held, key=order))
+
+
+def _evidence_of(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, Evidence]:
+    ids = {row.evidence_id for row in rows}
+    found = connection.execute(select(evidence).where(evidence.c.id.in_(ids)))
+    return {row.id: _evidence(row) for row in found}
 
 
 def _delivery(row: Row[Any]) -> Delivery:
