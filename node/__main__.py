@@ -1,0 +1,5 @@
+"""``python -m node`` is the command ``sentinel-node``."""
+
+from node.cli import main
+
+main()

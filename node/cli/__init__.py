@@ -1,0 +1,49 @@
+"""The command ``sentinel-node``."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from node import __version__
+from node.cli import admin, demo, listings, local, network, plugins, service
+
+app = typer.Typer(
+    name="sentinel-node",
+    help="A clinical AI node for the hospital's DICOM network. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # S28: locals may hold a data set
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sentinel-node {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say it.")
+    ] = False,
+) -> None:
+    """Set what all commands share: files are private (S28)."""
+    os.umask(0o077)
+
+
+service.add_to(app)
+demo.add_to(app)
+local.add_to(app)
+network.add_to(app)
+listings.add_to(app)
+admin.add_to(app)
+app.add_typer(plugins.app, name="plugins")
+
+
+def main() -> None:
+    """Run the command."""
+    app()

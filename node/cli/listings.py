@@ -1,0 +1,155 @@
+"""Commands that show rows: studies, jobs, deliveries, quarantine, explain."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from node.cli.common import (
+    JsonOption,
+    SettingsOption,
+    clock_time,
+    console,
+    opened_node,
+    sentences,
+    show,
+)
+
+LimitOption = Annotated[int, typer.Option(help="How many rows, the newest first.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (studies, jobs, deliveries, quarantine, explain):
+        app.command()(command)
+
+
+def studies(
+    settings: SettingsOption = None, as_json: JsonOption = False, limit: LimitOption = 100
+) -> None:
+    """List studies: what came in, how many instances, and whether it is complete, with why."""
+    from node.storage.intake_rows import instances_of_study, list_studies
+
+    with sentences(), opened_node(settings) as node:
+        rows = [
+            {
+                "study": study.study_instance_uid,
+                "state": str(study.state),
+                "revision": study.revision,
+                "instances": len(instances_of_study(node.db, study.study_instance_uid)),
+                "from": study.peer or study.calling_ae,
+                "to": study.called_ae,
+                "received": clock_time(study.last_received_at),
+                "reason": study.completed_reason,
+            }
+            for study in list_studies(node.db, limit=limit)
+        ]
+        show(rows, as_json=as_json, empty="No study came in yet.")
+
+
+def jobs(
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+    limit: LimitOption = 100,
+    retry: Annotated[str, typer.Option(help="Run this FAILED or REFUSED job again.")] = "",
+) -> None:
+    """List jobs: which plugin ran on which study, and how it ended."""
+    from node.storage.job_rows import list_jobs, retry_job
+
+    with sentences(), opened_node(settings) as node:
+        if retry:
+            retry_job(node.db, retry, now=time.time())
+            node.audit.record("job retried", retry)
+        rows = [
+            {
+                "job": job.id,
+                "plugin": job.plugin_name_version,
+                "rule": job.rule,
+                "study": job.study_instance_uid,
+                "state": str(job.state),
+                "attempt": job.attempt,
+                "code": job.reason_code,
+                "reason": job.reason,
+                "created": clock_time(job.created_at),
+                "ended": clock_time(job.ended_at),
+            }
+            for job in list_jobs(node.db, limit=limit)
+        ]
+        show(rows, as_json=as_json, empty="No job yet.")
+
+
+def deliveries(
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+    limit: LimitOption = 100,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Send all dead letters again, from now on.")
+    ] = False,
+) -> None:
+    """List deliveries: which object went where, was stored, was found again."""
+    from node.storage.delivery_rows import list_deliveries, retry_failed
+
+    with sentences(), opened_node(settings) as node:
+        if retry:
+            count = retry_failed(node.db, now=time.time())
+            node.audit.record("dead letters restarted", "deliveries", count=count)
+            if not as_json:
+                console.print(f"{count} dead letters will be sent again.")
+        rows = [
+            {
+                "delivery": delivery.id,
+                "job": delivery.job_id,
+                "object": evidence.role,
+                "sop_instance_uid": evidence.sop_instance_uid,
+                "destination": delivery.destination,
+                "state": str(delivery.state),
+                "attempts": delivery.attempts,
+                "sent": clock_time(delivery.sent_at),
+                "proven": clock_time(delivery.proven_at),
+                "status": delivery.status,
+                "reason": delivery.reason,
+            }
+            for delivery, evidence in list_deliveries(node.db, limit=limit)
+        ]
+        show(rows, as_json=as_json, empty="Nothing to deliver yet.")
+
+
+def quarantine(
+    settings: SettingsOption = None, as_json: JsonOption = False, limit: LimitOption = 100
+) -> None:
+    """List objects that were kept but cannot be processed, each with its reason."""
+    from node.storage.quarantine_rows import list_quarantine
+
+    with sentences(), opened_node(settings) as node:
+        rows = [
+            {
+                "received": clock_time(item.received_at),
+                "from": item.calling_ae,
+                "code": item.code,
+                "reason": item.sentence,
+                "file": item.path,
+                "bytes": item.size_bytes,
+            }
+            for item in list_quarantine(node.db, limit=limit)
+        ]
+        show(rows, as_json=as_json, empty="The quarantine is empty.")
+
+
+def explain(
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why models did or did not run: rules, predicates, candidates, scores."""
+    from node.routing.explain import explain_document, explain_text
+
+    with sentences(), opened_node(settings) as node:
+        if as_json:
+            document = explain_document(node.db, study_uid)
+            sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
+        else:
+            console.print(explain_text(node.db, study_uid), markup=False, highlight=False)

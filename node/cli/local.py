@@ -1,0 +1,215 @@
+"""The command run: the same pipeline on a folder of DICOM files, without a network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import track
+
+from node import app as parts
+from node.cli.common import console, read_settings, sentences
+from node.dicom.part10 import read_part10
+from node.dicom.send import dicom_files
+from node.errors import MalformedDataset, NodeError, SettingsError
+from node.intake.policy import Admission
+from node.intake.receive import SUCCESS, Answer, Intake, StoreCommand
+from node.model import Job, JobState
+from node.parts import Node
+from node.settings import Condition, RuleSettings, Settings
+from node.storage.delivery_rows import evidence_of_job
+from node.storage.job_rows import get_job, get_report, list_jobs
+
+_RULE = "run"
+_HERE = Admission(calling_ae="", called_ae="", peer="", may_store=True, max_associations=1)
+_ENDED = {JobState.COMPLETED, JobState.REFUSED, JobState.FAILED, JobState.CANCELED}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(run)
+
+
+def run(
+    study_dir: Annotated[Path, typer.Argument(help="A folder with the DICOM files of one study.")],
+    plugin: Annotated[str, typer.Option(help="Name of the plugin, or name@version.")],
+    out: Annotated[Path, typer.Option(help="A new folder for evidence, pictures, result.json.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    settings: Annotated[
+        Path | None, typer.Option(help="A settings file, for its plugin folders and institution.")
+    ] = None,
+    plugins: Annotated[
+        list[Path] | None, typer.Option(help="A folder of plugin folders, beside the built-in.")
+    ] = None,
+) -> None:
+    """Run a plugin on a folder: read, check, compute, encode, validate. Sends nothing."""
+    with sentences():
+        paths = _files_of(study_dir)
+        _check_out(out)
+        with _private_node(plugin, device, settings, plugins or []) as node:
+            _take_in(node, paths)
+            job = _compute(node)
+            _write_out(node, job, out)
+        console.print(_sentence(job, out), markup=False, highlight=False, soft_wrap=True)
+        if job.state is not JobState.COMPLETED:
+            raise typer.Exit(1)
+
+
+def _files_of(folder: Path) -> tuple[Path, ...]:
+    if not folder.exists():
+        raise SettingsError(f"there is no folder {folder}")
+    paths = dicom_files(folder)
+    if not paths:
+        raise SettingsError(f"no DICOM file (Part 10) in {folder}")
+    return paths
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(f"{out} is there already and not empty; name a new folder")
+
+
+@contextmanager
+def _private_node(
+    plugin: str, device: str, settings: Path | None, plugins: Sequence[Path]
+) -> Iterator[Node]:
+    """Open a node with rows and files of its own for this one study."""
+    with tempfile.TemporaryDirectory(prefix="sentinel-run-") as folder:
+        site = _settings(Path(folder), plugin, device, settings, plugins)
+        parts.prepare_data(site)
+        node = parts.open_node(site)
+        try:
+            yield node
+        finally:
+            node.close()
+
+
+def _settings(
+    folder: Path, plugin: str, device: str, settings: Path | None, plugins: Sequence[Path]
+) -> Settings:
+    base = read_settings(settings) if settings else Settings(data_dir=folder)
+    rule = RuleSettings(
+        name=_RULE,
+        plugin=plugin,
+        when=Condition(operator="all"),
+        quiet_s=0.0,
+        max_age_days=float("inf"),
+    )
+    return replace(
+        base,
+        data_dir=folder,
+        database_url="",
+        peers=(),
+        destinations=(),
+        releases=(),
+        rules=(rule,),
+        plugin_dirs=(*base.plugin_dirs, *(path.resolve() for path in plugins)),
+        devices=(device,),
+        quiet_s=0.0,
+        receive=replace(base.receive, min_free_mb=64),
+    )
+
+
+def _take_in(node: Node, paths: Sequence[Path]) -> None:
+    """Store every file as a C-STORE would; say which ones were not taken."""
+    intake = Intake(node.db, node.files, node.settings.receive)
+    for path in track(paths, "read files", console=console, transient=True):
+        answer = _store(intake, path)
+        if answer.status != SUCCESS or answer.code not in {"NEW", "SAME", "VERSION"}:
+            reason = answer.comment or answer.code
+            console.print(f"not used: {path.name}: {reason}", markup=False, soft_wrap=True)
+
+
+def _store(intake: Intake, path: Path) -> Answer:
+    try:
+        part10 = read_part10(path)
+    except MalformedDataset as error:
+        return Answer(status=0xC000, comment=str(error), code="MALFORMED")
+    command = StoreCommand(
+        sop_class_uid=part10.sop_class_uid,
+        sop_instance_uid=part10.sop_instance_uid,
+        transfer_syntax_uid=part10.transfer_syntax_uid,
+    )
+    upload = intake.begin(command, _HERE)
+    with path.open("rb") as file:
+        file.seek(part10.dataset_offset)
+        while fragment := file.read(1 << 20):
+            upload.write(fragment)
+    return upload.finish()
+
+
+def _compute(node: Node) -> Job:
+    """Complete and route the one study, and work until its job has ended."""
+    from node.inference.devices import resolve_devices
+    from node.intake.completion import sweep
+    from node.intake.versions import resolve_versions
+    from node.routing.dispatch import dispatch_complete
+    from node.worker import Worker
+
+    now = time.time()
+    resolve_versions(node.db, node.files, now=now)
+    sweep(node.db, node.settings, now=now + 1.0)
+    dispatch_complete(node.db, node.files, node.settings, node.manifests, now=now)
+    jobs = list_jobs(node.db)
+    if len(jobs) != 1:
+        raise NodeError(_no_job(node, len(jobs)))
+    worker = Worker(node, device=resolve_devices(node.settings.devices)[0], owner="run")
+    try:
+        with console.status(f"run {jobs[0].plugin_name_version}"):
+            while (job := get_job(node.db, jobs[0].id)).state not in _ENDED:
+                if worker.work_once() is None:
+                    raise NodeError(f"the job is {job.state}: {job.reason}")
+    finally:
+        worker.close()
+    return job
+
+
+def _no_job(node: Node, count: int) -> str:
+    from node.storage.intake_rows import list_studies
+
+    studies = len(list_studies(node.db))
+    if studies > 1:
+        return f"the folder holds {studies} studies; give one study at a time"
+    if studies == 0:
+        return "none of the files could be used; see the reasons above"
+    return f"{count} jobs came of one study and one plugin"
+
+
+def _write_out(node: Node, job: Job, out: Path) -> None:
+    """Write evidence, pictures and result.json; what is there is left alone."""
+    out.mkdir(parents=True, exist_ok=True)
+    evidence = evidence_of_job(node.db, job.id)
+    for one in evidence:
+        shutil.copyfile(node.files.absolute(one.path), out / f"{one.role}.dcm")
+    pictures = []
+    folder = node.files.evidence_folder(job.id)
+    for picture in sorted(folder.glob("*.png")) if folder.is_dir() else []:
+        shutil.copyfile(picture, out / picture.name)
+        pictures.append(picture.name)
+    report = dict(get_report(node.db, job.id))
+    report.pop("picture", None)
+    document = {
+        "plugin": job.plugin_name_version,
+        "digest": job.plugin_digest,
+        "state": str(job.state),
+        "code": job.reason_code,
+        "reason": job.reason,
+        "evidence": [f"{one.role}.dcm" for one in evidence],
+        "pictures": pictures,
+        **report,
+    }
+    (out / "result.json").write_text(json.dumps(document, indent=1))
+
+
+def _sentence(job: Job, out: Path) -> str:
+    if job.state is not JobState.COMPLETED:
+        return f"{job.plugin_name_version} {job.state}: {job.reason_code}: {job.reason}"
+    return f"{job.plugin_name_version} ran; evidence, pictures and result.json are in {out}"

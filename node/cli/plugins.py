@@ -1,0 +1,116 @@
+"""Commands about plugins: list, check, switch off and on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node import app as parts
+from node.cli.common import (
+    JsonOption,
+    SettingsOption,
+    console,
+    opened_node,
+    read_settings,
+    sentences,
+    settings_path,
+    show,
+)
+from node.errors import SettingsError
+from node.inference.registry import builtin_plugin_folder, discover
+from node.manifest import Manifest
+
+app = typer.Typer(name="plugins", help="List, check, switch off and on.", no_args_is_help=True)
+
+FolderOption = Annotated[
+    Path | None, typer.Option(help="A folder of plugin folders, instead of the settings file.")
+]
+
+
+@app.command("list")
+def list_plugins(
+    settings: SettingsOption = None, folder: FolderOption = None, as_json: JsonOption = False
+) -> None:
+    """List the plugins this site has. Reads manifests; runs nothing."""
+    with sentences():
+        rows = [
+            {
+                "plugin": manifest.name_version,
+                "title": manifest.title,
+                "grade": str(manifest.grade),
+                "inputs": ", ".join(manifest.inputs),
+                "digest": manifest.digest,
+                "folder": str(manifest.folder),
+            }
+            for manifest in _manifests(settings, folder)
+        ]
+        show(rows, as_json=as_json, empty="There is no plugin.")
+
+
+@app.command("check")
+def check_plugins(settings: SettingsOption = None, folder: FolderOption = None) -> None:
+    """Load each plugin in its process: hashes, device, isolation, memory limit."""
+    from node.inference.check import check_plugin
+
+    with sentences():
+        failed = False
+        for manifest in _manifests(settings, folder):
+            report = check_plugin(manifest)
+            failed |= not report.ok
+            console.print(report.text, markup=False, highlight=False, soft_wrap=True)
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command("off")
+def switch_off(
+    plugin: Annotated[str, typer.Argument(help="Name of the plugin, without version.")],
+    reason: Annotated[str, typer.Option(help="Why; shown with every refusal.")],
+    settings: SettingsOption = None,
+) -> None:
+    """Kill switch: the plugin makes no job, and what it has not delivered stays here (S22)."""
+    _switch(plugin, settings, off=True, reason=reason)
+    console.print(f"{plugin} is off: no new job, undelivered results are held.")
+
+
+@app.command("on")
+def switch_on(
+    plugin: Annotated[str, typer.Argument(help="Name of the plugin, without version.")],
+    settings: SettingsOption = None,
+) -> None:
+    """Switch a plugin on again. What was held stays held: `deliveries --retry` sends it."""
+    _switch(plugin, settings, off=False, reason="")
+    console.print(f"{plugin} is on.")
+
+
+def _switch(plugin: str, settings: Path | None, *, off: bool, reason: str) -> None:
+    from node.storage.job_rows import set_plugin_switch
+
+    with sentences(), opened_node(settings, with_plugins=True) as node:
+        known = sorted({manifest.name for manifest in node.manifests.values()})
+        if plugin not in known:
+            raise SettingsError(f"there is no plugin `{plugin}`; there are: {', '.join(known)}")
+        set_plugin_switch(node.db, plugin, off=off, reason=reason, now=time.time())
+        node.audit.record("plugin switched", plugin, off=off, reason=reason)
+
+
+def _manifests(settings: Path | None, folder: Path | None) -> list[Manifest]:
+    """Return the plugins of the settings file, or without one the built-in ones."""
+    if folder is not None:
+        found = discover((folder,))
+    elif settings is None and not _has_settings():
+        found = discover((builtin_plugin_folder(),))
+    else:
+        found = parts.read_manifests(read_settings(settings))
+    return sorted(found.values(), key=lambda manifest: manifest.name_version)
+
+
+def _has_settings() -> bool:
+    try:
+        settings_path(None)
+    except SettingsError:
+        return False
+    return True

@@ -1,0 +1,218 @@
+"""One job from stored images to evidence in the outbox: read this page first.
+
+A peer's C-STORE became files and rows (`node.intake`); when the study was complete, a rule chose
+a plugin and the images for each of its inputs (`node.routing`), and that choice is the job.
+Here the job is computed. What it leaves in the outbox, `node.delivery` sends and proves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pydicom import Dataset
+
+from node.dicom.frames import SourceSeries, Stack
+from node.dicom.source import read_series
+from node.errors import ManifestError, Refused, RefusalCode
+from node.inference.case import build_case, select_frames
+from node.inference.runner import RunOutcome
+from node.manifest import Manifest
+from node.model import InstanceState, Job, JobInput, NewEvidence
+from node.parts import Node
+from node.plugin import Case
+from node.results.check import check_objects
+from node.results.encode import EncodeRequest, encode
+from node.results.picture import overlay_picture
+from node.results.write import write_evidence
+from node.storage.intake_rows import get_study, instances_of_study
+from node.storage.job_rows import finish_job
+
+
+class CaseRunner(Protocol):
+    """What runs a plugin on a Case: a warm child process, or a fake in a test."""
+
+    @property
+    def device(self) -> str:
+        """Return ``cpu`` or ``cuda:N``."""
+
+    def run(self, manifest: Manifest, case: Case, *, job_folder: Path) -> RunOutcome:
+        """Return the plugin's Result, or raise an `AttemptFailed`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The chosen images of a job by input role: geometry and headers, no pixels yet."""
+
+    stacks: Mapping[str, Stack]
+    #: Header of each distinct instance, in stack order.
+    headers: Mapping[str, tuple[Dataset, ...]]
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """Seconds per stage of one job, for the job's report and the benchmark."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure what happens inside."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - start, 4)
+
+
+def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]:
+    """Compute one claimed job and commit its evidence, its deliveries and its end at once.
+
+    Raises
+    ------
+    Refused
+        If the images are not fit for the plugin.
+    AttemptFailed
+        If the plugin crashed, timed out, or returned what its manifest does not allow.
+    EvidenceRejected
+        If an object that we made fails a check; nothing leaves.
+    LeaseLost
+        If another worker owns the job by now.
+    """
+    watch = Stopwatch()
+    manifest = manifest_of(job, node)
+    folder = node.files.job_folder(job.id)
+    with watch.stage("read headers and geometry"):
+        sources = read_sources(job, node)
+    with watch.stage("read pixels"):
+        case = build_case(manifest, sources.stacks, sources.headers, runner.device)
+    with watch.stage("run the plugin"):
+        outcome = runner.run(manifest, case, job_folder=folder)
+    request = encode_request(job, node, manifest, sources, outcome)
+    with watch.stage("encode"):
+        objects = encode(request)
+    with watch.stage("check"):
+        checks = check_objects(objects, request)
+        evidence = write_evidence(objects, checks, files=node.files, job_id=job.id)
+        picture = overlay_picture(request, case, node.files.evidence_folder(job.id))
+    finish_job(
+        node.db,
+        job,
+        evidence=evidence,
+        destinations=() if job.shadow else job.destinations,
+        report=report_of(outcome, watch, picture),
+        now=time.time(),
+    )
+    node.files.drop_job_folder(job.id)
+    return evidence
+
+
+def manifest_of(job: Job, node: Node) -> Manifest:
+    """Return the manifest of the job's plugin, bit for bit the one the job was made for.
+
+    Raises
+    ------
+    ManifestError
+        If the plugin is gone or its files changed since.
+    """
+    manifest = node.manifests.get(job.plugin_name_version)
+    if manifest is None or manifest.digest != job.plugin_digest:
+        raise ManifestError(
+            f"plugin {job.plugin_name_version} with digest {job.plugin_digest[:12]} is not "
+            "installed any more; install it again, or let the rules look at the study anew"
+        )
+    return manifest
+
+
+def read_sources(job: Job, node: Node) -> Sources:
+    """Read the headers of the chosen images and check their geometry again.
+
+    Raises
+    ------
+    Refused
+        If an image is gone, in conflict with another version, or does not fit the others.
+    """
+    study = get_study(node.db, job.study_instance_uid)
+    charset = next(
+        (p.assumed_charset for p in node.settings.peers if study and p.name == study.peer), ""
+    )
+    paths = _paths_of_images(job, node)
+    stacks: dict[str, Stack] = {}
+    headers: dict[str, tuple[Dataset, ...]] = {}
+    for chosen in job.inputs:
+        series = read_series(
+            [paths[uid] for uid in dict.fromkeys(chosen.sop_instance_uids)],
+            assumed_charset=charset,
+        )
+        stacks[chosen.role] = select_frames(series, chosen)
+        headers[chosen.role] = _headers_in_order(series, chosen)
+    return Sources(stacks=stacks, headers=headers)
+
+
+def encode_request(
+    job: Job, node: Node, manifest: Manifest, sources: Sources, outcome: RunOutcome
+) -> EncodeRequest:
+    """Return everything that decides the bytes of the evidence."""
+    charsets = {node.settings.destination(name).charset for name in job.destinations}
+    source = next(iter(sources.headers.values()))[0]
+    declared = source.get("SpecificCharacterSet", "") or ""
+    own = declared if isinstance(declared, str) else "\\".join(declared)
+    return EncodeRequest(
+        job=job,
+        manifest=manifest,
+        result=outcome.result,
+        stacks=sources.stacks,
+        headers=sources.headers,
+        charset=own if charsets == {"source"} and own else "ISO_IR 192",
+        device_serial_number=node.settings.device_serial_number or "1",
+        institution=node.settings.institution,
+        station_name=node.settings.ae_titles[0],
+        run_notes=outcome.notes,
+    )
+
+
+def report_of(outcome: RunOutcome, watch: Stopwatch, picture: Path | None) -> dict[str, object]:
+    """Return what the job's row keeps for people: numbers, seconds, memory, the picture."""
+    return {
+        "measurements": [
+            {"name": m.name, "value": m.value, "segment": m.segment, "finding": m.finding}
+            for m in outcome.result.measurements
+        ],
+        "segments": [s.name for s in outcome.result.segments],
+        "seconds": watch.seconds,
+        "device": outcome.device,
+        "peak_memory_mb": outcome.peak_memory_mb,
+        "picture": str(picture) if picture else "",
+    }
+
+
+def _paths_of_images(job: Job, node: Node) -> Mapping[str, Path]:
+    """Return the file of each chosen SOP Instance UID."""
+    wanted = {uid for chosen in job.inputs for uid in chosen.sop_instance_uids}
+    found: dict[str, Path] = {}
+    for instance in instances_of_study(node.db, job.study_instance_uid):
+        if instance.sop_instance_uid not in wanted:
+            continue
+        if instance.state in {InstanceState.CONFLICT, InstanceState.UNRESOLVED}:
+            raise Refused(
+                RefusalCode.UID_CONFLICT,
+                "two versions of one of the chosen images are here; choose one with "
+                "`sentinel-node choose`",
+            )
+        if instance.state is InstanceState.STORED:
+            found[instance.sop_instance_uid] = node.files.absolute(instance.path)
+    if wanted - found.keys():
+        raise Refused(
+            RefusalCode.INPUT_CHANGED,
+            f"{len(wanted - found.keys())} of {len(wanted)} chosen images are not here any more",
+        )
+    return found
+
+
+def _headers_in_order(series: tuple[SourceSeries, ...], chosen: JobInput) -> tuple[Dataset, ...]:
+    by_uid = {str(ds.SOPInstanceUID): ds for one in series for ds in one.headers}
+    return tuple(by_uid[uid] for uid in dict.fromkeys(chosen.sop_instance_uids))

@@ -1,0 +1,159 @@
+"""kill -9 of receiver, engine and child while studies flow: nothing acknowledged is lost, no doubles."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from node.dicom.network import RemoteAE
+from node.dicom.send import Sent, send_files
+from node.errors import NodeError
+from node.inference.registry import builtin_plugin_folder
+from node.phantom.archive import DemoArchive
+from node.phantom.study import make_ct_study
+from tests.site import Site, running_site
+
+pytestmark = pytest.mark.peer
+
+KILLS = int(os.environ.get("SENTINEL_KILLS", "5"))
+SEED = int(os.environ.get("SENTINEL_SEED", "1"))
+ROLES = ("receiver", "engine", "child")
+
+
+def slow_plugin(folder: Path) -> Path:
+    """The commissioning plugin under another name, two seconds slower: long enough to be hit."""
+    target = folder / "slow_commissioning"
+    shutil.copytree(builtin_plugin_folder() / "commissioning", target)
+    manifest = (target / "plugin.toml").read_text()
+    assert 'name = "commissioning"' in manifest
+    (target / "plugin.toml").write_text(
+        manifest.replace('name = "commissioning"', 'name = "slow_commissioning"')
+    )
+    code = (target / "plugin.py").read_text()
+    (target / "plugin.py").write_text(
+        code
+        + "\n\n_run = Plugin.run\n\n\ndef _slow(self, case):\n"
+        + "    import time\n\n    time.sleep(2.0)\n    return _run(self, case)\n\n\nPlugin.run = _slow\n"
+    )
+    return folder
+
+
+def settings(archive: DemoArchive, plugins: Path) -> str:
+    return f"""
+[[destinations]]
+name = "archive"
+kind = "dicom"
+grade = "test"
+ae_title = "{archive.ae_title}"
+host = "127.0.0.1"
+port = {archive.port}
+
+[[rules]]
+name = "kills"
+plugin = "slow_commissioning"
+when = {{ Modality = "CT" }}
+destinations = ["archive"]
+quiet_s = 3
+"""
+
+
+class Sender:
+    """A PACS that sends studies, and sends again what was not acknowledged, like a real one."""
+
+    def __init__(self, site: Site, studies: list[tuple[Path, ...]]):
+        self._site = site
+        self._studies = studies
+        #: What the node answered 0000 for, by path.
+        self.acknowledged: set[Path] = set()
+        self.broken = 0
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self) -> None:
+        self._thread.join(180)
+        assert not self._thread.is_alive(), "the sender did not get its studies through"
+
+    def _note(self, sent: Sent) -> None:
+        if sent.status == 0:
+            self.acknowledged.add(sent.path)
+
+    def _run(self) -> None:
+        remote = RemoteAE(
+            host="127.0.0.1", port=self._site.port, ae_title="SENTINEL", calling_ae="PACS"
+        )
+        for paths in self._studies:
+            while left := [path for path in paths if path not in self.acknowledged]:
+                try:
+                    send_files(left, remote, on_sent=self._note)
+                except NodeError:
+                    self.broken += 1
+                    threading.Event().wait(0.3)
+
+
+def kill_all_over(site: Site, random_: random.Random) -> dict[str, int]:
+    """Kill each role KILLS times, in a random order, at random moments of the flow."""
+    kills: dict[str, int] = defaultdict(int)
+    order = [role for role in ROLES for _ in range(KILLS)]
+    random_.shuffle(order)
+    for role in order:
+        threading.Event().wait(random_.uniform(0.1, 1.5))
+        if role == "child":
+            victims = site.wait(lambda: site.child_pids(), "a child process", 90)
+            os.kill(victims[0], signal.SIGKILL)
+        else:
+            site.kill(role)
+        kills[role] += 1
+    return dict(kills)
+
+
+def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothing(tmp_path):
+    random_ = random.Random(SEED)
+    studies = [
+        make_ct_study(tmp_path / "in" / str(n), seed=n, shape=(24, 256, 256)) for n in range(8)
+    ]
+    plugins = slow_plugin(tmp_path / "plugins")
+    with DemoArchive(tmp_path / "archive") as archive:
+        more = settings(archive, plugins)
+        node = f'promiscuous = true\nplugin_dirs = ["{plugins}"]'
+        with running_site(tmp_path / "site", more, node=node) as site:
+            sender = Sender(site, [study.paths for study in studies])
+            sender.start()
+            kills = kill_all_over(site, random_)
+            sender.wait()
+            jobs = restart_failed(site, len(studies))
+            site.wait_for_deliveries(2 * len(studies), timeout_s=240)
+            deliveries = site.rows("deliveries", "--limit", "1000")
+        hashes = archive.hashes()
+
+    assert kills == dict.fromkeys(ROLES, KILLS)
+    assert sender.acknowledged == {path for study in studies for path in study.paths}
+    kept = {p.stem for p in (tmp_path / "site" / "data" / "studies").glob("*/*/*.dcm")}
+    assert {pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in sender.acknowledged} <= kept
+    assert len(jobs) == len(studies)
+    assert len(hashes) == len(deliveries) == 2 * len(studies)
+    assert all(len(versions) == 1 for versions in hashes.values()), "one UID with two hashes"
+
+
+def restart_failed(site: Site, count: int) -> list:
+    """Wait for all jobs; one whose child was killed twice is FAILED by rule, and restarted."""
+
+    def ended() -> list:
+        jobs = site.rows("jobs", "--limit", "1000")
+        for job in jobs:
+            if job["state"] == "FAILED":
+                assert job["code"] == "PLUGIN_CRASHED", job
+                site.run("jobs", "--retry", job["job"])
+        done = [job for job in jobs if job["state"] == "COMPLETED"]
+        return done if len(done) == count == len(jobs) else []
+
+    return site.wait(ended, f"{count} jobs to complete", 300)

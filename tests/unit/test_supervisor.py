@@ -1,0 +1,50 @@
+import pytest
+
+from node.errors import SettingsError, StorageUnavailable
+from node.settings import Settings
+from node.supervisor import Role, bind, is_ready, lock_data_folder, say_ready
+from tests.make import free_port
+
+
+def test_a_role_that_keeps_dying_starts_ever_later_and_raises_the_alarm():
+    role, delays = Role("receiver"), []
+    now = 0.0
+    for _ in range(9):
+        role.started_at = now
+        role.exited(now + 1.0)
+        delays.append(role.next_start_at - (now + 1.0))
+        now = role.next_start_at
+
+    assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert role.in_crash_loop
+
+
+def test_a_healthy_time_forgives_old_exits():
+    role = Role("engine", failures=4, started_at=0.0)
+
+    role.exited(61.0)
+
+    assert role.failures == 1
+    assert not role.in_crash_loop
+
+
+def test_a_taken_port_is_refused_with_what_to_do(tmp_path):
+    settings = Settings(data_dir=tmp_path, port=free_port())
+    with bind(settings), pytest.raises(SettingsError, match="choose another"):
+        bind(settings)
+
+
+def test_two_nodes_on_one_data_folder_are_refused(tmp_path):
+    with lock_data_folder(tmp_path), pytest.raises(StorageUnavailable, match="another node"):
+        lock_data_folder(tmp_path)
+
+
+def test_only_the_process_that_said_it_is_ready(tmp_path):
+    import os
+
+    say_ready(tmp_path, "receiver")
+
+    assert is_ready(tmp_path, "receiver", os.getpid())
+    assert not is_ready(tmp_path, "receiver", os.getpid() + 1)
+    assert not is_ready(tmp_path, "engine", os.getpid())
+    assert not is_ready(tmp_path, "receiver", None)
