@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +23,7 @@ from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext, build_context, build_role
+from pynetdicom.transport import AssociationSocket
 
 from node.dicom.part10 import (
     IMPLEMENTATION_CLASS_UID,
@@ -245,6 +246,18 @@ def _exchange(assoc: Association, request: C_STORE, context_id: int) -> int:
             "the association broke while sending", retry=True, code="ASSOCIATION_LOST"
         )
     return int(response.Status)
+
+
+def _close_always(wrapper: AssociationSocket) -> None:
+    # The library's own leaves sockets open whose connection was refused: shutdown() fails
+    # there, and its close() behind it is never reached.
+    if wrapper.socket is not None:
+        with suppress(OSError):
+            wrapper.socket.shutdown(socket.SHUT_RDWR)
+        wrapper.socket.close()
+
+
+AssociationSocket._shutdown_socket = _close_always  # type: ignore[method-assign]
 
 
 def _no_delay(event: evt.Event) -> None:

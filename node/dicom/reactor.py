@@ -144,6 +144,10 @@ class EventDul(DULServiceProvider):
             while not self._kill_thread:
                 if not self._turn():
                     self._bell.wait(self._descriptor(), _LOOK_S)
+                elif self.state_machine.current_state == "Sta1":
+                    # Closed: who still waits for an association request waits in vain.
+                    self.to_user_queue.put(None)
+                    return
         finally:
             self._bell.close()
             self._work.set()

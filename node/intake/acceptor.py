@@ -124,6 +124,13 @@ class Acceptor(EventAssociation):
         log.info("association opened", peer=self.admission.peer)
         return None
 
+    def end(self) -> None:
+        """Close the association, or the connection that did not ask for one yet."""
+        if self.is_established:
+            self.abort()
+        else:
+            self.dul.to_user_queue.put(None)
+
     def begin_upload(self, message: C_STORE_RQ, context_id: int) -> Upload | None:
         """Return where the object of a request goes; None if its context was not accepted."""
         context = self._accepted_cx.get(context_id)

@@ -103,7 +103,7 @@ class Receiver:
             now = time.monotonic()
             for acceptor in acceptors:
                 if now >= deadline or now - acceptor.last_served >= _QUIET_S:
-                    acceptor.abort()
+                    acceptor.end()
             time.sleep(0.02)
         clear_receiver(self.desk.db, self.desk.receiver)
         self._server = None

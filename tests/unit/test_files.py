@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -91,7 +92,7 @@ class Recorder:
     def _wrap(self, name, real):
         def call(*args, **kwargs):
             if name == "fsync":
-                target = os.readlink(f"/proc/self/fd/{args[0]}")
+                target = str(Path(f"/proc/self/fd/{args[0]}").readlink())
             else:
                 target = str(args[-1] if name == "link" else args[0])
             result = real(*args, **kwargs)

@@ -191,9 +191,7 @@ def test_fragments_end_where_the_sequence_ends():
 
 def _agrees_with_pydicom(content, syntax):
     header = scan(content, syntax)
-    ds = pydicom.dcmread(
-        BytesIO(_with_meta(content, syntax)), stop_before_pixels=True, force=True
-    )
+    ds = pydicom.dcmread(BytesIO(_with_meta(content, syntax)), stop_before_pixels=True, force=True)
     return header.uid("StudyInstanceUID") == str(ds.get("StudyInstanceUID", ""))
 
 

@@ -15,8 +15,23 @@ def test_usable_uids_pass(uid):
 
 @pytest.mark.parametrize(
     "uid",
-    ["", ".", "..", "1.", ".1", "1..2", "1.2/3", "../1.2", "1.2\n", "1.2 ", "1.2\0", "1.a", "²", "٣.1"]
-    + ["1" * 65],
+    [
+        "",
+        ".",
+        "..",
+        "1.",
+        ".1",
+        "1..2",
+        "1.2/3",
+        "../1.2",
+        "1.2\n",
+        "1.2 ",
+        "1.2\0",
+        "1.a",
+        "²",
+        "٣.1",
+        "1" * 65,
+    ],
 )
 def test_what_could_leave_the_folder_or_is_no_uid_is_refused(uid):
     assert not valid_uid(uid)
