@@ -1,0 +1,100 @@
+"""The rows on a real PostgreSQL: same schema, same rules (E1, E3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import delete, text
+
+from node.errors import SchemaMismatch
+from node.intake.completion import sweep
+from node.model import Origin, StudyState
+from node.settings import Settings
+from node.storage.database import SCHEMA_REVISION, Database
+from node.storage.intake_rows import NewInstance, get_study, record_instance
+from node.storage.migrate import migrate
+from node.storage.tables import metadata
+from tests.contract import filled
+from tests.contract.processes import count_in_processes
+from tests.postgresql import postgresql
+
+pytestmark = pytest.mark.peer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgresql() as url:
+        migrate(url, Path())
+        yield url
+
+
+@pytest.fixture
+def db(server: str) -> Iterator[Database]:
+    database = Database(server)
+    yield database
+    with database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(delete(table))
+    database.close()
+
+
+def test_the_schema_on_postgresql_is_that_of_the_code(db: Database) -> None:
+    with db.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    db.check_schema()
+
+
+def test_every_table_takes_a_row(db: Database) -> None:
+    filled.fill(db)
+
+
+def test_an_upgrade_asks_for_a_backup_that_the_administrator_made(db: Database) -> None:
+    with db.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    try:
+        with pytest.raises(SchemaMismatch, match="0000"):
+            migrate(db.engine.url.render_as_string(hide_password=False), Path())
+    finally:
+        with db.write() as connection:
+            connection.execute(
+                text(f"UPDATE alembic_version SET version_num = '{SCHEMA_REVISION}'")
+            )
+
+
+def test_no_increment_is_lost(server: str, db: Database) -> None:
+    assert count_in_processes(server, db, processes=3, times=300) == 900
+
+
+def test_s13_a_study_is_completed_once(db: Database, tmp_path: Path) -> None:
+    record_instance(
+        db,
+        NewInstance(
+            study_instance_uid="1.2.3",
+            series_instance_uid="1.2.3.1",
+            sop_instance_uid="1.2.3.1.1",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            modality="CT",
+            content_sha256="0" * 64,
+            pixel_sha256="",
+            path="x",
+            size_bytes=5 << 30,
+            received_at=1_700_000_000.123456,
+            calling_ae="CT1",
+            called_ae="SENTINEL",
+            peer="",
+            origin=Origin.ROUTED,
+        ),
+    )
+    settings = Settings(data_dir=tmp_path)
+    assert sweep(db, settings, now=1_700_000_119.0) == ()
+    assert sweep(db, settings, now=1_700_000_121.0) == ("1.2.3",)
+    assert sweep(db, settings, now=1_700_000_300.0) == ()
+    study = get_study(db, "1.2.3")
+    assert study is not None
+    assert study.state is StudyState.COMPLETE
