@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from typing import Any
 
 from pydicom import Dataset
-from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.presentation import build_context
 
 from node.dicom.headers import quiet_pydicom
-from node.errors import QueryFailed
+from node.dicom.network import RemoteAE, associate
+from node.errors import DeliveryFailed, QueryFailed
 from node.settings import PeerSettings
 
 #: Modalities that never count (S13): reports, states, selections, segmentations, plans.
@@ -60,18 +61,23 @@ def count_images(
     QueryFailed
         If it cannot be reached, refuses, or breaks off: a part of an answer is no answer.
     """
-    with quiet_pydicom():
-        assoc = _associate(peer, calling_ae, timeout_s)
-        try:
+    if peer.port is None:
+        raise QueryFailed(f"{peer.name} has no port to query")
+    remote = RemoteAE(
+        host=_address(peer),
+        port=peer.port,
+        ae_title=peer.ae_title,
+        calling_ae=calling_ae,
+        timeout_s=timeout_s,
+    )
+    try:
+        with quiet_pydicom(), associate(remote, [build_context(_STUDY_ROOT_FIND)]) as assoc:
             return dict(_counts(assoc, peer, study_instance_uid))
-        finally:
-            if assoc.is_established:
-                assoc.release()
-            else:
-                assoc.abort()
+    except DeliveryFailed as failure:
+        raise QueryFailed(f"{peer.name}: {failure}") from failure
 
 
-def _counts(assoc: Any, peer: PeerSettings, study_uid: str) -> Iterator[tuple[str, int]]:
+def _counts(assoc: Association, peer: PeerSettings, study_uid: str) -> Iterator[tuple[str, int]]:
     query = _level("SERIES", StudyInstanceUID=study_uid)
     query.SeriesInstanceUID = ""
     query.Modality = ""
@@ -84,7 +90,7 @@ def _counts(assoc: Any, peer: PeerSettings, study_uid: str) -> Iterator[tuple[st
         yield uid, _count_series(assoc, peer, study_uid, uid) if number is None else number
 
 
-def _count_series(assoc: Any, peer: PeerSettings, study_uid: str, series_uid: str) -> int:
+def _count_series(assoc: Association, peer: PeerSettings, study_uid: str, series_uid: str) -> int:
     """Count at IMAGE level: NumberOfSeriesRelatedInstances is optional (PS3.4 C.6.2.1.3)."""
     query = _level("IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
     query.SOPInstanceUID = ""
@@ -92,7 +98,7 @@ def _count_series(assoc: Any, peer: PeerSettings, study_uid: str, series_uid: st
     return len({str(answer.get("SOPInstanceUID", "")) for answer in answers})
 
 
-def _find(assoc: Any, peer: PeerSettings, query: Dataset) -> list[Dataset]:
+def _find(assoc: Association, peer: PeerSettings, query: Dataset) -> list[Dataset]:
     found: list[Dataset] = []
     for status, answer in assoc.send_c_find(query, _STUDY_ROOT_FIND):
         code = status.get("Status") if status else None
@@ -103,23 +109,6 @@ def _find(assoc: Any, peer: PeerSettings, query: Dataset) -> list[Dataset]:
         elif code != _SUCCESS:
             raise QueryFailed(f"{peer.name} answered the query with status {code:04X}")
     return found
-
-
-def _associate(peer: PeerSettings, calling_ae: str, timeout_s: float) -> Any:
-    entity = AE(ae_title=calling_ae)
-    entity.acse_timeout = entity.dimse_timeout = timeout_s
-    entity.connection_timeout = entity.network_timeout = timeout_s
-    entity.add_requested_context(_STUDY_ROOT_FIND)
-    if peer.port is None:
-        raise QueryFailed(f"{peer.name} has no port to query")
-    assoc = entity.associate(_address(peer), peer.port, ae_title=peer.ae_title)
-    if not assoc.is_established:
-        word = "rejected the association" if assoc.is_rejected else "cannot be reached"
-        raise QueryFailed(f"{peer.name} {word}")
-    if not assoc.accepted_contexts:
-        assoc.release()
-        raise QueryFailed(f"{peer.name} does not answer study root queries")
-    return assoc
 
 
 def _address(peer: PeerSettings) -> str:

@@ -110,7 +110,7 @@ def test_an_archive_that_is_down_is_named_without_the_study() -> None:
     peer = replace(PEER, port=free_port())
     with pytest.raises(QueryFailed) as failure:
         count(peer)
-    assert str(failure.value) == "pacs cannot be reached"
+    assert str(failure.value) == "pacs: the peer cannot be reached"
 
 
 def test_a_peer_with_networks_only_cannot_be_asked() -> None:
