@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from node.dicom.frames import Frame, Stack, StackGeometry
-from node.dicom.headers import read_header
+from node.dicom.frames import SourceSeries, Stack
+from node.dicom.source import frames_of, read_series
+from node.dicom.stacks import split_series
 from node.manifest import Code, InputRole, Manifest, MeasurementSpec, SegmentSpec
 from node.model import Grade, Job, JobState
 from node.plugin import Line, Measurement, Result, Segment
-from node.results.encode import EncodeRequest
+from node.results.encode import EncodedObject, EncodeRequest
 
 VOLUME = Code("118565006", "SCT", "Volume")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")
@@ -108,6 +113,9 @@ def source_header(index: int = 0, **changes: Any) -> Dataset:
     ds.RequestAttributesSequence = [order]
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.Rows, ds.Columns = 6, 7
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+    ds.RescaleSlope, ds.RescaleIntercept = "1", "-1024"
     ds.PixelSpacing = ["0.8", "0.7"]
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     ds.ImagePositionPatient = ["-10.5", "20.25", str(-30.0 + 5 * index)]
@@ -117,117 +125,48 @@ def source_header(index: int = 0, **changes: Any) -> Dataset:
     return ds
 
 
-def frames_of_file(ds: Dataset, path: Path) -> list[Frame]:
-    """All planes of a single-frame or an enhanced multi-frame image."""
-    if "PerFrameFunctionalGroupsSequence" not in ds:
-        return [_frame(ds, path, 0, ds.ImagePositionPatient, ds.ImageOrientationPatient, ds)]
-    shared = ds.SharedFunctionalGroupsSequence[0]
-    found = []
-    for number, groups in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
-        position = groups.PlanePositionSequence[0].ImagePositionPatient
-        both = [groups if "PlaneOrientationSequence" in groups else shared]
-        orientation = both[0].PlaneOrientationSequence[0].ImageOrientationPatient
-        both = [groups if "PixelMeasuresSequence" in groups else shared]
-        measures = both[0].PixelMeasuresSequence[0]
-        found.append(_frame(ds, path, number, position, orientation, measures))
-    return found
+def real_series(folder: Path) -> SourceSeries:
+    """The one image series in a folder of real files."""
+    (series,) = read_series(sorted(folder.glob("*.dcm")))
+    return series
 
 
-def _frame(
-    ds: Dataset, path: Path, number: int, position: Any, orientation: Any, measures: Dataset
-) -> Frame:
-    thickness = measures.get("SliceThickness")
-    return Frame(
-        path=path,
-        sop_instance_uid=str(ds.SOPInstanceUID),
-        sop_class_uid=str(ds.SOPClassUID),
-        transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
-        frame_number=number,
-        number_of_frames=int(ds.get("NumberOfFrames") or 1),
-        modality=str(ds.Modality),
-        rows=int(ds.Rows),
-        columns=int(ds.Columns),
-        image_position_patient=tuple(float(v) for v in position),  # type: ignore[arg-type]
-        image_orientation_patient=tuple(float(v) for v in orientation),  # type: ignore[arg-type]
-        pixel_spacing_mm=tuple(float(v) for v in measures.PixelSpacing),  # type: ignore[arg-type]
-        slice_thickness_mm=None if thickness in (None, "") else float(thickness),
-        frame_of_reference_uid=str(ds.FrameOfReferenceUID),
-        image_type=tuple(ds.get("ImageType") or ()),
-        photometric_interpretation="MONOCHROME2",
-        samples_per_pixel=1,
-        bits_allocated=16,
-        bits_stored=16,
-        pixel_representation=int(ds.get("PixelRepresentation") or 0),
-        rescale_slope=float(ds.get("RescaleSlope") or 1),
-        rescale_intercept=float(ds.get("RescaleIntercept") or 0),
-        rescale_type="",
-        has_modality_lut=False,
-        pixel_padding_value=None,
-        pixel_padding_range_limit=None,
-        lossy=str(ds.get("LossyImageCompression") or "") == "01",
-        discriminators=(),
-    )
-
-
-def stack_of(frames: Sequence[Frame], series_instance_uid: str) -> Stack:
-    """Sort along the normal and describe the grid."""
-    first = frames[0]
-    assert first.image_orientation_patient and first.pixel_spacing_mm
-    row, column = np.reshape(first.image_orientation_patient, (2, 3))
-    normal = np.cross(row, column)
-    ordered = sorted(frames, key=lambda f: float(np.dot(f.image_position_patient or (), normal)))
-    positions = np.array([f.image_position_patient for f in ordered])
-    step = (positions[-1] - positions[0]) / max(len(ordered) - 1, 1)
-    affine = np.eye(4)
-    affine[:3, 0] = step
-    affine[:3, 1] = column * first.pixel_spacing_mm[0]
-    affine[:3, 2] = row * first.pixel_spacing_mm[1]
-    affine[:3, 3] = positions[0]
-    plane = ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(normal)))]
-    geometry = StackGeometry(
-        affine=tuple(map(tuple, affine.tolist())),  # type: ignore[arg-type]
-        shape=(len(ordered), first.rows, first.columns),
-        spacing_mm=(float(np.linalg.norm(step)), *first.pixel_spacing_mm),
-        plane=plane,
-        oblique_degrees=0.0,
-        frame_of_reference_uid=first.frame_of_reference_uid,
-    )
-    return Stack(
-        series_instance_uid=series_instance_uid,
-        label="",
-        frames=tuple(ordered),
-        geometry=geometry,
-    )
-
-
-def stack_and_headers(
-    headers: Sequence[Dataset], paths: Sequence[Path]
-) -> tuple[Stack, tuple[Dataset, ...]]:
-    frames = [f for ds, path in zip(headers, paths, strict=True) for f in frames_of_file(ds, path)]
-    stack = stack_of(frames, str(headers[0].SeriesInstanceUID))
-    by_uid = {str(ds.SOPInstanceUID): ds for ds in headers}
+def stack_and_headers(series: SourceSeries, *, which: int = 0) -> tuple[Stack, tuple[Dataset, ...]]:
+    """One stack of a series (S18) with the headers of its instances in stack order."""
+    stack = split_series(series)[which]
+    by_uid = {str(ds.SOPInstanceUID): ds for ds in series.headers}
     uids = dict.fromkeys(frame.sop_instance_uid for frame in stack.frames)
     return stack, tuple(by_uid[uid] for uid in uids)
 
 
+def synthetic_series(headers: Sequence[Dataset]) -> SourceSeries:
+    return SourceSeries(
+        series_instance_uid=str(headers[0].SeriesInstanceUID),
+        study_instance_uid=str(headers[0].get("StudyInstanceUID") or ""),
+        modality=str(headers[0].Modality),
+        headers=tuple(headers),
+        frames=tuple(frame for ds in headers for frame in frames_of(ds, Path("nowhere.dcm"))),
+    )
+
+
 def request_of(
-    headers: Sequence[Dataset],
+    headers: Sequence[Dataset] | SourceSeries,
     result: Result,
     *,
-    paths: Sequence[Path] | None = None,
     role: str = "ct",
-    plugin: Manifest | None = None,
+    which: int = 0,
     **changes: Any,
 ) -> EncodeRequest:
-    stack, ordered = stack_and_headers(headers, paths or [Path("x")] * len(headers))
-    return EncodeRequest(
-        job=changes.pop("job", job()),
-        manifest=plugin or manifest(),
+    series = headers if isinstance(headers, SourceSeries) else synthetic_series(headers)
+    stack, ordered = stack_and_headers(series, which=which)
+    plain = EncodeRequest(
+        job=job(),
+        manifest=manifest(),
         result=result,
         stacks={role: stack},
         headers={role: ordered},
-        **changes,
     )
+    return replace(plain, **changes)
 
 
 def ball_result(shape: tuple[int, int, int] = (5, 6, 7), **changes: Any) -> Result:
@@ -254,18 +193,87 @@ def synthetic_headers(count: int = 5, **changes: Any) -> list[Dataset]:
     return [source_header(index, **changes) for index in range(count)]
 
 
-def real_series(folder: Path, pattern: str = "*.dcm") -> tuple[list[Dataset], list[Path]]:
-    paths = sorted(folder.glob(pattern))
-    return [read_header(path) for path in paths], paths
-
-
-def pixels_of(stack: Stack) -> np.ndarray[Any, Any]:
-    """Stored values after rescale, (slices, rows, columns)."""
+def pixels_of(stack: Stack) -> NDArray[np.float32]:
+    """Values after rescale, (slices, rows, columns), by pydicom alone."""
     planes = []
     for frame in stack.frames:
         ds = dcmread(frame.path)
-        array = ds.pixel_array[frame.frame_number - 1] if frame.frame_number else ds.pixel_array
-        planes.append(array * float(ds.get("RescaleSlope", 1)) + float(ds.get("RescaleIntercept", 0)))
+        raw = ds.pixel_array[frame.frame_number - 1] if frame.frame_number else ds.pixel_array
+        slope, intercept = float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0))
+        planes.append((raw * slope + intercept).astype(np.float32))
     return np.stack(planes)
 
 
+def read_nifti(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """A mask (x, y, z) with the affine that maps its indices to mm in LPS+ (NIfTI-1)."""
+    raw = path.read_bytes()
+    raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    shape = struct.unpack_from("<8h", raw, 40)[1:4]
+    kind = {2: "<u1", 4: "<i2", 8: "<i4", 16: "<f4", 64: "<f8", 512: "<u2"}
+    dtype = kind[struct.unpack_from("<h", raw, 70)[0]]
+    offset = int(struct.unpack_from("<f", raw, 108)[0])
+    qform, sform = struct.unpack_from("<2h", raw, 252)
+    values = np.frombuffer(raw, dtype, int(np.prod(shape)), offset).reshape(shape, order="F")
+    affine = np.eye(4)
+    if sform > 0:
+        affine[:3] = np.reshape(struct.unpack_from("<12f", raw, 280), (3, 4))
+    else:
+        assert qform > 0
+        affine[:3] = _qform(raw)
+    return values > 0, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def _qform(raw: bytes) -> NDArray[np.float64]:
+    b, c, d, x, y, z = struct.unpack_from("<6f", raw, 256)
+    steps = np.array(struct.unpack_from("<4f", raw, 76))
+    a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    handed = -1.0 if steps[0] < 0 else 1.0
+    scaled = rotation * np.array([steps[1], steps[2], steps[3] * handed])
+    return np.column_stack([scaled, [x, y, z]])
+
+
+def on_grid(stack: Stack, mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> Any:
+    """The voxels of a mask on the grid of a stack; fails where one lies between voxels."""
+    indices = np.argwhere(mask)
+    points = affine @ np.column_stack([indices, np.ones(len(indices))]).T
+    exact = (np.linalg.inv(np.array(stack.geometry.affine)) @ points)[:3].T
+    whole = np.rint(exact).astype(int)
+    assert np.abs(exact - whole).max() < 0.01
+    placed = np.zeros(stack.geometry.shape, np.uint8)
+    placed[tuple(whole.T)] = 1
+    return placed
+
+
+def odd_mask(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A made-up mask that no flip, turn or shift leaves as it is, corners included."""
+    mask = np.zeros(shape, np.uint8)
+    slices, rows, columns = shape
+    mask[slices // 4 : slices // 2, rows // 5 : rows // 2, columns // 3 : columns // 2] = 1
+    mask[slices // 2, rows // 2 : rows // 2 + 3, columns // 2 : columns - 2] = 1
+    mask[0, 0, 0] = mask[-1, -1, -1] = mask[slices // 2, 0, -1] = 1
+    return mask
+
+
+def one_segment(mask: NDArray[Any], stack: Stack, role: str = "ct") -> Result:
+    """A result of one tumour with its volume in cm3."""
+    cm3 = float(np.count_nonzero(mask) * np.prod(stack.geometry.spacing_mm) / 1000)
+    return Result(
+        segments=(Segment(name="tumour", mask=mask, role=role),),
+        measurements=(Measurement(name="volume", value=cm3, segment="tumour"),),
+    )
+
+
+def parsed(encoded: EncodedObject) -> Dataset:
+    return dcmread(io.BytesIO(encoded.content))
+
+
+def items_of(ds: Dataset, keyword: str) -> list[Any]:
+    """Every value of a keyword, however deep."""
+    return [element.value for element in ds.iterall() if element.keyword == keyword]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +24,6 @@ _COPIED = (
     *PATIENT,
     *STUDY,
     "BodyPartExamined",
-    "Laterality",
     "PositionReferenceIndicator",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
@@ -37,9 +36,17 @@ _REFERENCE = "ReferencedSOPInstanceUID"
 
 
 def check_objects(
-    objects: Sequence[EncodedObject], request: EncodeRequest
+    objects: Sequence[EncodedObject],
+    request: EncodeRequest,
+    *,
+    find_validator: Callable[[], Path | None] = dciodvfy.validator,
 ) -> Mapping[str, Mapping[str, object]]:
     """Read the bytes that will be sent and compare them with what they must say.
+
+    Parameters
+    ----------
+    find_validator : callable
+        Returns the dciodvfy program, None where there is none.
 
     Returns
     -------
@@ -52,7 +59,7 @@ def check_objects(
     EvidenceRejected
         On the first object with an `own` finding; the sentence names the check and the fault.
     """
-    program = dciodvfy.validator()
+    program = find_validator()
     with ThreadPoolExecutor(max_workers=2) as pool:
         # The validator is another process: it runs while we read.
         said = [pool.submit(dciodvfy.run, program, o.content) if program else None for o in objects]

@@ -23,7 +23,8 @@ from node.results.source import copy_request_attributes, new_object
 #: Frame budget of a BINARY SEG: beyond it writers, archives and viewers suffer (E17).
 MAX_FRAMES = 20_000
 
-_GENERAL_SERIES = ("BodyPartExamined", "Laterality")
+#: Without Laterality: empty or in a multi-frame object it is a fault (PS3.3 C.7.3.1).
+_GENERAL_SERIES = ("BodyPartExamined",)
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
@@ -53,8 +54,7 @@ def segmentation(
         )
     ds = new_object(request, role=role, modality="SEG", position=position)
     ds.SOPClassUID = SegmentationStorage
-    # An empty Laterality says "unknown" of a paired organ; in a derived object it only hurts.
-    copy_elements(source, ds, [keyword for keyword in _GENERAL_SERIES if source.get(keyword)])
+    copy_elements(source, ds, _GENERAL_SERIES)
     copy_request_attributes(source, ds)
     ds.SeriesDescriptionCodeSequence = [code_item(SEGMENTATION)]
     ds.FrameOfReferenceUID = stack.geometry.frame_of_reference_uid
