@@ -1,0 +1,202 @@
+"""What must fit together: names inside the settings file, rules and plugins, grades (S4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_address, ip_network
+
+from node.errors import ManifestError, RefusalCode, SettingsError
+from node.manifest import Manifest
+from node.manifest_file import find_manifest
+from node.model import DestinationGrade, Grade
+from node.settings import (
+    Condition,
+    DestinationSettings,
+    PeerSettings,
+    ReleaseSettings,
+    RuleSettings,
+    Settings,
+)
+from node.toml_file import nearest
+
+#: Keys that one kind of destination needs, and that the other kinds do not know.
+_KEYS_OF_KIND = {
+    "dicom": ("ae_title", "host"),
+    "orthanc": ("url",),
+    "folder": ("path",),
+}
+
+
+def check_settings(settings: Settings, where: str) -> None:
+    """Raise `SettingsError` for the first name that leads nowhere, or to two things."""
+    for faults in (_duplicates, _peers, _rules, _destinations, _releases):
+        for fault in faults(settings):
+            raise SettingsError(f"{where}: {fault}")
+
+
+def check_against(settings: Settings, manifests: Mapping[str, Manifest]) -> None:
+    """Raise `SettingsError` unless every rule's plugin is here and may go where it is sent.
+
+    Parameters
+    ----------
+    manifests : mapping of ``name@version`` to Manifest
+        What was discovered.
+    """
+    for rule in settings.rules:
+        try:
+            manifest = find_manifest(rule.plugin, manifests.values())
+        except ManifestError as error:
+            raise SettingsError(f'rules["{rule.name}"].plugin: {error}') from None
+        destinations = [settings.destination(name) for name in rule.destinations]
+        refusal = grade_refusal(manifest, rule.name, destinations, settings.releases)
+        if refusal:
+            raise SettingsError(
+                f'rules["{rule.name}"]: {RefusalCode.GRADE_NOT_RELEASED}: {refusal}'
+            )
+
+
+def grade_refusal(
+    manifest: Manifest,
+    rule: str,
+    destinations: Iterable[DestinationSettings],
+    releases: Iterable[ReleaseSettings],
+) -> str:
+    """Return why a plugin may not write to these destinations, "" if it may (S4).
+
+    A clinical destination needs a release by the site of this very digest for this very rule;
+    a plugin trained on phantoms cannot be released at all.
+    """
+    clinical = [one.name for one in destinations if one.grade is DestinationGrade.CLINICAL]
+    if not clinical:
+        return ""
+    place = f"the clinical destination {', '.join(clinical)}"
+    if manifest.grade is Grade.PHANTOM:
+        return f"{manifest.name_version} is graded phantom and may never write to {place}"
+    if is_released(manifest, rule, releases):
+        return ""
+    return (
+        f"{manifest.name_version} (digest {manifest.digest[:12]}…) is graded {manifest.grade} "
+        f"and no [[releases]] entry names this digest for this rule, so it may not write to {place}"
+    )
+
+
+def is_released(manifest: Manifest, rule: str, releases: Iterable[ReleaseSettings]) -> bool:
+    """Return whether the site released this digest for this rule; a phantom model never."""
+    return manifest.grade is not Grade.PHANTOM and any(
+        one.rule == rule
+        and one.digest == manifest.digest
+        and one.plugin in (manifest.name, manifest.name_version)
+        for one in releases
+    )
+
+
+def missing_secrets(settings: Settings) -> tuple[str, ...]:
+    """Return the environment variables that the file names and nobody set."""
+    named = {one.password_env for one in settings.destinations if one.password_env}
+    return tuple(sorted(named - set(settings.secrets)))
+
+
+def _duplicates(settings: Settings) -> Iterator[str]:
+    tables: Sequence[tuple[str, list[str]]] = (
+        ("peers", [one.name for one in settings.peers]),
+        ("rules", [one.name for one in settings.rules]),
+        ("destinations", [one.name for one in settings.destinations]),
+        ("node.ae_titles", list(settings.ae_titles)),
+    )
+    for table, names in tables:
+        for name in names:
+            if names.count(name) > 1:
+                yield f'{table} has "{name}" twice'
+
+
+def _peers(settings: Settings) -> Iterator[str]:
+    for number, peer in enumerate(settings.peers):
+        at = f'peers["{peer.name}"]'
+        yield from _unknown(f"{at}.called", peer.called, settings.ae_titles, "AE title of ours")
+        if peer.query and (peer.port is None or not any(map(_is_address, peer.hosts))):
+            yield f"{at}.query = true needs port and a single address in hosts"
+        for other in settings.peers[:number]:
+            if other.ae_title == peer.ae_title and _overlap(other, peer):
+                yield (
+                    f'{at} and peers["{other.name}"] have the AE title {peer.ae_title} '
+                    "and overlapping hosts: nobody could tell them apart"
+                )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _overlap(one: PeerSettings, other: PeerSettings) -> bool:
+    if not one.hosts or not other.hosts:
+        return True
+    pairs = ((ip_network(a), ip_network(b)) for a in one.hosts for b in other.hosts)
+    return any(a.version == b.version and a.overlaps(b) for a, b in pairs)
+
+
+def _rules(settings: Settings) -> Iterator[str]:
+    known = [one.name for one in settings.destinations]
+    for rule in settings.rules:
+        at = f'rules["{rule.name}"]'
+        yield from _unknown(f"{at}.destinations", rule.destinations, known, "destination")
+        if len(set(rule.destinations)) < len(rule.destinations):
+            yield f"{at}.destinations names one twice"
+        if not rule.destinations and not rule.shadow:
+            yield f"{at} has no destinations; name one, or say shadow = true"
+        yield from _names_in(rule, settings)
+
+
+def _names_in(rule: RuleSettings, settings: Settings) -> Iterator[str]:
+    known: Mapping[str, Sequence[str]] = {
+        "called_ae": settings.ae_titles,
+        "peer": [peer.name for peer in settings.peers],
+    }
+    for condition in _flat(rule.when):
+        if condition.name in known and condition.operator in ("equals", "in"):
+            wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+            at = f'rules["{rule.name}"].when.{condition.name}'
+            what = "AE title of ours" if condition.name == "called_ae" else "peer"
+            yield from _unknown(at, map(str, wanted), known[condition.name], what)
+
+
+def _flat(condition: Condition) -> Iterator[Condition]:
+    yield condition
+    for child in condition.children:
+        yield from _flat(child)
+
+
+def _destinations(settings: Settings) -> Iterator[str]:
+    for one in settings.destinations:
+        at = f'destinations["{one.name}"]'
+        for kind, keys in _KEYS_OF_KIND.items():
+            for key in keys:
+                if kind == one.kind and not getattr(one, key):
+                    yield f'{at}.{key} is missing: kind = "{kind}" needs it'
+                if kind != one.kind and getattr(one, key):
+                    yield f'{at}.{key} belongs to kind = "{kind}", not to "{one.kind}"'
+        if one.kind != "orthanc" and (one.username or one.password_env):
+            yield f'{at}.username and .password_env belong to kind = "orthanc"'
+
+
+def _releases(settings: Settings) -> Iterator[str]:
+    rules = {rule.name: rule for rule in settings.rules}
+    for release in settings.releases:
+        at = f'releases of "{release.plugin}"'
+        yield from _unknown(f"{at}: rule", (release.rule,), list(rules), "rule")
+        wanted = _name(rules[release.rule].plugin)
+        if wanted != _name(release.plugin):
+            yield f'{at}: the rule "{release.rule}" runs {wanted}, not {_name(release.plugin)}'
+
+
+def _name(plugin: str) -> str:
+    return plugin.partition("@")[0]
+
+
+def _unknown(at: str, names: Iterable[str], known: Sequence[str], what: str) -> Iterator[str]:
+    for name in names:
+        if name not in known:
+            yield f'{at}: there is no {what} "{name}"{nearest(name, known)}'

@@ -1,0 +1,230 @@
+"""Read the one settings file: TOML, every key checked, every fault one sentence.
+
+`docs/rules-and-settings.md` describes each key; a test keeps it complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from node.condition_file import parse_condition
+from node.errors import SettingsError
+from node.model import DestinationGrade
+from node.settings import (
+    DestinationSettings,
+    PeerSettings,
+    ReceiveSettings,
+    ReleaseSettings,
+    RuleSettings,
+    Settings,
+)
+from node.settings_check import check_against, check_settings, missing_secrets
+from node.settings_words import (
+    ae_title,
+    charset_term,
+    date_text,
+    device_slot,
+    host_name,
+    network,
+    one_name,
+    orthanc_url,
+    without_password,
+)
+from node.toml_file import Bound, Flag, Number, Table, Text, Whole, parse_table, read_toml
+
+__all__ = ["check_against", "load_settings", "missing_secrets", "parse_settings"]
+
+_Strict = Annotated[str, Field(strict=True)]
+_AeTitle = Annotated[_Strict, AfterValidator(ae_title)]
+_Name = Annotated[_Strict, AfterValidator(one_name)]
+_Host = Annotated[_Strict, AfterValidator(host_name)]
+_Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+_Seconds = Annotated[Number, Field(ge=0, le=7 * 86400)]
+_Positive = Annotated[Number, Field(gt=0)]
+_Count = Annotated[Whole, Field(ge=1)]
+_Hex = Annotated[_Strict, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_Env = Annotated[_Strict, StringConstraints(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")]
+
+
+class NodeTable(Table):
+    """``[node]``."""
+
+    data_dir: Annotated[_Strict, StringConstraints(min_length=1)]
+    ae_titles: Annotated[tuple[_AeTitle, ...], Field(min_length=1)] = ("SENTINEL",)
+    bind: _Host = "127.0.0.1"
+    port: _Port = 11112
+    database_url: Annotated[_Strict, AfterValidator(without_password)] = ""
+    promiscuous: Flag = False
+    plugin_dirs: tuple[Annotated[_Strict, StringConstraints(min_length=1)], ...] = ()
+    devices: Annotated[
+        tuple[Annotated[_Strict, AfterValidator(device_slot)], ...], Field(min_length=1)
+    ] = ("auto",)
+    quiet_s: _Seconds = 120.0
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    institution: Annotated[_Strict, StringConstraints(max_length=64)] = ""
+    device_serial_number: Annotated[_Strict, StringConstraints(max_length=64)] = ""
+
+
+class ReceiveTable(Table):
+    """``[receive]``."""
+
+    max_associations: _Count = 32
+    max_pdu_bytes: Annotated[int, Field(strict=True, ge=4096, le=2**32 - 1)] = 131072
+    idle_timeout_s: _Positive = 60.0
+    min_free_mb: Annotated[int, Field(strict=True, ge=0)] = 1024
+    max_header_mb: _Count = 64
+    max_depth: Annotated[int, Field(strict=True, ge=1, le=500)] = 32
+
+
+class PeerTable(Table):
+    """``[[peers]]``."""
+
+    name: _Name
+    ae_title: _AeTitle
+    hosts: tuple[Annotated[_Strict, AfterValidator(network)], ...] = ()
+    port: _Port | None = None
+    called: tuple[_AeTitle, ...] = ()
+    store: Flag = True
+    query: Flag = False
+    assumed_charset: Annotated[_Strict, AfterValidator(charset_term)] = ""
+    max_associations: _Count = 8
+
+
+class RuleTable(Table):
+    """``[[rules]]``."""
+
+    name: _Name
+    plugin: Annotated[_Strict, StringConstraints(min_length=1)]
+    when: dict[str, Any]
+    destinations: tuple[Text, ...] = ()
+    quiet_s: _Seconds | None = None
+    max_age_days: Annotated[Bound, Field(ge=0)] = 7.0
+    shadow: Flag = False
+
+
+class DestinationTable(Table):
+    """``[[destinations]]``."""
+
+    name: _Name
+    kind: Literal["dicom", "orthanc", "folder"]
+    grade: Literal["test", "research", "clinical"]
+    ae_title: Annotated[_Strict, AfterValidator(lambda v: ae_title(v) if v else v)] = ""
+    host: Annotated[_Strict, AfterValidator(lambda v: host_name(v) if v else v)] = ""
+    port: _Port = 104
+    calling_ae: Annotated[_Strict, AfterValidator(lambda v: ae_title(v) if v else v)] = ""
+    url: Annotated[_Strict, AfterValidator(lambda v: orthanc_url(v) if v else v)] = ""
+    username: Text = ""
+    password_env: _Env = ""
+    path: Annotated[_Strict, StringConstraints(min_length=1)] | None = None
+    charset: Literal["ISO_IR 192", "source"] = "ISO_IR 192"
+    required: Literal["sent", "proven"] = "proven"
+    timeout_s: _Positive = 30.0
+
+
+class ReleaseTable(Table):
+    """``[[releases]]``."""
+
+    plugin: Annotated[_Strict, StringConstraints(min_length=1)]
+    digest: _Hex
+    rule: Text
+    by: Annotated[_Strict, StringConstraints(min_length=1)]
+    on: Annotated[Any, AfterValidator(date_text)]
+
+
+class SettingsFile(Table):
+    """The whole file."""
+
+    node: NodeTable
+    receive: ReceiveTable = ReceiveTable()
+    peers: tuple[PeerTable, ...] = ()
+    rules: tuple[RuleTable, ...] = ()
+    destinations: tuple[DestinationTable, ...] = ()
+    releases: tuple[ReleaseTable, ...] = ()
+
+
+def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read and check the settings file at `path`.
+
+    Parameters
+    ----------
+    path : Path
+        TOML; relative paths in it are relative to its folder.
+    environ : mapping
+        Where passwords named by ``password_env`` come from; those not set are left out, and
+        `missing_secrets` names them.
+
+    Raises
+    ------
+    SettingsError
+        One sentence: file, key, value, what to do.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"settings file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"settings file {path}: not UTF-8 text") from error
+    return parse_settings(text, path.parent.resolve(), where=path.name, environ=environ)
+
+
+def parse_settings(
+    text: str,
+    base_dir: Path,
+    *,
+    where: str = "settings",
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Return the settings that a TOML text says; see `load_settings`."""
+    table = read_toml(text, where=where, error=SettingsError)
+    file = parse_table(SettingsFile, table, where=where, error=SettingsError)
+    node = file.node.model_dump()
+    node["data_dir"] = _absolute(file.node.data_dir, base_dir)
+    node["plugin_dirs"] = tuple(_absolute(one, base_dir) for one in file.node.plugin_dirs)
+    settings = Settings(
+        **node,
+        receive=ReceiveSettings(**file.receive.model_dump()),
+        peers=tuple(PeerSettings(**peer.model_dump()) for peer in file.peers),
+        rules=tuple(_rule(rule, file.node.quiet_s, where) for rule in file.rules),
+        destinations=tuple(_destination(one, base_dir) for one in file.destinations),
+        releases=tuple(ReleaseSettings(**one.model_dump()) for one in file.releases),
+        secrets=_secrets(file.destinations, environ or {}),
+    )
+    check_settings(settings, where)
+    return settings
+
+
+def _absolute(path: str, base_dir: Path) -> Path:
+    return (base_dir / Path(path).expanduser()).resolve()
+
+
+def _rule(rule: RuleTable, quiet_s: float, where: str) -> RuleSettings:
+    return RuleSettings(
+        name=rule.name,
+        plugin=rule.plugin,
+        when=parse_condition(rule.when, where=f'{where}: rules["{rule.name}"]'),
+        destinations=rule.destinations,
+        quiet_s=quiet_s if rule.quiet_s is None else rule.quiet_s,
+        max_age_days=rule.max_age_days,
+        shadow=rule.shadow,
+    )
+
+
+def _destination(table: DestinationTable, base_dir: Path) -> DestinationSettings:
+    said = table.model_dump(exclude={"grade", "path"})
+    return DestinationSettings(
+        grade=DestinationGrade(table.grade),
+        path=None if table.path is None else _absolute(table.path, base_dir),
+        **said,
+    )
+
+
+def _secrets(
+    destinations: tuple[DestinationTable, ...], environ: Mapping[str, str]
+) -> Mapping[str, str]:
+    names = {one.password_env for one in destinations if one.password_env}
+    return {name: environ[name] for name in sorted(names) if name in environ}
