@@ -1,7 +1,7 @@
-"""Puts the built-in plugins into the wheel; everything else is said in pyproject.toml.
+"""Puts the built-in plugins into the wheel, as ``node/_plugins``; all else is in pyproject.toml.
 
-In a checkout they lie in ``plugins/``, a folder like anybody's. A wheel has no place beside the
-package, so they travel as ``node/_plugins``; `node.inference.registry` finds them in both.
+In a checkout `plugins/` stands beside `node/`, a folder like anybody's and not a package;
+`node.inference.registry.builtin_plugin_folder` finds either (E9).
 """
 
 import shutil
@@ -12,17 +12,15 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithPlugins(build_py):
-    """`build_py` that also copies the plugin folders, unless the install is editable."""
+    """Copies `plugins/` when a wheel is made; an editable install reads it in place."""
 
     def run(self) -> None:
-        """Build as usual, then copy."""
         super().run()
-        if self.editable_mode:
-            return
-        target = Path(self.build_lib) / "node" / "_plugins"
-        shutil.rmtree(target, ignore_errors=True)
-        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(Path(__file__).parent / "plugins", target, ignore=ignored)
+        if not self.editable_mode:
+            target = Path(self.build_lib, "node", "_plugins")
+            shutil.rmtree(target, ignore_errors=True)  # of an older build
+            caches = shutil.ignore_patterns("__pycache__", "*.py[cod]", ".*")
+            shutil.copytree("plugins", target, ignore=caches)
 
 
 setup(cmdclass={"build_py": BuildWithPlugins})

@@ -111,8 +111,8 @@ def _chain(points, turn):
 
 def _farthest(points, spacing_mm):
     """Return length in mm, start and end of the longest line between two of the points."""
-    scaled = points * spacing_mm
-    squared = ((scaled[:, None, :] - scaled[None, :, :]) ** 2).sum(axis=2)
+    steps = points[:, None, :] - points[None, :, :]  # whole numbers: mirrored lines are equal
+    squared = ((steps * spacing_mm) ** 2).sum(axis=2)
     start, end = np.unravel_index(squared.argmax(), squared.shape)
     return (
         float(np.sqrt(squared[start, end])),
