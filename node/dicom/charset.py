@@ -167,9 +167,13 @@ def repair_charset(ds: Dataset, assumed_charset: str = "") -> Dataset:
     Dataset
         The same `ds`; `source_charset` still tells what was declared.
     """
-    terms = _declared(ds, ())
-    _repair_level(ds, terms, assumed_charset)
-    object.__setattr__(ds, "_node_source_charset", terms)
+    _repair_level(ds, _declared(ds, ()), assumed_charset)
+    return declare_unicode(ds)
+
+
+def declare_unicode(ds: Dataset) -> Dataset:
+    """Declare text that is known to be plain ASCII ISO_IR 192; `source_charset` remembers."""
+    object.__setattr__(ds, "_node_source_charset", _declared(ds, ()))
     ds[_CHARSET_TAG] = DataElement(_CHARSET_TAG, "CS", "ISO_IR 192")
     return ds
 

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.dicom.frames import Frame
 from node.dicom.headers import quiet_pydicom
@@ -53,12 +53,10 @@ class PixelsUndecodable(ValueError):
 
 def is_native(frame: Frame) -> bool:
     """Return whether the frame's values lie in the file as they are, at a known place."""
-    whole_words = frame.bits_allocated in (8, 16, 32)
-    swapped = frame.transfer_syntax_uid == ExplicitVRBigEndian and frame.bits_allocated > 8
     return (
         frame.pixel_offset is not None
-        and whole_words
-        and (swapped or frame.transfer_syntax_uid in _LITTLE_ENDIAN)
+        and frame.bits_allocated in (8, 16, 32)
+        and frame.transfer_syntax_uid in _LITTLE_ENDIAN
     )
 
 
@@ -80,7 +78,7 @@ def stored_dtype(frame: Frame) -> np.dtype[np.generic]:
 
 
 def read_native(frame: Frame, out: Pixels) -> None:
-    """Read the bytes of one native frame into `out`, nothing changed but the byte order.
+    """Read the bytes of one native frame into `out`, nothing changed.
 
     Parameters
     ----------
@@ -107,8 +105,6 @@ def read_native(frame: Frame, out: Pixels) -> None:
             got += more
     if got != size:
         raise _truncated(got or 0, size)
-    if frame.transfer_syntax_uid == ExplicitVRBigEndian:
-        out.byteswap(inplace=True)
 
 
 def check_encoded(frame: Frame) -> None:

@@ -11,6 +11,7 @@ from pydicom import Dataset
 from node.dicom.enhanced import frame_lookups, is_enhanced
 from node.dicom.frames import Discriminators, Frame, SourceSeries
 from node.dicom.headers import read_header
+from node.dicom.quick_header import quick_header
 from node.dicom.values import Lookup, lookup_in, number, numbers, text, texts, whole
 
 #: What may tell the parts of one series apart, in the order of S18.
@@ -41,6 +42,10 @@ _LOSSY_SYNTAXES = frozenset(
     f"1.2.840.10008.1.2.4.{last}" for last in ("50", "51", "53", "55", "81")
 )
 
+#: Offset and length of native pixel data in their file.
+_Place = tuple[int | None, int | None]
+_Member = tuple[Dataset, Path, _Place]
+
 
 def read_series(paths: Sequence[Path], *, assumed_charset: str = "") -> tuple[SourceSeries, ...]:
     """Return the series that lie in these files, in the order of their first file.
@@ -59,14 +64,14 @@ def read_series(paths: Sequence[Path], *, assumed_charset: str = "") -> tuple[So
     OSError
         If one cannot be read.
     """
-    by_series: dict[str, list[tuple[Dataset, Path]]] = defaultdict(list)
+    by_series: dict[str, list[_Member]] = defaultdict(list)
     for path in paths:
-        ds = read_header(path, assumed_charset=assumed_charset)
-        by_series[text(ds.get("SeriesInstanceUID"))].append((ds, path))
+        ds, pixels = _header(path, assumed_charset)
+        by_series[text(ds.get("SeriesInstanceUID"))].append((ds, path, pixels))
     return tuple(_series(uid, members) for uid, members in by_series.items())
 
 
-def frames_of(ds: Dataset, path: Path) -> tuple[Frame, ...]:
+def frames_of(ds: Dataset, path: Path, pixels: _Place = (None, None)) -> tuple[Frame, ...]:
     """Return one value per image plane of an instance; () if it is no image.
 
     Parameters
@@ -75,6 +80,8 @@ def frames_of(ds: Dataset, path: Path) -> tuple[Frame, ...]:
         Its header, with `file_meta`.
     path : Path
         The file it came from.
+    pixels : (offset, length)
+        Where its native pixel data lie in the file, in bytes; (None, None) if not known.
 
     References
     ----------
@@ -84,35 +91,50 @@ def frames_of(ds: Dataset, path: Path) -> tuple[Frame, ...]:
     if not whole(top("Rows")) or not whole(top("BitsAllocated")):
         return ()
     if not is_enhanced(ds) and (whole(top("NumberOfFrames")) or 1) == 1:
-        return (_frame(ds, path, top, 0, 1),)
+        return (_frame(top, _File(ds, path, pixels, 1), 0),)
     lookups = frame_lookups(ds)
-    return tuple(
-        _frame(ds, path, lookup, index, len(lookups)) for index, lookup in enumerate(lookups, 1)
-    )
+    file = _File(ds, path, pixels, len(lookups))
+    return tuple(_frame(lookup, file, number_) for number_, lookup in enumerate(lookups, 1))
 
 
-def _series(uid: str, members: Sequence[tuple[Dataset, Path]]) -> SourceSeries:
+class _File:
+    """What the frames of one file have in common."""
+
+    def __init__(self, ds: Dataset, path: Path, pixels: _Place, frames: int):
+        self.path = path
+        self.transfer_syntax_uid = text(ds.file_meta.get("TransferSyntaxUID"))
+        self.pixel_offset, self.pixel_length = pixels
+        self.number_of_frames = frames
+
+
+def _header(path: Path, assumed_charset: str) -> tuple[Dataset, _Place]:
+    quick = quick_header(path, assumed_charset=assumed_charset)
+    if quick is not None:
+        return quick.dataset, (quick.pixel_offset, quick.pixel_length)
+    return read_header(path, assumed_charset=assumed_charset), (None, None)
+
+
+def _series(uid: str, members: Sequence[_Member]) -> SourceSeries:
     first = members[0][0]
     return SourceSeries(
         series_instance_uid=uid,
         study_instance_uid=text(first.get("StudyInstanceUID")),
         modality=text(first.get("Modality")),
-        headers=tuple(ds for ds, _ in members),
-        frames=tuple(frame for ds, path in members for frame in frames_of(ds, path)),
+        headers=tuple(ds for ds, _, _ in members),
+        frames=tuple(frame for member in members for frame in frames_of(*member)),
     )
 
 
-def _frame(ds: Dataset, path: Path, look: Lookup, frame_number: int, count: int) -> Frame:
-    syntax = text(ds.file_meta.get("TransferSyntaxUID"))
+def _frame(look: Lookup, file: _File, frame_number: int) -> Frame:
     representation = whole(look("PixelRepresentation")) or 0
     allocated = whole(look("BitsAllocated")) or 0
     return Frame(
-        path=path,
+        path=file.path,
         sop_instance_uid=text(look("SOPInstanceUID")),
         sop_class_uid=text(look("SOPClassUID")),
-        transfer_syntax_uid=syntax,
+        transfer_syntax_uid=file.transfer_syntax_uid,
         frame_number=frame_number,
-        number_of_frames=count,
+        number_of_frames=file.number_of_frames,
         modality=text(look("Modality")),
         rows=whole(look("Rows")) or 0,
         columns=whole(look("Columns")) or 0,
@@ -135,10 +157,13 @@ def _frame(ds: Dataset, path: Path, look: Lookup, frame_number: int, count: int)
         pixel_padding_range_limit=_stored(
             look("PixelPaddingRangeLimit"), representation, allocated
         ),
-        lossy=text(look("LossyImageCompression")) == "01" or syntax in _LOSSY_SYNTAXES,
+        lossy=text(look("LossyImageCompression")) == "01"
+        or file.transfer_syntax_uid in _LOSSY_SYNTAXES,
         discriminators=_present(look, DISCRIMINATORS),
         hints=_present(look, _HINTS),
         high_bit=whole(look("HighBit")),
+        pixel_offset=file.pixel_offset,
+        pixel_length=file.pixel_length,
     )
 
 

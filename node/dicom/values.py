@@ -6,28 +6,61 @@ Tolerant on purpose: whether a missing value matters is judged where it is used.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
+from functools import cache, lru_cache
 
 from pydicom import Dataset
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
-#: Keyword → value as pydicom has it, or None.
+#: Keyword → value: text (a tuple of several), a number, a sequence, or None.
 Lookup = Callable[[str], object]
 
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError)
+_STRINGS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
 
 
 def lookup_in(ds: Dataset) -> Lookup:
-    """Return a look-up of top-level attributes that never raises for what a value says."""
+    """Return a look-up of top-level attributes that never raises for what a value says.
+
+    Strings of numbers (DS, IS) may come as text; `number` and `numbers` read them. Does not
+    convert them inside `ds`: in a series most values are the same a hundred times over.
+    """
 
     def look_up(keyword: str) -> object:
+        tag, vr = _tag_and_vr(keyword)
+        element = ds.get_item(tag, keep_deferred=True)
+        if element is None:
+            return None
+        if isinstance(element, RawDataElement) and element.value is not None:
+            vr = element.VR or vr
+            if vr in _STRINGS:
+                return _strings(element.value)
+            if vr == "US" and len(element.value) == 2:
+                order = "<H" if element.is_little_endian else ">H"
+                return struct.unpack(order, element.value)[0]
         try:
-            value: object = ds.get(keyword)
+            value: object = ds[tag].value
         except _UNREADABLE:
             return None
         return value
 
     return look_up
+
+
+@cache
+def _tag_and_vr(keyword: str) -> tuple[BaseTag, str]:
+    tag = Tag(keyword)
+    return tag, dictionary_VR(tag)
+
+
+@lru_cache(maxsize=4096)
+def _strings(value: bytes) -> str | tuple[str, ...]:
+    whole_text = value.decode("ascii", errors="replace").rstrip("\0 ")
+    return tuple(whole_text.split("\\")) if "\\" in whole_text else whole_text
 
 
 def text(value: object) -> str:

@@ -19,6 +19,7 @@ from node.plugin import Case
 _DAYS_PER_YEAR = 365.25
 #: Unit letter of an Age String (PS3.5 6.2) → years.
 _AGE_UNITS = {"Y": 1.0, "M": 1 / 12, "W": 7 / _DAYS_PER_YEAR, "D": 1 / _DAYS_PER_YEAR}
+_NUMERIC_VRS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"})
 _SEXES = frozenset({"F", "M", "O"})
 
 
@@ -140,7 +141,7 @@ def _attribute(header: Dataset, keyword: str) -> str | float | None:
     many = texts(value)
     if not many:
         return None
-    single = number(value) if len(many) == 1 and not isinstance(value, str) else None
+    single = number(value) if len(many) == 1 and header[keyword].VR in _NUMERIC_VRS else None
     return single if single is not None else "\\".join(many)
 
 
