@@ -22,7 +22,7 @@ check: $(VENV)/dev.stamp  ## style, types and import contract only
 
 test-peers: $(VENV)/peers.stamp  ## install Orthanc, DCMTK, dcmqi, dciodvfy and test against them
 	scripts/install-peers
-	SENTINEL_PEERS=required $(BIN)/python -m pytest -m peer --durations=10 \
+	SENTINEL_PEERS=required $(BIN)/python -m pytest -m peer tests --durations=10 \
 		--junitxml=$(VENV)/peers.xml
 
 bench: $(VENV)/peers.stamp  ## measure (tests/benchmarks); takes minutes
