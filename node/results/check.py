@@ -13,11 +13,11 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from node.errors import EvidenceRejected
 from node.results import dciodvfy
-from node.results.coding import plain_copy
+from node.results.coding import copy_elements, plain_copy
 from node.results.readback import geometry_faults, voxel_faults
 from node.results.request import EncodedObject, EncodeRequest, findings_of
 from node.results.required import missing
-from node.results.source import PATIENT, STUDY, source_header
+from node.results.source import ACQUISITION, PATIENT, STUDY, source_header
 
 #: Top of what was copied besides patient and study attributes.
 _COPIED = (
@@ -31,6 +31,16 @@ _COPIED = (
     "ReferencedRequestSequence",
     "ContributingEquipmentSequence",
     "CodingSchemeIdentificationSequence",
+)
+#: What makes the source's reduced header an object that the validator knows, and its scanner.
+_CONTEXT = (
+    *ACQUISITION,
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "InstanceNumber",
+    "Modality",
 )
 _REFERENCE = "ReferencedSOPInstanceUID"
 
@@ -180,15 +190,20 @@ def _messages_of_source(
     program: Path | None,
     messages: Iterable[frozenset[dciodvfy.Message] | None],
 ) -> frozenset[dciodvfy.Message]:
-    """Return what the validator says of the source's header, asked only if it matters."""
+    """Return what the validator says of the source's header, asked only if it matters.
+
+    Only what may be inherited is shown to it: no other fault of the source can stop us.
+    """
     if program is None or not any(messages):
         return frozenset()
-    header = plain_copy(source_header(request))
+    header = Dataset()
+    copy_elements(source_header(request), header, (*_COPIED, *_CONTEXT))
+    header.SpecificCharacterSet = "ISO_IR 192"
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     stream = io.BytesIO()
     dcmwrite(stream, header, enforce_file_format=True)
-    return dciodvfy.run(program, stream.getvalue())
+    return dciodvfy.run(program, stream.getvalue()) or frozenset()
 
 
 def _facts(
@@ -206,7 +221,8 @@ def _facts(
     if item.sop_class_uid == SegmentationStorage:
         facts["voxels_read_back"] = "passed"
     if messages is None:
-        return {**facts, "dciodvfy": {"ran": False, "why": "not installed"}}
+        why = "not installed" if program is None else "it gave no verdict"
+        return {**facts, "dciodvfy": {"ran": False, "why": why}}
     inherited, own = dciodvfy.split(messages, of_source, _COPIED)
     errors = [str(message) for message in own if message.level == "Error"]
     if errors:

@@ -50,17 +50,22 @@ def validator() -> Path | None:
     return Path(found) if found else None
 
 
-def run(program: Path, content: bytes) -> frozenset[Message]:
-    """Return what the validator says of a Part-10 file's bytes."""
+def run(program: Path, content: bytes) -> frozenset[Message] | None:
+    """Return what the validator says of a Part-10 file's bytes; None if it broke or hung."""
     with tempfile.TemporaryDirectory(prefix="sentinel-check-") as folder:
         path = Path(folder) / "object.dcm"
         path.write_bytes(content)
-        done = subprocess.run(
-            [str(program), "-new", str(path)],
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [str(program), "-new", str(path)],
+                capture_output=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+    if done.returncode not in (0, 1):  # 1: it found errors
+        return None
     return parse(done.stderr.decode("utf-8", "replace").splitlines())
 
 

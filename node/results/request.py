@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ class EncodeRequest:
         zone = zone_of(self.headers[self.main_role][0])
         return moment.astimezone(zone)
 
-    @property
+    @cached_property
     def main_role(self) -> str:
         """Return the role whose series carries the findings (S3); else the manifest's first."""
         for segment in self.result.segments:
@@ -190,9 +191,11 @@ def measurements_of(request: EncodeRequest) -> Mapping[tuple[str, int] | None, l
     Raises
     ------
     ResultInvalid
-        If one is not of the manifest, not a number, or has a line but no segment.
+        If one is not of the manifest, not a number, has a line but no segment, or belongs to
+        a segment that the Result does not have. (Those of an empty segment go with it.)
     """
     grouped: dict[tuple[str, int] | None, list[Measurement]] = {}
+    known = {(segment.name, segment.finding) for segment in request.result.segments}
     for measurement in request.result.measurements:
         if measurement.name not in request.manifest.measurements:
             raise ResultInvalid(f"measurement {measurement.name!r} is not in the manifest")
@@ -201,6 +204,8 @@ def measurements_of(request: EncodeRequest) -> Mapping[tuple[str, int] | None, l
         if measurement.segment is None and measurement.line is not None:
             raise ResultInvalid(f"measurement {measurement.name!r} has a line but no segment")
         key = None if measurement.segment is None else (measurement.segment, measurement.finding)
+        if key is not None and key not in known:
+            raise ResultInvalid(f"measurement {measurement.name!r} belongs to no segment")
         grouped.setdefault(key, []).append(measurement)
     return grouped
 

@@ -108,7 +108,8 @@ _REQUEST_TYPE_2 = (
     "RequestedProcedureDescription",
     "RequestedProcedureCodeSequence",
 )
-_ACQUISITION = (
+#: What is said of the scanner (PS3.3 C.12.1, Contributing Equipment Sequence).
+ACQUISITION = (
     "Manufacturer",
     "InstitutionName",
     "StationName",
@@ -179,7 +180,7 @@ def _contributors(request: EncodeRequest, source: Dataset) -> Iterator[Dataset]:
     """One item for the scanner, one for the plugin (AIR-7, S26)."""
     if source.get("Manufacturer"):
         scanner = Dataset()
-        copy_elements(source, scanner, _ACQUISITION)
+        copy_elements(source, scanner, ACQUISITION)
         scanner.PurposeOfReferenceCodeSequence = [code_item(ACQUISITION_EQUIPMENT)]
         yield scanner
     manifest = request.manifest

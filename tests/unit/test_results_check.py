@@ -219,6 +219,19 @@ def test_s05_own_warnings_are_recorded_and_do_not_stop_the_object(
     assert checks["sr"]["dciodvfy"]["own_warnings"] == ["Warning: something is dubious"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("script", ["#!/bin/sh\nkill -SEGV $$\n", "no program at all"])
+def test_s05_a_validator_that_breaks_is_recorded_like_a_missing_one(
+    tmp_path: Path, request_: EncodeRequest, objects: tuple[EncodedObject, ...], script: str
+) -> None:
+    program = tmp_path / "dciodvfy"
+    program.write_text(script)
+    program.chmod(0o700)
+
+    checks = check_objects(objects, request_, find_validator=lambda: program)
+
+    assert checks["seg"]["dciodvfy"] == {"ran": False, "why": "it gave no verdict"}
+
+
 def test_the_installed_validator_is_a_program_or_none() -> None:
     program = dciodvfy.validator()
 

@@ -540,6 +540,10 @@ def test_notes_of_plugin_and_node_are_in_the_report() -> None:
         (Result(segments=(Segment(name="node", mask=odd_mask((5, 6, 7)), role="x"),)), "no grid"),
         (Result(segments=ball_result().segments * 2), "same name and finding"),
         (Result(measurements=(Measurement(name="mass", value=1.0),)), "'mass'"),
+        (
+            ball_result(measurements=(Measurement(name="volume", value=1.0, segment="node"),)),
+            "belongs to no segment",
+        ),
         (Result(measurements=(Measurement(name="volume", value=float("nan")),)), "finite"),
         (
             Result(
@@ -569,6 +573,13 @@ def test_notes_of_plugin_and_node_are_in_the_report() -> None:
 def test_a_result_that_does_not_fit_is_invalid(result: Result, sentence: str) -> None:
     with pytest.raises(ResultInvalid, match=sentence):
         encode(request_of(synthetic_headers(), result))
+
+
+def test_a_request_that_makes_no_sense_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="RESEARCH or PRODUCT"):
+        replace(plain(), content_qualification="CLINICAL")
+    with pytest.raises(ValueError, match="same input roles"):
+        replace(plain(), headers={})
 
 
 def test_the_objects_are_of_the_classes_they_say() -> None:
