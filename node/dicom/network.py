@@ -248,13 +248,13 @@ def _exchange(assoc: Association, request: C_STORE, context_id: int) -> int:
     return int(response.Status)
 
 
-def _close_always(wrapper: AssociationSocket) -> None:
+def _close_always(self: AssociationSocket) -> None:
     # The library's own leaves sockets open whose connection was refused: shutdown() fails
     # there, and its close() behind it is never reached.
-    if wrapper.socket is not None:
+    if self.socket is not None:
         with suppress(OSError):
-            wrapper.socket.shutdown(socket.SHUT_RDWR)
-        wrapper.socket.close()
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
 
 
 AssociationSocket._shutdown_socket = _close_always  # type: ignore[method-assign]
