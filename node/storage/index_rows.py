@@ -23,8 +23,10 @@ def known_paths(db: Database) -> frozenset[str]:
 
 
 def dropped_paths(db: Database) -> tuple[str, ...]:
-    """Return the paths of versions whose file is not kept (S2)."""
-    query = select(instance.c.path).where(instance.c.state == InstanceState.DUPLICATE.value)
+    """Return the paths of versions whose file is not kept (S2), and that no other row needs."""
+    dropped = instance.c.state == InstanceState.DUPLICATE.value
+    needed = select(instance.c.path).where(~dropped)
+    query = select(instance.c.path).where(dropped, instance.c.path.not_in(needed))
     with db.read() as connection:
         return tuple(connection.execute(query).scalars())
 
