@@ -132,7 +132,8 @@ def _letters(picture: Image.Image, stack: Stack) -> None:
         (top, (width // 2, _MARGIN), "mt"),
         (bottom, (width // 2, height - _MARGIN), "mb"),
     ):
-        draw.text(place, text, fill=_WHITE, font=font, anchor=anchor)
+        # A dark rim, or the letters vanish on bright tissue.
+        draw.text(place, text, _WHITE, font, anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
 def _ends(direction: tuple[float, ...]) -> tuple[str, str]:
