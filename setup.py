@@ -15,6 +15,7 @@ class BuildWithPlugins(build_py):
     """Copies `plugins/` when a wheel is made; an editable install reads it in place."""
 
     def run(self) -> None:
+        """Build as usual, then copy."""
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib, "node", "_plugins")

@@ -27,7 +27,7 @@ from node.errors import PluginCrashed, PluginOutOfMemory, PluginTimedOut, Result
 _BOOT = """
 import importlib.util, sys
 if sys.version_info < (3, 11):
-    sys.exit("this interpreter is Python %d.%d, a plugin needs 3.11 or newer" % sys.version_info[:2])
+    sys.exit("this interpreter is Python %d.%d, a plugin needs 3.11" % sys.version_info[:2])
 sys.path[:] = [entry for entry in sys.path if entry]
 spec = importlib.util.spec_from_file_location(
     "node", sys.argv[2] + "/__init__.py", submodule_search_locations=[sys.argv[2]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
@@ -12,9 +11,9 @@ from pathlib import Path
 import node
 from node.errors import ManifestError
 from node.manifest import Manifest
-from node.manifest_file import parse_manifest
+from node.manifest_file import MANIFEST_NAME, parse_manifest
+from node.plugin_files import folder_digest
 
-MANIFEST_NAME = "plugin.toml"
 ENTRY_POINT_GROUP = "node.plugins"
 
 
@@ -107,48 +106,6 @@ def _find(module: str) -> ModuleSpec | None:
     return spec
 
 
-def choose(manifests: Mapping[str, Manifest], wanted: str) -> Manifest:
-    """Return the plugin that a rule or command names: ``name@version``, or the newest of a name.
-
-    Raises
-    ------
-    ManifestError
-        If there is none.
-    """
-    if wanted in manifests:
-        return manifests[wanted]
-    versions = [manifest for manifest in manifests.values() if manifest.name == wanted]
-    if not versions:
-        raise ManifestError(f"there is no plugin `{wanted}`; there are: {_listed(manifests)}")
-    return max(versions, key=lambda manifest: version_key(manifest.version))
-
-
-def _listed(manifests: Mapping[str, Manifest]) -> str:
-    return ", ".join(manifests) or "none"
-
-
-def version_key(version: str) -> tuple[tuple[int, ...], int, tuple[tuple[int, str], ...]]:
-    """Return what versions are ordered by: numbers, then pre-release < release < local build.
-
-    Examples
-    --------
-    >>> sorted(["1.10", "1.9.1", "1.10rc2", "1.10rc11", "1.10+site.2", "1.10.1"], key=version_key)
-    ['1.9.1', '1.10rc2', '1.10rc11', '1.10', '1.10+site.2', '1.10.1']
-    """
-    numbers = re.match(r"\d*(?:\.\d+)*", version)
-    head = numbers.group() if numbers else ""
-    rest = version[len(head) :]
-    release = [int(part) for part in head.split(".") if part]
-    while release and release[-1] == 0:
-        release.pop()
-    rank = 1 if not rest else 2 if rest.startswith("+") else 0
-    pieces = tuple(
-        (int(piece), "") if piece.isdecimal() else (-1, piece)
-        for piece in re.findall(r"\d+|[^\d.]+", rest)
-    )
-    return tuple(release), rank, pieces
-
-
 def verify(manifest: Manifest) -> None:
     """Check that the plugin on disk is still the one that `manifest` pins.
 
@@ -157,7 +114,7 @@ def verify(manifest: Manifest) -> None:
     ManifestError
         If a file changed since its manifest was read.
     """
-    if parse_manifest(manifest.folder).digest != manifest.digest:
+    if folder_digest(manifest.folder) != manifest.digest:
         raise ManifestError(
             f"files of {manifest.name_version} changed since the node started; "
             "give the new ones a new version and restart"

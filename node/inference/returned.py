@@ -119,9 +119,7 @@ def _segment(entry: _Segment, folder: Path, manifest: Manifest, case: Case) -> S
     return Segment(name=name, mask=mask, role=entry.role, finding=entry.finding)
 
 
-def _read_mask(
-    entry: _Segment, folder: Path, grid: tuple[int, int, int]
-) -> NDArray[np.bool_]:
+def _read_mask(entry: _Segment, folder: Path, grid: tuple[int, int, int]) -> NDArray[np.bool_]:
     if not 0 <= entry.first <= entry.end <= grid[0] or "/" in entry.mask:
         raise ResultInvalid(f"mask of segment {entry.name!r} names slices or a file wrongly")
     part = (entry.end - entry.first, grid[1], grid[2])  # (slices, rows, columns)

@@ -28,9 +28,7 @@ def volume(role: InputRole, value: int) -> Volume:
     array[:, 10:20, 10:24] += 500
     unit = "[hnsf'U]" if role.values == "HU" else "1"
     padding = np.zeros(array.shape, dtype=bool)
-    return Volume(
-        array=array, affine=affine, unit=unit, modality=role.modality[0], padding=padding
-    )
+    return Volume(array=array, affine=affine, unit=unit, modality=role.modality[0], padding=padding)
 
 
 def case(manifest: Manifest, value: int) -> Case:

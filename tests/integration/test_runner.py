@@ -22,8 +22,8 @@ from node.errors import (
     PluginCrashed,
     PluginOutOfMemory,
     PluginTimedOut,
-    Refused,
     RefusalCode,
+    Refused,
     ResultInvalid,
 )
 from node.inference.check import check_plugin

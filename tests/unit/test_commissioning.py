@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from node.inference.registry import builtin_plugin_folder
+from node.manifest_file import parse_manifest
 from node.plugin import Case, Measurement, Result, Volume
 
 #: (slice, row, column) steps, all different, along a rotated set of axes.
@@ -46,6 +47,12 @@ def run(array: np.ndarray, padding: np.ndarray | None = None) -> Result:
 
 def measured(result: Result, name: str) -> Measurement:
     return next(m for m in result.measurements if m.name == name)
+
+
+def test_the_threshold_of_the_report_is_the_one_that_is_used() -> None:
+    manifest = parse_manifest(builtin_plugin_folder() / "commissioning")
+
+    assert manifest.parameters == {"threshold_hu": plugin.THRESHOLD_HU}
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])

@@ -15,7 +15,6 @@ from node.inference.devices import resolve_devices
 from node.inference.registry import (
     builtin_plugin_folder,
     check_not_shadowed,
-    choose,
     discover,
     verify,
 )
@@ -90,17 +89,6 @@ def test_an_entry_point_to_nothing_is_refused(value: str) -> None:
         found(points=(EntryPoint("x", value, "node.plugins"),))
 
 
-def test_a_name_means_its_newest_version_and_a_version_itself(tmp_path: Path) -> None:
-    for version in ("1.9.0", "1.10.0", "1.10.0-rc1", "1.2.0"):
-        make_plugin(tmp_path, version=version)
-    manifests = discover([tmp_path], points=())
-
-    assert choose(manifests, "tester").version == "1.10.0"
-    assert choose(manifests, "tester@1.2.0").version == "1.2.0"
-    with pytest.raises(ManifestError, match="there is no plugin `tester@3`; there are: tester@1"):
-        choose(manifests, "tester@3")
-
-
 def test_a_changed_file_is_seen(tmp_path: Path) -> None:
     manifest = make_plugin(tmp_path)
     verify(manifest)
@@ -133,7 +121,9 @@ def test_the_command_says_that_another_node_shadows_ours(tmp_path: Path) -> None
         f"sys.path.insert(0, {str(tmp_path)!r}); import sentinel_node; sentinel_node.main()"
     )
 
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
 
     assert ended.returncode == 1
     assert "another package named `node`" in ended.stderr

@@ -1,0 +1,70 @@
+"""The page for plugin authors is complete, and what it shows works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node import manifest_file
+from node.inference.runner import Runner
+from node.manifest_file import parse_manifest
+from node.plugin import Case, Volume
+
+_PAGE = (Path(__file__).resolve().parents[2] / "docs" / "write-a-plugin.md").read_text()
+
+#: Heading of the page → the table that it describes.
+_TABLES = {
+    "### The plugin": manifest_file._Plugin,
+    "### `[inputs.ROLE]`": manifest_file._Input,
+    "### `[segments.NAME]`": manifest_file._Segment,
+    "### `[measurements.NAME]`": manifest_file._Measurement,
+    "### `[limits]`": manifest_file._Limits,
+}
+
+
+@pytest.mark.parametrize("heading", list(_TABLES))
+def test_every_key_of_the_manifest_is_described_and_no_other(heading: str) -> None:
+    section = _PAGE.split(f"\n{heading}", 1)[1].split("\n##", 1)[0]
+
+    described = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+
+    assert described == list(dict.fromkeys(described))
+    assert set(described) == set(_TABLES[heading].model_fields)
+
+
+def block(language: str, number: int = 0) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", _PAGE, flags=re.DOTALL)[number]
+
+
+def test_the_plugin_of_the_page_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "bright_mass"
+    folder.mkdir()
+    (folder / "plugin.toml").write_text(block("toml"))
+    (folder / "plugin.py").write_text(block("python"))
+    affine = np.diag([0.7, 0.8, 5.0, 1.0])[:, [2, 1, 0, 3]]
+    array = np.full((3, 8, 9), -100, dtype=np.int16)
+    array[1, 2:4, 3:8] = 100
+    volume = Volume(array=array, affine=affine, unit="[hnsf'U]", modality="CT")
+
+    runner = Runner("cpu", threads=1)
+    try:
+        outcome = runner.run(
+            parse_manifest(folder), Case(volumes={"ct": volume}), job_folder=tmp_path
+        )
+    finally:
+        runner.close()
+
+    values = {m.name: m.value for m in outcome.result.measurements}
+    assert values == pytest.approx({"volume": 10 * 5.0 * 0.8 * 0.7 / 1000, "long_axis": 4 * 0.7})
+    np.testing.assert_array_equal(outcome.result.segments[0].mask, array == 100)
+
+
+def test_the_case_of_the_page_is_one() -> None:
+    names: dict[str, Case] = {}
+
+    exec(block("python", 1), names)  # type: ignore[arg-type]
+
+    assert names["case"].volumes["ct"].spacing_mm == (5.0, 0.8, 0.7)
