@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from sqlalchemy import insert, select, update
 
+from node.errors import LeaseLost
 from node.storage.database import Database
 from node.storage.tables import plugin_switch
 
@@ -19,6 +21,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     """Start this module in a new process."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.contract.processes", *map(str, arguments)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -55,5 +58,42 @@ def increment(url: str, times: str) -> None:
     db.close()
 
 
+def claim(url: str, owner: str) -> None:
+    """Claim until nothing is left; say which jobs."""
+    from node.storage.lease_rows import claim_job
+
+    db = Database(url)
+    while (job := claim_job(db, owner, now=time.time(), lease_s=600.0)) is not None:
+        say(job.id)
+    db.close()
+
+
+def claim_and_finish_late(url: str, owner: str) -> None:
+    """Claim one job, say which, and finish it when told: perhaps much too late."""
+    from node.storage.lease_rows import claim_job, finish_job, heartbeat
+
+    db = Database(url)
+    job = claim_job(db, owner, now=time.time(), lease_s=60.0)
+    assert job is not None
+    say(job.id)
+    sys.stdin.readline()
+    now = time.time()
+    try:
+        heartbeat(db, job, owner, now=now, lease_s=60.0)
+    except LeaseLost:
+        say("heartbeat refused")
+    try:
+        finish_job(db, job, evidence=(), destinations=(), report={"late": True}, now=now)
+    except LeaseLost:
+        say("finish refused")
+    db.close()
+
+
+def say(word: str) -> None:
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    {"increment": increment}[sys.argv[1]](*sys.argv[2:])
+    what = {"increment": increment, "claim": claim, "late": claim_and_finish_late}
+    what[sys.argv[1]](*sys.argv[2:])
