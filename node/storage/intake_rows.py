@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from node.model import (
     LEGAL_STUDY_CHANGES,
@@ -123,12 +123,10 @@ def may_reopen(sop_class_uid: str, modality: str, origin: Origin) -> bool:
 
 def find_version(db: Database, sop_instance_uid: str, content_sha256: str) -> Instance | None:
     """Return the row of these very bytes, None if they were not here."""
-    query = _instance_query().where(
-        instance.c.sop_instance_uid == sop_instance_uid,
-        instance.c.content_sha256 == content_sha256,
-    )
     with db.read() as connection:
-        row = connection.execute(query).first()
+        row = connection.execute(
+            _VERSION, {"sop": sop_instance_uid, "sha256": content_sha256}
+        ).first()
     return None if row is None else _to_instance(row)
 
 
@@ -152,20 +150,20 @@ def record_instance_in(connection: Connection, new: NewInstance) -> Recorded:
     origin = _origin(connection, new)
     reopens = may_reopen(new.sop_class_uid, new.modality, origin)
     study_row = _study_for(connection, new)
-    if _find_instance(connection, new.sop_instance_uid, new.content_sha256) is not None:
+    versions = connection.execute(_DIGESTS, {"sop": new.sop_instance_uid}).scalars().all()
+    if new.content_sha256 in versions:
         _touch_study(connection, study_row, new.received_at, reopens=False)
         return Recorded.SAME
-    recorded = Recorded.VERSION if _has_version(connection, new) else Recorded.NEW
+    recorded = Recorded.VERSION if versions else Recorded.NEW
     state = InstanceState.UNRESOLVED if recorded is Recorded.VERSION else InstanceState.STORED
-    connection.execute(
-        insert(instance).values(
-            study_id=study_row.id,
-            series_id=_series_id(connection, study_row.id, new),
-            state=state.value,
-            origin=origin.value,
-            **columns_of(new, _INSTANCE_COLUMNS),
-        )
-    )
+    values = {
+        "study_id": study_row.id,
+        "series_id": _series_id(connection, study_row.id, new),
+        "state": state.value,
+        "origin": origin.value,
+        **columns_of(new, _INSTANCE_COLUMNS),
+    }
+    connection.execute(_INSERT, values)
     _touch_study(connection, study_row, new.received_at, reopens=reopens)
     return recorded
 
@@ -184,9 +182,41 @@ _INSTANCE_COLUMNS: Final = (
 )
 
 
+# Built once: making a statement costs more than running it, and this runs for every instance.
+_OURS: Final = select(own_uid.c.at).where(own_uid.c.sop_instance_uid == bindparam("sop"))
+_STUDY: Final = (
+    select(study).where(study.c.study_instance_uid == bindparam("study")).with_for_update()
+)
+_SERIES: Final = select(series.c.id).where(
+    series.c.study_id == bindparam("study"), series.c.series_instance_uid == bindparam("series")
+)
+_DIGESTS: Final = select(instance.c.content_sha256).where(
+    instance.c.sop_instance_uid == bindparam("sop")
+)
+_INSERT: Final = insert(instance)
+_TOUCH: Final = (
+    update(study)
+    .where(study.c.id == bindparam("row"))
+    .values(
+        last_received_at=bindparam("received"),
+        last_image_at=bindparam("image"),
+        state=bindparam("new_state"),
+    )
+)
+_INSTANCES: Final = (
+    select(instance, study.c.study_instance_uid, series.c.series_instance_uid, series.c.modality)
+    .join(study, instance.c.study_id == study.c.id)
+    .join(series, instance.c.series_id == series.c.id)
+)
+_VERSION: Final = _INSTANCES.where(
+    instance.c.sop_instance_uid == bindparam("sop"),
+    instance.c.content_sha256 == bindparam("sha256"),
+)
+
+
 def _origin(connection: Connection, new: NewInstance) -> Origin:
-    ours = select(own_uid.c.at).where(own_uid.c.sop_instance_uid == new.sop_instance_uid)
-    return Origin.OWN if connection.execute(ours).first() is not None else new.origin
+    ours = connection.execute(_OURS, {"sop": new.sop_instance_uid}).first() is not None
+    return Origin.OWN if ours else new.origin
 
 
 def _study_for(connection: Connection, new: NewInstance) -> Row[Any]:
@@ -203,22 +233,17 @@ def _study_for(connection: Connection, new: NewInstance) -> Row[Any]:
         "called_ae": new.called_ae,
         "peer": new.peer,
     }
-    query = (
-        select(study).where(study.c.study_instance_uid == new.study_instance_uid).with_for_update()
-    )
-    found = connection.execute(query).first()
+    key = {"study": new.study_instance_uid}
+    found = connection.execute(_STUDY, key).first()
     if found is None:
         insert_if_absent(connection, study, values)
-        found = connection.execute(query).one()
+        found = connection.execute(_STUDY, key).one()
     return found
 
 
 def _series_id(connection: Connection, study_id: int, new: NewInstance) -> int:
-    query = select(series.c.id).where(
-        series.c.study_id == study_id,
-        series.c.series_instance_uid == new.series_instance_uid,
-    )
-    found = connection.execute(query).scalar()
+    key = {"study": study_id, "series": new.series_instance_uid}
+    found = connection.execute(_SERIES, key).scalar()
     if found is None:
         values = {
             "study_id": study_id,
@@ -226,41 +251,22 @@ def _series_id(connection: Connection, study_id: int, new: NewInstance) -> int:
             "modality": new.modality[:16],
         }
         insert_if_absent(connection, series, values)
-        found = connection.execute(query).scalar_one()
+        found = connection.execute(_SERIES, key).scalar_one()
     return int(found)
 
 
-def _find_instance(connection: Connection, sop: str, sha256: str) -> Row[Any] | None:
-    query = select(instance.c.id).where(
-        instance.c.sop_instance_uid == sop, instance.c.content_sha256 == sha256
-    )
-    return connection.execute(query).first()
-
-
-def _has_version(connection: Connection, new: NewInstance) -> bool:
-    query = select(instance.c.id).where(instance.c.sop_instance_uid == new.sop_instance_uid)
-    return connection.execute(query).first() is not None
-
-
 def _touch_study(connection: Connection, row: Row[Any], at: float, *, reopens: bool) -> None:
-    values: dict[str, Any] = {"last_received_at": max(row.last_received_at, at)}
-    if reopens:
-        values["last_image_at"] = max(row.last_image_at, at)
-        state = StudyState(row.state)
-        if state is not StudyState.RECEIVING:
-            check_change(LEGAL_STUDY_CHANGES, state, StudyState.RECEIVING)
-            values["state"] = StudyState.RECEIVING.value
-    connection.execute(update(study).where(study.c.id == row.id).values(**values))
-
-
-def _instance_query() -> Any:
-    return (
-        select(
-            instance, study.c.study_instance_uid, series.c.series_instance_uid, series.c.modality
-        )
-        .join(study, instance.c.study_id == study.c.id)
-        .join(series, instance.c.series_id == series.c.id)
-    )
+    state = StudyState(row.state)
+    if reopens and state is not StudyState.RECEIVING:
+        check_change(LEGAL_STUDY_CHANGES, state, StudyState.RECEIVING)
+        state = StudyState.RECEIVING
+    values = {
+        "row": row.id,
+        "received": max(row.last_received_at, at),
+        "image": max(row.last_image_at, at) if reopens else row.last_image_at,
+        "new_state": state.value,
+    }
+    connection.execute(_TOUCH, values)
 
 
 _MODEL_COLUMNS: Final = (
@@ -280,21 +286,21 @@ def _to_instance(row: Row[Any]) -> Instance:
 
 def instances_of_study(db: Database, study_instance_uid: str) -> tuple[Instance, ...]:
     """Return every version of every instance of a study, in order of arrival."""
-    query = _instance_query().where(study.c.study_instance_uid == study_instance_uid)
+    query = _INSTANCES.where(study.c.study_instance_uid == study_instance_uid)
     with db.read() as connection:
         return tuple(map(_to_instance, connection.execute(query.order_by(instance.c.id))))
 
 
 def versions_of(db: Database, sop_instance_uid: str) -> tuple[Instance, ...]:
     """Return every version of one SOP Instance UID, in order of arrival."""
-    query = _instance_query().where(instance.c.sop_instance_uid == sop_instance_uid)
+    query = _INSTANCES.where(instance.c.sop_instance_uid == sop_instance_uid)
     with db.read() as connection:
         return tuple(map(_to_instance, connection.execute(query.order_by(instance.c.id))))
 
 
 def unresolved_instances(db: Database, *, limit: int = 1000) -> tuple[Instance, ...]:
     """Return versions that wait for their comparison (S2), oldest first."""
-    query = _instance_query().where(instance.c.state == InstanceState.UNRESOLVED.value)
+    query = _INSTANCES.where(instance.c.state == InstanceState.UNRESOLVED.value)
     with db.read() as connection:
         rows = connection.execute(query.order_by(instance.c.id).limit(limit))
         return tuple(map(_to_instance, rows))

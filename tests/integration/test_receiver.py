@@ -3,6 +3,8 @@
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -336,3 +338,9 @@ def test_kinds_that_the_peer_does_not_take_are_said(node, tmp_path):
     ):
         pass
     assert not refused.value.retry
+
+
+def test_e08_the_receiver_imports_no_model_library():
+    heavy = ("torch", "monai", "highdicom", "SimpleITK")
+    program = f"import sys, node.intake.scp; sys.exit(any(m in sys.modules for m in {heavy!r}))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
