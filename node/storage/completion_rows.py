@@ -119,6 +119,24 @@ def complete_study(
         return connection.execute(statement).rowcount == 1
 
 
+def release_held(db: Database, study_instance_uid: str, *, reason: str) -> bool:
+    """Give a HELD study to the rules, with the revision it has; return whether it was HELD."""
+    check_change(LEGAL_STUDY_CHANGES, StudyState.HELD, StudyState.COMPLETE)
+    statement = (
+        update(study)
+        .where(
+            study.c.study_instance_uid == study_instance_uid,
+            study.c.state == StudyState.HELD.value,
+        )
+        .values(
+            state=StudyState.COMPLETE.value,
+            completed_reason=study.c.completed_reason + f"; {reason}",
+        )
+    )
+    with db.write() as connection:
+        return connection.execute(statement).rowcount == 1
+
+
 def settle_versions(
     db: Database,
     old: Mapping[int, InstanceState],

@@ -12,6 +12,7 @@ from node.errors import QueryFailed
 from node.intake.completion import query_peer, quiet_time, sweep
 from node.model import Origin, Study, StudyState
 from node.settings import Condition, PeerSettings, RuleSettings, Settings
+from node.storage.completion_rows import release_held
 from node.storage.database import Database
 from node.storage.intake_rows import (
     NewInstance,
@@ -199,6 +200,16 @@ def test_s13_a_held_study_goes_on_when_the_rest_arrives(db: Database, asking: Se
     sweep(db, asking, now=3010.0, count_at_peer=archive)
     assert sweep(db, asking, now=3040.0, count_at_peer=archive) == (STUDY,)
     assert (study_of(db).state, study_of(db).revision) == (StudyState.COMPLETE, 2)
+
+
+def test_s13_a_person_gives_a_held_study_to_the_rules(db: Database, asking: Settings) -> None:
+    receive(db, 1, at=1000.0)
+    sweep(db, asking, now=2200.0, count_at_peer=Archive(s1=2))
+    assert release_held(db, STUDY, reason="released")
+    found = study_of(db)
+    assert (found.state, found.revision) == (StudyState.COMPLETE, 1)
+    assert found.completed_reason.endswith("; released")
+    assert not release_held(db, STUDY, reason="released")
 
 
 def test_s13_nothing_waits_longer_than_an_hour(db: Database, asking: Settings) -> None:
