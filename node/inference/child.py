@@ -7,6 +7,7 @@ the plugin contract, so that a plugin's own interpreter needs NumPy only (E7).
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib.util
 import json
@@ -141,12 +142,22 @@ def _source_only(folder: Path) -> Any:
 
 def _error_answer(error: BaseException) -> dict[str, Any]:
     kind = "raised"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+    if _is_memory(error):
         kind = "memory"
     elif type(error).__name__ == "ResultInvalid" and type(error).__module__ == "node.errors":
         kind = "result"
     message = _PATH.sub("", str(error))[:_MAX_MESSAGE]
     return {"error": kind, "type": type(error).__name__, "message": message, "at": _place(error)}
+
+
+def _is_memory(error: BaseException) -> bool:
+    # torch: OutOfMemoryError on a GPU, a plain RuntimeError with this text on a CPU
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 def _place(error: BaseException) -> str:
