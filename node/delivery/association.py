@@ -154,6 +154,9 @@ def associated(
         except DeliveryFailed as error:
             if error.code != "CONTEXT_REJECTED":
                 raise _translated(error) from None
+        except OSError as error:  # a host name that does not resolve
+            words = error.strerror or "unknown host"
+            raise failure(Verdict.UNREACHABLE, f"cannot be reached ({words})") from None
         yield Link(assoc, remote.timeout_s, received)
 
 

@@ -16,6 +16,7 @@ from node.delivery.answers import (
     failure,
 )
 from node.delivery.proof import Proof, ProofOutcome, compare_files, compare_patients
+from node.dicom.headers import identity_of, read_header
 from node.errors import SettingsError
 from node.model import Evidence, Identity
 from node.settings import DestinationSettings
@@ -111,7 +112,7 @@ class MemoryDestination:
     def __init__(self, statuses: Mapping[str, Sequence[int]] | None = None):
         #: Statuses answered per role, in order, before 0000; what fails is not kept.
         self._statuses = {role: list(codes) for role, codes in (statuses or {}).items()}
-        #: Kept bytes by SOP Instance UID, and the study each lies in.
+        #: Kept bytes by SOP Instance UID.
         self.kept: dict[str, bytes] = {}
         self.received: list[str] = []
         self.studies: dict[str, Identity] = {}
@@ -135,7 +136,7 @@ class MemoryDestination:
         return compare_patients(expected, filed) or compare_files(item.path, self.kept[uid])
 
     def identities_of_study(self, study_instance_uid: str) -> tuple[Identity, ...]:
-        """Return the patient set in `studies`."""
+        """Return the patient of `studies`, set by a test or by the first object."""
         self._reach()
         found = self.studies.get(study_instance_uid)
         return (found,) if found else ()
@@ -150,6 +151,8 @@ class MemoryDestination:
             return answer_of_status(0x0111)
         if answer.verdict.is_stored:
             self.kept[item.evidence.sop_instance_uid] = item.path.read_bytes()
+            header = read_header(item.path)
+            self.studies.setdefault(str(header.StudyInstanceUID), identity_of(header))
         return answer
 
     def _reach(self) -> None:

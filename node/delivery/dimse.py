@@ -66,6 +66,8 @@ class DimseDestination:
             (item.evidence.sop_class_uid, item.evidence.transfer_syntax_uid) for item in items
         )
         answered = 0
+        if not items:
+            return
         try:
             with associated(self._remote, contexts) as link:
                 for answer in _store_all(link, items):

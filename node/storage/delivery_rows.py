@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
     func,
     not_,
@@ -284,7 +285,7 @@ def list_deliveries(
     )
     with db.read() as connection:
         rows = connection.execute(query.limit(limit)).all()
-        made = _evidence_of(connection, rows)
+        made = _evidence_of(connection, query.limit(limit))
     return tuple((_delivery(row), made[row.evidence_id]) for row in rows)
 
 
@@ -349,14 +350,13 @@ def _oldest_due(connection: Connection, destination: str, now: float) -> str | N
 
 
 def _held(connection: Connection, job_id: str, destination: str, owner: str) -> tuple[Claimed, ...]:
-    rows = connection.execute(
-        select(delivery).where(
-            delivery.c.job_id == job_id,
-            delivery.c.destination == destination,
-            delivery.c.owner == owner,
-        )
-    ).all()
-    made = _evidence_of(connection, rows)
+    query = select(delivery).where(
+        delivery.c.job_id == job_id,
+        delivery.c.destination == destination,
+        delivery.c.owner == owner,
+    )
+    rows = connection.execute(query).all()
+    made = _evidence_of(connection, query)
     held = [Claimed(delivery=_delivery(row), evidence=made[row.evidence_id]) for row in rows]
     fewest = min((item.delivery.attempts for item in held), default=0)
 
@@ -368,10 +368,10 @@ def _held(connection: Connection, job_id: str, destination: str, owner: str) -> 
     return tuple(sorted(held, key=order))
 
 
-def _evidence_of(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, Evidence]:
-    ids = {row.evidence_id for row in rows}
-    found = connection.execute(select(evidence).where(evidence.c.id.in_(ids)))
-    return {row.id: _evidence(row) for row in found}
+def _evidence_of(connection: Connection, deliveries: Select[Any]) -> dict[int, Evidence]:
+    chosen = deliveries.subquery()
+    query = select(evidence).where(evidence.c.id.in_(select(chosen.c.evidence_id)))
+    return {row.id: _evidence(row) for row in connection.execute(query)}
 
 
 def _delivery(row: Row[Any]) -> Delivery:
