@@ -38,7 +38,7 @@ Take = Callable[[int, Pixels], None]
 _Chunk = tuple[tuple[int, Frame], ...]
 
 #: Fewer slow frames than this are decoded here: a worker needs half a second to start.
-_WORTH_WORKERS = 32
+WORTH_WORKERS = 32
 #: Frames of one large file that a worker gets at a time.
 _CHUNK_FRAMES = 16
 
@@ -77,7 +77,7 @@ def each_stored(
         check_encoded(members[0][1])
     chunks = [chunk for members in encoded.values() for chunk in _chunks(members)]
     slow = sum(frame.transfer_syntax_uid in SLOW_SYNTAXES for chunk in chunks for _, frame in chunk)
-    if slow >= _WORTH_WORKERS and _cores() > 1:
+    if slow >= WORTH_WORKERS and _cores() > 1:
         _decode_in_workers(chunks, take)
     else:
         _decode_here(chunks, take)

@@ -143,6 +143,7 @@ def decode(path: Path, indices: Sequence[int]) -> Iterator[Pixels]:
     Yields
     ------
     integers, shape (rows, columns)
+        In this machine's byte order, to be changed at will.
 
     Raises
     ------
@@ -199,7 +200,7 @@ def syntax_name(transfer_syntax_uid: str) -> str:
 def _one_sample(array: Pixels) -> Pixels:
     if array.ndim != 2 or array.dtype.kind not in "iu":
         raise ValueError(f"shape {array.shape}, dtype {array.dtype}")
-    return array
+    return np.require(array, array.dtype.newbyteorder("="), ["C_CONTIGUOUS", "WRITEABLE"])
 
 
 def _check_length(frame: Frame, found: int, expected: int) -> None:
