@@ -1,0 +1,134 @@
+"""Why models did or did not run on a study: every decision as a document, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from node.errors import NodeError
+from node.model import Job, Study
+from node.storage.database import Database
+from node.storage.decision_rows import Decision, decisions_of_study
+from node.storage.intake_rows import get_study
+from node.storage.job_rows import jobs_of_study
+
+
+def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
+    """Return all that was decided about a study, JSON-able.
+
+    Returns
+    -------
+    dict
+        ``study`` (state, revision, why it was complete), ``decisions`` (oldest first: rule,
+        outcome, code, sentence, ``document`` with predicates, candidates, scores, guards),
+        ``jobs`` (state, reason).
+
+    Raises
+    ------
+    NodeError
+        If nothing of the study is here.
+    """
+    study = get_study(db, study_instance_uid)
+    if study is None:
+        raise NodeError("there is no such study here")
+    return {
+        "study": asdict(study),
+        "decisions": [asdict(one) for one in decisions_of_study(db, study_instance_uid)],
+        "jobs": [_job_document(one) for one in jobs_of_study(db, study_instance_uid)],
+    }
+
+
+def explain_text(db: Database, study_instance_uid: str) -> str:
+    """Return the same for a person: the latest revision in full, older ones in a line each."""
+    study = get_study(db, study_instance_uid)
+    if study is None:
+        raise NodeError("there is no such study here")
+    decisions = decisions_of_study(db, study_instance_uid)
+    jobs = {job.id: job for job in jobs_of_study(db, study_instance_uid)}
+    lines = [*_head(study), *_body(decisions, jobs)]
+    return "\n".join(lines) + "\n"
+
+
+def _head(study: Study) -> Iterator[str]:
+    yield f"study {study.study_instance_uid}"
+    yield f"  {study.state}, revision {study.revision}, from {study.peer or study.calling_ae}"
+    if study.completed_at is not None:
+        yield f"  complete {_at(study.completed_at)}: {study.completed_reason}"
+
+
+def _body(decisions: Sequence[Decision], jobs: Mapping[str, Job]) -> Iterator[str]:
+    if not decisions:
+        yield "  no rule has looked at it yet"
+        return
+    latest = max(one.study_revision for one in decisions)
+    for decision in decisions:
+        yield ""
+        yield from _decision(decision, jobs, full=decision.study_revision == latest)
+
+
+def _decision(decision: Decision, jobs: Mapping[str, Job], *, full: bool) -> Iterator[str]:
+    who = f"rule “{decision.rule}” → {decision.plugin}" if decision.rule else "administrator"
+    code = f" {decision.code}" if decision.code else ""
+    head = f"{_at(decision.at)} revision {decision.study_revision}, {who}: {decision.outcome}{code}"
+    yield head
+    if decision.sentence:
+        yield f"  {decision.sentence}"
+    if not full:
+        return
+    document = decision.document
+    for series in document.get("series", ()):
+        yield from _series(series)
+    for uid, reason in document.get("unreadable", {}).items():
+        yield f"  series {uid} cannot be read: {reason}"
+    yield from (f"  left out: {reason}" for reason in document.get("left_out", ()))
+    yield from _candidates(document.get("candidates", ()))
+    yield from (f"  {one['name']}: {one['sentence']}" for one in document.get("guards", ()))
+    job = jobs.get(decision.job_id or "")
+    if job is not None:
+        reason = f": {job.reason_code} {job.reason}" if job.reason_code else ""
+        yield f"  job {job.id}: {job.state}{reason}"
+
+
+def _series(series: Mapping[str, Any]) -> Iterator[str]:
+    verdict = "matches" if series["matched"] else "does not match"
+    number = series["series_number"] or "?"
+    count = series["instances"]
+    yield f"  series {number} ({series['modality']}, {count} instances) {verdict}"
+    for line in series["predicates"]:
+        # The outermost `all` says what the line above says.
+        if line["depth"] > 0:
+            mark = "+" if line["held"] else "-"
+            found = f" (found: {line['found']})" if line["found"] else ""
+            yield f"  {'  ' * line['depth']}{mark} {line['said']}{found}"
+
+
+def _candidates(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for one in candidates:
+        stack = f" ({one['stack']})" if one["stack"] else ""
+        place = f"series {one['series_number']}{stack}, {one['slices']} slices"
+        if one["code"]:
+            yield f"  candidate for {one['role']}: {place}: no, {one['code']}: {one['sentence']}"
+            continue
+        scores = ", ".join(f"{name} {score:g}" for name, score in one["scores"].items())
+        chosen = "CHOSEN" if one["chosen"] else "fits"
+        yield f"  candidate for {one['role']}: {place}: {chosen} [{scores}]"
+
+
+def _job_document(job: Job) -> dict[str, Any]:
+    document = asdict(job)
+    document["inputs"] = [
+        {
+            "role": one.role,
+            "series_instance_uid": one.series_instance_uid,
+            "stack": one.stack,
+            "planes": len(one.sop_instance_uids),
+        }
+        for one in job.inputs
+    ]
+    return document
+
+
+def _at(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,53 @@
+"""What makes equal work equal (S1), and an input set the same (S14).
+
+See ``docs/decisions/0001-job-fingerprint.md``: the bare revision number is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from node.manifest import Manifest
+from node.model import Identity, JobInput
+from node.settings import RuleSettings
+
+
+def work_fingerprint(
+    study_instance_uid: str,
+    rule: RuleSettings,
+    manifest: Manifest,
+    inputs: Sequence[JobInput],
+    identity: Identity,
+) -> str:
+    """Return the SHA-256 of everything that a run's result and its way depend on.
+
+    The selected SOP Instance UIDs with frame numbers and pixel hashes, the patient's
+    identity, the plugin's digest, and the rule's name, plugin, destinations and shadow mode.
+    """
+    return _sha256(
+        "work",
+        study_instance_uid,
+        _rule(rule),
+        manifest.digest,
+        asdict(identity),
+        sorted((asdict(one) for one in inputs), key=lambda one: str(one["role"])),
+    )
+
+
+def refusal_fingerprint(
+    study_instance_uid: str, rule: RuleSettings, manifest: Manifest, code: str, sentence: str
+) -> str:
+    """Return the SHA-256 of a refusal: the same one is not counted twice (S7)."""
+    return _sha256("refusal", study_instance_uid, _rule(rule), manifest.digest, code, sentence)
+
+
+def _rule(rule: RuleSettings) -> list[object]:
+    return [rule.name, rule.plugin, sorted(rule.destinations), rule.shadow]
+
+
+def _sha256(*parts: object) -> str:
+    document = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(document.encode()).hexdigest()

@@ -1,0 +1,116 @@
+"""What routing commits: decisions, jobs and the study's state, all in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from node.errors import NodeError
+from node.model import LEGAL_STUDY_CHANGES, Job, JobState, Study, StudyState, check_change
+from node.storage.database import Database
+from node.storage.decision_rows import Decision, record_decision
+from node.storage.job_rows import insert_job_in, supersede
+from node.storage.tables import study as study_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """What one rule decided, about to become rows."""
+
+    decision: Decision
+    #: To run, or REFUSED; None: the rule makes no job.
+    job: Job | None = None
+
+
+def commit_routing(
+    db: Database, seen: Study, rulings: Sequence[Ruling], *, state: StudyState, now: float
+) -> tuple[Decision, ...] | None:
+    """Record what the rules decided of a study, and move it to `state`.
+
+    Equal work becomes the decision ``same work``. Jobs of older revisions whose input set is
+    no longer wanted are superseded (S14).
+
+    Returns
+    -------
+    tuple of Decision, or None
+        As recorded; None if the study changed since `seen` was read: nothing was recorded.
+    """
+    check_change(LEGAL_STUDY_CHANGES, StudyState.COMPLETE, state)
+    unchanged = (
+        (study_table.c.id == seen.id)
+        & (study_table.c.state == StudyState.COMPLETE.value)
+        & (study_table.c.revision == seen.revision)
+    )
+    with db.write() as connection:
+        moved = connection.execute(update(study_table).where(unchanged).values(state=state.value))
+        if moved.rowcount != 1:
+            return None
+        made = tuple(_settle(connection, seen, ruling, now) for ruling in rulings)
+        for decision in made:
+            record_decision(connection, seen.id, decision)
+    return made
+
+
+def release_held(db: Database, study_instance_uid: str, *, now: float) -> None:
+    """Give a held study to the rules, whatever its age (S15).
+
+    Raises
+    ------
+    NodeError
+        If there is no such study, or it is not held.
+    """
+    check_change(LEGAL_STUDY_CHANGES, StudyState.HELD, StudyState.COMPLETE)
+    with db.write() as connection:
+        row: Any = connection.execute(
+            select(study_table.c.id, study_table.c.state, study_table.c.revision)
+            .where(study_table.c.study_instance_uid == study_instance_uid)
+            .with_for_update()
+        ).first()
+        if row is None:
+            raise NodeError("there is no such study")
+        if row.state != StudyState.HELD.value:
+            raise NodeError(f"the study is {row.state}, not HELD; there is nothing to release")
+        reason = "released by an administrator"
+        released = Decision(
+            study_revision=row.revision + 1,
+            rule="",
+            plugin="",
+            at=now,
+            outcome="released",
+            sentence=reason,
+        )
+        connection.execute(
+            update(study_table)
+            .where(study_table.c.id == row.id)
+            .values(
+                state=StudyState.COMPLETE.value,
+                revision=row.revision + 1,
+                completed_at=now,
+                completed_reason=reason,
+            )
+        )
+        record_decision(connection, row.id, released)
+
+
+def _settle(connection: Connection, seen: Study, ruling: Ruling, now: float) -> Decision:
+    decision, job = ruling.decision, ruling.job
+    if decision.outcome == "held":
+        return decision
+    wanted = job.fingerprint if job is not None else ""
+    supersede(connection, seen.id, decision.rule, revision=seen.revision, keep=wanted, now=now)
+    if job is None:
+        return decision
+    kept = insert_job_in(connection, job)
+    if kept.id == job.id:
+        return replace(decision, job_id=job.id)
+    if job.state is JobState.REFUSED:
+        return replace(decision, job_id=kept.id)
+    return replace(
+        decision,
+        outcome="same work",
+        job_id=kept.id,
+        sentence=f"the same images were given to job {kept.id}, which is {kept.state}",
+    )
