@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -52,48 +54,44 @@ class OrthancDestination:
     def __init__(self, settings: DestinationSettings):
         if not settings.url:
             raise SettingsError(f"destination {settings.name}: kind = 'orthanc' needs url")
-        self._url = settings.url.rstrip("/")
-        self._client: Any = Orthanc(
-            self._url,
-            username=settings.username or None,
-            password=_password(settings),
-            return_raw_response=True,
-            timeout=settings.timeout_s,
-            # A proxy of the environment must not see patients' objects.
-            trust_env=False,
-        )
+        self._settings = settings
+        self._password = _password(settings)
+        # The system's certificates, a hospital's own authority among them; loading takes 10 ms.
+        self._trust = ssl.create_default_context()
 
     def send(self, items: Sequence[OutgoingObject]) -> Iterator[SendAnswer]:
         """Upload the objects in order; see `Destination.send`."""
         ended = False
-        for item in items:
-            answer = NOT_TRIED if ended else self._upload(item)
-            ended = ended or answer.verdict.ends_association
-            yield answer
+        with self._connected() as rest:
+            for item in items:
+                answer = NOT_TRIED if ended else _upload(rest, item)
+                ended = ended or answer.verdict.ends_association
+                yield answer
 
     def prove(self, item: OutgoingObject, expected: Identity) -> Proof:
         """Look it up under its study, download it and compare; see `Destination.prove`."""
         evidence = item.evidence
-        filed = self.identities_of_study(evidence.study_instance_uid)
-        if wrong := compare_patients(expected, filed):
-            return wrong
-        found = self._find(
-            "Instance",
-            StudyInstanceUID=evidence.study_instance_uid,
-            SeriesInstanceUID=evidence.series_instance_uid,
-            SOPInstanceUID=evidence.sop_instance_uid,
-        )
-        if not found:
-            return Proof(outcome=ProofOutcome.NOT_FOUND)
-        content = self._ask("GET", f"/instances/{found[0]['ID']}/file").content
+        with self._connected() as rest:
+            filed = _patients(rest, evidence.study_instance_uid)
+            if wrong := compare_patients(expected, filed):
+                return wrong
+            found = rest.find(
+                "Instance",
+                StudyInstanceUID=evidence.study_instance_uid,
+                SeriesInstanceUID=evidence.series_instance_uid,
+                SOPInstanceUID=evidence.sop_instance_uid,
+            )
+            if not found:
+                return Proof(outcome=ProofOutcome.NOT_FOUND)
+            content = rest.ask("GET", f"/instances/{found[0]['ID']}/file").content
         if hashlib.sha256(content).hexdigest() == evidence.sha256:
             return Proof(outcome=ProofOutcome.PROVEN, kind=ProofKind.CONTENT)
         return compare_files(item.path, content)
 
     def identities_of_study(self, study_instance_uid: str) -> tuple[Identity, ...]:
         """Return the patients of all studies of that UID; Orthanc keeps one per patient."""
-        found = self._find("Study", StudyInstanceUID=study_instance_uid)
-        return tuple(_identity(study) for study in found)
+        with self._connected() as rest:
+            return _patients(rest, study_instance_uid)
 
     def version(self) -> str:
         """Return the version that answers at `url`.
@@ -103,46 +101,47 @@ class OrthancDestination:
         DeliveryFailed
             If none does, or it does not let us in.
         """
-        return str(self._ask("GET", "/system").json().get("Version", "of unknown version"))
+        with self._connected() as rest:
+            return str(_document(rest.ask("GET", "/system")).get("Version", "of unknown version"))
 
-    def _upload(self, item: OutgoingObject) -> SendAnswer:
-        try:
-            with item.path.open("rb") as file:
-                response = self._request(
-                    "POST",
-                    "/instances",
-                    content=file,
-                    headers={
-                        "Content-Type": "application/dicom",
-                        "Content-Length": str(item.evidence.size_bytes),
-                    },
-                )
-        except DeliveryFailed as error:
-            return answer_of_failure(error)
-        if response.status_code != httpx.codes.OK:
-            return answer_of_http(response.status_code)
-        if response.json().get("Status") == "AlreadyStored":
-            return SendAnswer(
-                verdict=Verdict.DUPLICATE,
-                status=ALREADY_STORED,
-                sentence="Orthanc already holds this UID",
-            )
-        return SendAnswer(verdict=Verdict.STORED, status="HTTP 200", sentence="stored (HTTP 200)")
+    @contextmanager
+    def _connected(self) -> Iterator[_Rest]:
+        url = self._settings.url.rstrip("/")
+        with Orthanc(
+            url,
+            username=self._settings.username or None,
+            password=self._password,
+            return_raw_response=True,
+            timeout=self._settings.timeout_s,
+            verify=self._trust,
+            trust_env=False,  # a proxy of the environment must not see patients' objects
+        ) as client:
+            yield _Rest(client, url)
 
-    def _find(self, level: str, **query: str) -> list[dict[str, Any]]:
+
+class _Rest:
+    """Requests to one Orthanc over one kept connection; each failure a `DeliveryFailed`."""
+
+    def __init__(self, client: Any, url: str):
+        self._client = client
+        self._url = url
+
+    def find(self, level: str, **query: str) -> list[dict[str, Any]]:
+        """Return the resources that match, with their main tags."""
         document = {"Level": level, "Query": query, "Expand": True}
-        found: list[dict[str, Any]] = self._ask("POST", "/tools/find", json=document).json()
+        found: list[dict[str, Any]] = _document(self.ask("POST", "/tools/find", json=document))
         return found
 
-    def _ask(self, method: str, route: str, **arguments: Any) -> httpx.Response:
+    def ask(self, method: str, route: str, **arguments: Any) -> httpx.Response:
         """Return the response to a question, which must be 200."""
-        response = self._request(method, route, **arguments)
+        response = self.request(method, route, **arguments)
         if response.status_code == httpx.codes.OK:
             return response
         answer = answer_of_http(response.status_code)
         raise failure(answer.verdict, answer.sentence)
 
-    def _request(self, method: str, route: str, **arguments: Any) -> httpx.Response:
+    def request(self, method: str, route: str, **arguments: Any) -> httpx.Response:
+        """Return whatever HTTP response comes."""
         try:
             response: httpx.Response = self._client.request(
                 method, f"{self._url}{route}", **arguments
@@ -152,6 +151,42 @@ class OrthancDestination:
             raise failure(Verdict.UNREACHABLE, "cannot be reached") from None
         except httpx.HTTPError as error:
             raise failure(Verdict.NO_ANSWER, f"no answer came ({type(error).__name__})") from None
+
+
+def _document(response: httpx.Response) -> Any:
+    """Return the document of a response, which only an Orthanc would send."""
+    try:
+        return response.json()
+    except ValueError:
+        sentence = "something else than Orthanc answers at this address"
+        raise failure(Verdict.NOT_ADMITTED, sentence) from None
+
+
+def _upload(rest: _Rest, item: OutgoingObject) -> SendAnswer:
+    headers = {
+        "Content-Type": "application/dicom",
+        "Content-Length": str(item.evidence.size_bytes),
+    }
+    try:
+        with item.path.open("rb") as file:
+            response = rest.request("POST", "/instances", content=file, headers=headers)
+        if response.status_code != httpx.codes.OK:
+            return answer_of_http(response.status_code)
+        stored = _document(response).get("Status")
+    except DeliveryFailed as error:
+        return answer_of_failure(error)
+    if stored == "AlreadyStored":
+        return SendAnswer(
+            verdict=Verdict.DUPLICATE,
+            status=ALREADY_STORED,
+            sentence="Orthanc already holds this UID",
+        )
+    return SendAnswer(verdict=Verdict.STORED, status="HTTP 200", sentence="stored (HTTP 200)")
+
+
+def _patients(rest: _Rest, study_instance_uid: str) -> tuple[Identity, ...]:
+    found = rest.find("Study", StudyInstanceUID=study_instance_uid)
+    return tuple(_identity(study) for study in found)
 
 
 def system_of(settings: DestinationSettings) -> str:

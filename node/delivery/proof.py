@@ -41,8 +41,9 @@ COERCIBLE = (
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
 )
-#: What an archive adds for itself.
+#: What an archive adds for itself, or drops because it says nothing.
 _ARCHIVE_OWN = (
+    "DataSetTrailingPadding",
     "RetrieveAETitle",
     "InstanceAvailability",
     "InstanceCoercionDateTime",
