@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 import time
 
-from node.delivery.deliver import deliver_destination
+from node.delivery.deliver import Allowed, Outlet, deliver_destination
 from node.delivery.destination import open_destination
-from node.errors import NodeError, Refused
+from node.delivery.events import DeliveryEvent, EventKind
+from node.errors import NodeError, RefusalCode, Refused
 from node.inference.devices import resolve_devices
 from node.intake.completion import sweep as complete_studies
 from node.intake.versions import resolve_versions
 from node.logs import get_logger
-from node.model import Job
+from node.model import DestinationGrade, Job
 from node.parts import Node
 from node.routing.dispatch import dispatch_complete
 from node.schedule import Clock
 from node.settings import DestinationSettings
+from node.settings_check import grade_refusal
 from node.storage.database import process_token
-from node.storage.intake_rows import acquire_leadership
-from node.storage.job_rows import release_expired
+from node.storage.job_rows import plugins_off
+from node.storage.lease_rows import release_expired
+from node.storage.presence_rows import acquire_leadership
 from node.worker import Worker
 
 log = get_logger(__name__)
@@ -48,15 +51,20 @@ class Engine:
         """Start clock, workers and senders."""
         self._clock.every(_SWEEP_S, self.sweep, name="intake and routing")
         self._clock.start()
-        for part in (*self._workers, *self._senders):
-            part.start()
+        for worker in self._workers:
+            worker.start()
+        for sender in self._senders:
+            sender.start()
         log.info("engine started", workers=len(self._workers), destinations=len(self._senders))
 
     def stop(self, *, drain_s: float) -> None:
         """Finish or hand back what runs, within `drain_s` seconds."""
         self._clock.stop()
         deadline = time.monotonic() + drain_s
-        for part in (*self._senders, *self._workers):
+        parts: tuple[Sender | Worker, ...] = (*self._senders, *self._workers)
+        for part in parts:
+            part.ask_to_stop()
+        for part in parts:
             part.stop(timeout_s=max(0.0, deadline - time.monotonic()))
         log.info("engine stopped")
 
@@ -65,7 +73,7 @@ class Engine:
         node, now = self._node, time.time()
         if not acquire_leadership(node.db, "engine", self._owner, now=now, lease_s=_LEADER_LEASE_S):
             return
-        resolve_versions(node.db, node.files, now=now)
+        resolve_versions(node.db, node.files, now=now, audit=node.audit)
         complete_studies(node.db, node.settings, now=now)
         dispatch_complete(node.db, node.files, node.settings, node.manifests, now=now)
         release_expired(node.db, now=now)
@@ -76,7 +84,8 @@ class Sender:
 
     def __init__(self, node: Node, settings: DestinationSettings, *, owner: str):
         self._node = node
-        self._settings = settings
+        destination = open_destination(settings, node.settings.ae_titles[0])
+        self._outlet = Outlet(settings=settings, destination=destination)
         self._owner = f"{owner}/{settings.name}"
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"sender {settings.name}")
@@ -85,7 +94,58 @@ class Sender:
         """Start sending."""
         self._thread.start()
 
-    def stop(self, *, timeout_s: float) -> None:
-        """Stop after the association that is open."""
+    def ask_to_stop(self) -> None:
+        """Open no other association."""
         self._stopping.set()
+
+    def stop(self, *, timeout_s: float) -> None:
+        """Wait for the association that is open."""
+        self.ask_to_stop()
         self._thread.join(timeout_s)
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                deliver_destination(
+                    self._node.db,
+                    self._node.files,
+                    self._outlet,
+                    now=time.time(),
+                    owner=self._owner,
+                    allowed=may_leave(self._node),
+                    on_event=self._note,
+                )
+            except NodeError:
+                log.exception("alarm: sender stopped short", to=self._name)
+            self._stopping.wait(_SEND_S)
+
+    @property
+    def _name(self) -> str:
+        return self._outlet.settings.name
+
+    def _note(self, event: DeliveryEvent) -> None:
+        if event.kind is EventKind.ALARM:
+            self._node.audit.record("delivery alarm", event.job_id, code=event.code, to=self._name)
+
+
+def may_leave(node: Node) -> Allowed:
+    """Return what is asked before anything of a job is sent: kill switch and grade (S22, S4)."""
+
+    def allowed(job: Job, destination: DestinationSettings) -> Refused | None:
+        off = plugins_off(node.db)
+        if job.plugin in off:
+            return Refused(RefusalCode.PLUGIN_DISABLED, f"switched off here: {off[job.plugin]}")
+        sentence = _grade_refusal(node, job, destination)
+        return Refused(RefusalCode.GRADE_NOT_RELEASED, sentence) if sentence else None
+
+    return allowed
+
+
+def _grade_refusal(node: Node, job: Job, destination: DestinationSettings) -> str:
+    """Return why this plugin may not write there, "" if it may (S4)."""
+    manifest = node.manifests.get(job.plugin_name_version)
+    if manifest is not None and manifest.digest == job.plugin_digest:
+        return grade_refusal(manifest, job.rule, [destination], node.settings.releases)
+    if destination.grade is not DestinationGrade.CLINICAL:
+        return ""
+    return f"the plugin that made it, {job.plugin_name_version}, is not installed any more"

@@ -16,9 +16,10 @@ from typing import Protocol
 
 from pydicom import Dataset
 
+from node.dicom.charset import source_charset
 from node.dicom.frames import SourceSeries, Stack
 from node.dicom.source import read_series
-from node.errors import ManifestError, Refused, RefusalCode
+from node.errors import ManifestError, RefusalCode, Refused
 from node.inference.case import build_case, select_frames
 from node.inference.runner import RunOutcome
 from node.manifest import Manifest
@@ -30,7 +31,7 @@ from node.results.encode import EncodeRequest, encode
 from node.results.picture import overlay_picture
 from node.results.write import write_evidence
 from node.storage.intake_rows import get_study, instances_of_study
-from node.storage.job_rows import finish_job
+from node.storage.lease_rows import finish_job
 
 
 class CaseRunner(Protocol):
@@ -157,17 +158,15 @@ def encode_request(
     job: Job, node: Node, manifest: Manifest, sources: Sources, outcome: RunOutcome
 ) -> EncodeRequest:
     """Return everything that decides the bytes of the evidence."""
-    charsets = {node.settings.destination(name).charset for name in job.destinations}
-    source = next(iter(sources.headers.values()))[0]
-    declared = source.get("SpecificCharacterSet", "") or ""
-    own = declared if isinstance(declared, str) else "\\".join(declared)
+    wanted = {node.settings.destination(name).charset for name in job.destinations}
+    declared = "\\".join(source_charset(next(iter(sources.headers.values()))[0]))
     return EncodeRequest(
         job=job,
         manifest=manifest,
         result=outcome.result,
         stacks=sources.stacks,
         headers=sources.headers,
-        charset=own if charsets == {"source"} and own else "ISO_IR 192",
+        charset=declared if wanted == {"source"} and declared else "ISO_IR 192",
         device_serial_number=node.settings.device_serial_number or "1",
         institution=node.settings.institution,
         station_name=node.settings.ae_titles[0],

@@ -77,6 +77,7 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT; return the exit status."""
         self._lock = lock_data_folder(self.settings.data_dir)
         app.prepare_data(self.settings)
+        app.recover_data(self.settings)
         app.open_node(self.settings).close()  # refuse before anything listens
         listener = bind(self.settings)
         lifeline_read, lifeline_write = os.pipe()
@@ -88,10 +89,11 @@ class Supervisor:
                 self._tend(listener, lifeline_read, time.monotonic())
                 time.sleep(0.1)
         finally:
-            os.close(lifeline_write)
             self._drain()
-            listener.close()
+            os.close(lifeline_write)
             os.close(lifeline_read)
+            listener.close()
+            self._lock.close()
         log.info("supervisor stopped")
         return 0
 
@@ -209,6 +211,7 @@ def lock_data_folder(data_dir: Path) -> IO[str]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        file.close()
         raise StorageUnavailable(
             f"another node already serves the data folder {data_dir}; stop it first"
         ) from error

@@ -13,7 +13,7 @@ from node.logs import get_logger
 from node.model import Job, JobState
 from node.parts import Node
 from node.pipeline import process
-from node.storage.job_rows import claim_job, end_job, heartbeat
+from node.storage.lease_rows import DRAINED, claim_job, end_job, heartbeat
 
 log = get_logger(__name__)
 
@@ -36,12 +36,20 @@ class Worker:
         """Start claiming jobs."""
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Claim no other job."""
+        self._stopping.set()
+
     def stop(self, *, timeout_s: float) -> None:
         """Finish the running job if it ends in time, else hand it back."""
-        self._stopping.set()
+        self.ask_to_stop()
         self._thread.join(timeout_s)
-        self._runner.close()
+        self.close()
         self._thread.join(5.0)
+
+    def close(self) -> None:
+        """End the warm child."""
+        self._runner.close()
 
     def work_once(self) -> Job | None:
         """Claim and compute one job; return it as it was claimed, or None if there is none."""
@@ -58,7 +66,7 @@ class Worker:
             try:
                 job = self.work_once()
             except NodeError as error:
-                log.error("alarm: worker cannot reach its jobs", code=error.code, exc_info=True)
+                log.exception("alarm: worker cannot reach its jobs", code=error.code)
                 job = None
             if job is None:
                 self._stopping.wait(_IDLE_S)
@@ -74,27 +82,23 @@ class Worker:
             self._end(job, JobState.SCHEDULED if error.retry else JobState.FAILED, error)
         except NodeError as error:
             self._end(job, JobState.SCHEDULED if error.retry else JobState.FAILED, error)
-        except Exception as error:  # noqa: BLE001 border: a defect of ours ends one job, not the node
-            log.error("alarm: job failed by a defect", job=job.id, exc_info=True)
+        except Exception as error:
+            log.exception("alarm: job failed by a defect", job=job.id)
             defect = NodeError(f"{type(error).__name__} in the node; see the log at this time")
             self._end(job, JobState.FAILED, defect)
 
     def _end(self, job: Job, state: JobState, error: NodeError) -> None:
-        if self._stopping.is_set() and state is JobState.SCHEDULED:
-            log.info("job handed back", job=job.id)
-        log.warning("job ended", job=job.id, state=str(state), code=str(error.code))
+        drained = self._stopping.is_set() and state is JobState.SCHEDULED
+        code = DRAINED if drained else str(error.code)
+        now = time.time()
         try:
-            end_job(
-                self._node.db,
-                job,
-                self._owner,
-                state=state,
-                code=str(error.code),
-                reason=str(error),
-                now=time.time(),
+            became = end_job(
+                self._node.db, job, self._owner, state=state, code=code, reason=str(error), now=now
             )
         except LeaseLost:
             log.error("lease lost, end not recorded", job=job.id)
+            return
+        log.warning("job ended", job=job.id, state=str(became), code=code)
 
     @contextmanager
     def _kept_alive(self, job: Job) -> Iterator[None]:
@@ -110,7 +114,7 @@ class Worker:
                     self._runner.kill()
                     return
                 except NodeError:
-                    log.error("heartbeat failed", job=job.id, exc_info=True)
+                    log.exception("heartbeat failed", job=job.id)
 
         thread = threading.Thread(target=renew, name="heartbeat", daemon=True)
         thread.start()

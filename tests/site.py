@@ -1,4 +1,4 @@
-"""A whole node as a hospital runs it, for acceptance tests: a folder, a settings file, processes."""
+"""A whole node as a hospital runs it: a folder, a settings file, processes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ class Site:
 
         return self.wait(found, f"{count} jobs {state}", timeout_s)
 
-    def wait_for_deliveries(self, count: int, state: str = "PROVEN", timeout_s: float = 90.0) -> list:
+    def wait_for_deliveries(
+        self, count: int, state: str = "PROVEN", timeout_s: float = 90.0
+    ) -> list:
         def found() -> list:
             rows = [row for row in self.rows("deliveries") if row["state"] == state]
             return rows if len(rows) >= count else []

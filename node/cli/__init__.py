@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from node import __version__
+from node import __version__, logs
 from node.cli import admin, demo, listings, local, network, plugins, service
 
 app = typer.Typer(
@@ -31,8 +31,9 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say it.")
     ] = False,
 ) -> None:
-    """Set what all commands share: files are private (S28)."""
+    """Set what all commands share: files are private, logs say what went wrong (S28)."""
     os.umask(0o077)
+    logs.configure("ERROR")
 
 
 service.add_to(app)

@@ -58,12 +58,9 @@ def choose(
 
     with sentences(), opened_node(settings) as node:
         if sha256:
-            choose_version(node.db, sop_uid, sha256, now=time.time())
-            node.audit.record("version chosen", hashed(sop_uid), sha256=sha256)
+            choose_version(node.db, sop_uid, sha256, now=time.time(), audit=node.audit)
         versions = versions_of(node.db, sop_uid)
         if not versions:
             raise NodeError("no such SOP Instance UID here; `studies` lists what came in")
         for version in versions:
             console.print(f"{version.state:10}  {version.content_sha256}  {version.path}")
-
-

@@ -69,9 +69,7 @@ def demo(
         settings = _write_settings(place, port, archive)
         with console.status("starting the node"):
             stack.enter_context(_node(settings, place))
-        remote = RemoteAE(
-            host="127.0.0.1", port=port, ae_title="SENTINEL", calling_ae="DEMO_PACS"
-        )
+        remote = RemoteAE(host="127.0.0.1", port=port, ae_title="SENTINEL", calling_ae="DEMO_PACS")
         sent = send_with_progress(study.paths, remote)
         if not all(one.stored for one in sent):
             raise NodeError("the node did not take the study; its log is beside the settings")
@@ -144,9 +142,7 @@ def _node(settings: Path, place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _process(
-    command: list[str], log: Path, ready: Callable[[], bool], name: str
-) -> Iterator[None]:
+def _process(command: list[str], log: Path, ready: Callable[[], bool], name: str) -> Iterator[None]:
     """Run a server until the end of the block; its words go to `log`."""
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -247,6 +243,8 @@ def _table(
     report = get_report(db, job_id)
     numbers = {m["name"]: m["value"] for m in report["measurements"]}
     table = Table(title="What happened", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("study", f"{len(study.paths)} slices, {job.study_instance_uid}")
     table.add_row("plugin", f"{job.plugin_name_version} (rule “{job.rule}”)")
     table.add_row("finding", ", ".join(report["segments"]) or "nothing found")

@@ -55,7 +55,7 @@ def run(
         paths = _files_of(study_dir)
         _check_out(out)
         with _private_node(plugin, device, settings, plugins or []) as node:
-            _take_in(node, paths)
+            take_in(node, paths)
             job = _compute(node)
             _write_out(node, job, out)
         console.print(_sentence(job, out), markup=False, highlight=False, soft_wrap=True)
@@ -118,7 +118,7 @@ def _settings(
     )
 
 
-def _take_in(node: Node, paths: Sequence[Path]) -> None:
+def take_in(node: Node, paths: Sequence[Path]) -> None:
     """Store every file as a C-STORE would; say which ones were not taken."""
     intake = Intake(node.db, node.files, node.settings.receive)
     for path in track(paths, "read files", console=console, transient=True):

@@ -81,13 +81,13 @@ def switch_on(
     plugin: Annotated[str, typer.Argument(help="Name of the plugin, without version.")],
     settings: SettingsOption = None,
 ) -> None:
-    """Switch a plugin on again. What was held stays held: `deliveries --retry` sends it."""
+    """Switch a plugin on again: its waiting jobs and held results go on."""
     _switch(plugin, settings, off=False, reason="")
     console.print(f"{plugin} is on.")
 
 
 def _switch(plugin: str, settings: Path | None, *, off: bool, reason: str) -> None:
-    from node.storage.job_rows import set_plugin_switch
+    from node.storage.switch_rows import set_plugin_switch
 
     with sentences(), opened_node(settings, with_plugins=True) as node:
         known = sorted({manifest.name for manifest in node.manifests.values()})

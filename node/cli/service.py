@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
 from node import app as parts
 from node import roles
@@ -43,17 +43,20 @@ def serve(
             raise SettingsError(f"there is no role `{role}`; use all, receiver or engine")
 
 
-def upgrade(settings: SettingsOption = None) -> None:
+def upgrade(
+    settings: SettingsOption = None,
+    backed_up: Annotated[
+        bool, typer.Option("--backed-up", help="PostgreSQL: a backup was made by hand.")
+    ] = False,
+) -> None:
     """Bring the rows to this program's schema, after a backup. Stop the node first."""
-    from node.storage.database import SCHEMA_REVISION, Database, schema_revision
     from node.supervisor import lock_data_folder
 
     with sentences():
         site = read_settings(settings)
         with lock_data_folder(site.data_dir):
-            before = schema_revision(Database(site.resolved_database_url)) or "none"
-            parts.prepare_data(site)
-        console.print(f"schema {before} → {SCHEMA_REVISION}")
+            before, after = parts.prepare_data(site, backed_up=backed_up)
+        console.print(f"schema {before or 'none'} → {after}")
 
 
 def reindex(settings: SettingsOption = None) -> None:
@@ -66,7 +69,16 @@ def reindex(settings: SettingsOption = None) -> None:
         with lock_data_folder(site.data_dir):
             parts.prepare_data(site)
             node = parts.open_node(site, with_plugins=False)
-            with console.status("reading files"):
-                counts = rebuild(node.db, node.files, now=time.time())
+            with Progress(console=console, transient=True) as progress:
+                task = progress.add_task("read files", total=None)
+                counts = rebuild(
+                    node.db,
+                    node.files,
+                    now=time.time(),
+                    progress=lambda done, total: progress.update(
+                        task, completed=done, total=total
+                    ),
+                )
             node.close()
-        console.print(counts)
+        for name, count in counts.items():
+            console.print(f"{count:8} {name}")

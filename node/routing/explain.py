@@ -32,7 +32,7 @@ def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
     """
     study = get_study(db, study_instance_uid)
     if study is None:
-        raise NodeError("there is no such study here")
+        raise NodeError("there is no such study here; `sentinel-node studies` lists what came in")
     return {
         "study": asdict(study),
         "decisions": [asdict(one) for one in decisions_of_study(db, study_instance_uid)],
@@ -44,7 +44,7 @@ def explain_text(db: Database, study_instance_uid: str) -> str:
     """Return the same for a person: the latest revision in full, older ones in a line each."""
     study = get_study(db, study_instance_uid)
     if study is None:
-        raise NodeError("there is no such study here")
+        raise NodeError("there is no such study here; `sentinel-node studies` lists what came in")
     decisions = decisions_of_study(db, study_instance_uid)
     jobs = {job.id: job for job in jobs_of_study(db, study_instance_uid)}
     lines = [*_head(study), *_body(decisions, jobs)]

@@ -86,11 +86,11 @@ class Database:
 
 def schema_revision(database: Database) -> str:
     """Return the schema's revision as Alembic wrote it, "" if there is none."""
-    with database.engine.connect() as connection:
-        try:
+    try:
+        with database.engine.connect() as connection:
             row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
-        except DBAPIError:
-            return ""
+    except DBAPIError:  # no such table, or no database yet
+        return ""
     return str(row[0]) if row else ""
 
 

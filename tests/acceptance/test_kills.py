@@ -1,4 +1,4 @@
-"""kill -9 of receiver, engine and child while studies flow: nothing acknowledged is lost, no doubles."""
+"""kill -9 of receiver, engine and child while studies flow: nothing is lost, nothing doubled."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def slow_plugin(folder: Path) -> Path:
     (target / "plugin.py").write_text(
         code
         + "\n\n_run = Plugin.run\n\n\ndef _slow(self, case):\n"
-        + "    import time\n\n    time.sleep(2.0)\n    return _run(self, case)\n\n\nPlugin.run = _slow\n"
+        + "    import time\n\n    time.sleep(2.0)\n    return _run(self, case)\n\n\n"
+        + "Plugin.run = _slow\n"
     )
     return folder
 
@@ -138,7 +139,9 @@ def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothi
     assert kills == dict.fromkeys(ROLES, KILLS)
     assert sender.acknowledged == {path for study in studies for path in study.paths}
     kept = {p.stem for p in (tmp_path / "site" / "data" / "studies").glob("*/*/*.dcm")}
-    assert {pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in sender.acknowledged} <= kept
+    assert {
+        pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in sender.acknowledged
+    } <= kept
     assert len(jobs) == len(studies)
     assert len(hashes) == len(deliveries) == 2 * len(studies)
     assert all(len(versions) == 1 for versions in hashes.values()), "one UID with two hashes"

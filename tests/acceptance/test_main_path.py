@@ -1,4 +1,4 @@
-"""A hospital's day: DCMTK sends a real CT, the node runs, Orthanc holds SEG and SR, dcmqi reads them."""
+"""DCMTK sends a real CT, the node runs, Orthanc holds SEG and SR, dcmqi reads them."""
 
 import json
 
@@ -61,7 +61,10 @@ def test_a_real_ct_by_storescu_becomes_a_seg_and_an_sr_that_dcmqi_reads(tmp_path
     step = abs(planes[1].ImagePositionPatient[2] - planes[0].ImagePositionPatient[2])
     expected_ml = expected.sum() * spacing[0] * spacing[1] * step / 1000
 
-    with orthanc(tmp_path / "pacs") as pacs, running_site(tmp_path / "site", rules(pacs, kind=kind)) as site:
+    with (
+        orthanc(tmp_path / "pacs") as pacs,
+        running_site(tmp_path / "site", rules(pacs, kind=kind)) as site,
+    ):
         pacs.upload(paths)
         storescu(folder, site.port, calling="PACS", called="SENTINEL")
         (job,) = site.wait_for_jobs(1)

@@ -1,4 +1,4 @@
-"""docs/risks.md names, for every safety rule, tests that exist; and every such test is named there."""
+"""docs/risks.md names tests that exist for every safety rule, and all of them."""
 
 import re
 from pathlib import Path

@@ -1,0 +1,188 @@
+"""The command line as a newcomer uses it: on a folder, without a network, with bad input."""
+
+import json
+
+import numpy as np
+import pydicom
+import pytest
+from typer.testing import CliRunner
+
+from node.cli import app
+from node.phantom.study import make_ct_study
+from tests.make import ct_series, free_port, write_series
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return make_ct_study(tmp_path_factory.mktemp("study"), shape=(20, 128, 128))
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SENTINEL_SETTINGS", raising=False)
+    monkeypatch.setenv("COLUMNS", "250")
+
+    def call(*arguments):
+        return CliRunner().invoke(app, [str(a) for a in arguments])
+
+    return call
+
+
+def folder_of(study):
+    return study.paths[0].parent
+
+
+def test_run_writes_evidence_numbers_and_a_picture(cli, study, tmp_path):
+    done = cli("run", folder_of(study), "--plugin", "commissioning", "--out", tmp_path / "out")
+
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    numbers = {m["name"]: m["value"] for m in result["measurements"]}
+    seg = pydicom.dcmread(tmp_path / "out" / "seg.dcm")
+    assert numbers["volume"] == pytest.approx(study.volume_ml, rel=1e-6)
+    assert seg.SeriesDescription.startswith("RESEARCH")
+    assert int(np.count_nonzero(seg.pixel_array)) == int(np.count_nonzero(study.truth))
+    assert (tmp_path / "out" / "sr.dcm").is_file()
+    assert result["pictures"] and (tmp_path / "out" / result["pictures"][0]).is_file()
+    assert "ran" in done.output
+
+
+def test_run_refuses_a_missing_slice_with_code_sentence_and_status(cli, tmp_path):
+    series = ct_series(shape=(12, 32, 32))
+    write_series(tmp_path / "in", series[:5] + series[6:])
+
+    done = cli("run", tmp_path / "in", "--plugin", "commissioning", "--out", tmp_path / "out")
+
+    assert done.exit_code == 1
+    assert "SLICE_MISSING" in done.output or "NO_SUITABLE_SERIES" in done.output
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["state"] == "REFUSED"
+    assert result["reason"]
+    assert list((tmp_path / "out").glob("*.dcm")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere", "--plugin", "commissioning", "--out", "out"], "no folder nowhere"),
+        (["run", ".", "--plugin", "commissioning", "--out", "out"], "no DICOM file"),
+        (["studies"], "no settings file found"),
+        (["check", "--settings", "absent.toml"], "there is no settings file absent.toml"),
+        (["send", "nowhere", "127.0.0.1", "104"], "no file or folder nowhere"),
+    ],
+)
+def test_bad_input_is_answered_by_one_sentence(cli, arguments, words):
+    done = cli(*arguments)
+
+    assert done.exit_code == 1
+    assert words in " ".join(done.output.split())
+    assert "Traceback" not in done.output
+
+
+def test_run_names_the_nearest_plugin(cli, study, tmp_path):
+    done = cli("run", folder_of(study), "--plugin", "comissioning", "--out", tmp_path / "out")
+
+    assert done.exit_code == 1
+    assert "commissioning" in done.output
+
+
+def test_run_leaves_a_filled_folder_alone(cli, study, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+
+    done = cli("run", folder_of(study), "--plugin", "commissioning", "--out", tmp_path / "out")
+
+    assert done.exit_code == 1
+    assert "not empty" in done.output
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_run_refuses_two_studies_in_one_folder(cli, tmp_path):
+    make_ct_study(tmp_path / "in" / "a", seed=1, shape=(4, 64, 64))
+    make_ct_study(tmp_path / "in" / "b", seed=2, shape=(4, 64, 64))
+
+    done = cli("run", tmp_path / "in", "--plugin", "commissioning", "--out", tmp_path / "out")
+
+    assert done.exit_code == 1
+    assert "2 studies" in done.output
+
+
+def test_plugins_list_and_check_need_no_settings(cli):
+    listed = cli("plugins", "list", "--json")
+    checked = cli("plugins", "check")
+
+    assert [row["plugin"] for row in json.loads(listed.output)] == ["commissioning@1.0.0"]
+    assert checked.exit_code == 0, checked.output
+    assert "commissioning@1.0.0: ok" in checked.output
+
+
+def site(tmp_path, more=""):
+    path = tmp_path / "sentinel.toml"
+    path.write_text(
+        f'[node]\nport = {free_port()}\ndata_dir = "data"\n{more}\n'
+        '[[rules]]\nname = "all"\nplugin = "commissioning"\nwhen = {}\nshadow = true\n'
+    )
+    return path
+
+
+def test_upgrade_prepares_and_listings_are_empty_then(cli, tmp_path):
+    site(tmp_path)
+
+    assert cli("upgrade").exit_code == 0
+    assert json.loads(cli("studies", "--json").output) == []
+    assert json.loads(cli("jobs", "--json").output) == []
+    assert json.loads(cli("deliveries", "--json").output) == []
+    assert json.loads(cli("quarantine", "--json").output) == []
+
+
+def test_listings_before_the_first_start_say_what_to_do(cli, tmp_path):
+    site(tmp_path)
+
+    done = cli("studies")
+
+    assert done.exit_code == 1
+    assert "sentinel-node upgrade" in " ".join(done.output.split())
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known(cli, tmp_path):
+    site(tmp_path, more="promiscous = true")
+
+    done = cli("check")
+
+    assert done.exit_code == 1
+    assert "promiscuous" in done.output
+
+
+def test_switching_off_an_unknown_plugin_lists_the_known(cli, tmp_path):
+    site(tmp_path)
+    cli("upgrade")
+
+    done = cli("plugins", "off", "comissioning", "--reason", "test")
+
+    assert done.exit_code == 1
+    assert "commissioning" in done.output
+
+
+def test_explain_of_an_unknown_study_says_so(cli, tmp_path):
+    site(tmp_path)
+    cli("upgrade")
+
+    done = cli("explain", "1.2.3.4")
+
+    assert done.exit_code == 1
+    assert "studies" in done.output
+
+
+def test_echo_of_a_folder_destination(cli, tmp_path):
+    (tmp_path / "out").mkdir()
+    site(tmp_path, more="")
+    with (tmp_path / "sentinel.toml").open("a") as file:
+        file.write(
+            '[[destinations]]\nname = "share"\nkind = "folder"\ngrade = "test"\npath = "out"\n'
+        )
+
+    assert "can be written" in cli("echo", "share").output
+    refused = cli("echo", "shrae")
+    assert refused.exit_code == 1
+    assert "share" in refused.output
