@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from node.dicom.frames import Frame
 from node.dicom.pixels import (
-    SLOW_SYNTAXES,
     Pixels,
     PixelsUndecodable,
     check_encoded,
     decode,
+    decoding_seconds,
     is_native,
     read_native,
     stored_dtype,
@@ -37,14 +37,19 @@ Take = Callable[[int, Pixels], None]
 #: Frames of one file, by their index in the stack.
 _Chunk = tuple[tuple[int, Frame], ...]
 
-#: Fewer slow frames than this are decoded here: a worker needs half a second to start.
-WORTH_WORKERS = 32
-#: Frames of one large file that a worker gets at a time.
+#: With less decoding to do than this, workers, which need half a second to start, do not pay.
+#: (No codec lets go of Python's lock: two threads decode as fast as one, two programs twice.)
+WORTH_WORKERS_S = 1.5
+#: Frames of one file that a worker gets at a time, at least.
 _CHUNK_FRAMES = 16
 
 
 def each_stored(
-    frames: Sequence[Frame], take: Take, *, into: NDArray[np.int16] | None = None
+    frames: Sequence[Frame],
+    take: Take,
+    *,
+    into: NDArray[np.int16] | None = None,
+    worth_workers_s: float = WORTH_WORKERS_S,
 ) -> None:
     """Give the stored values of every frame to `take`, in any order.
 
@@ -57,6 +62,8 @@ def each_stored(
     into : int16, shape (frames, rows, columns), C-contiguous, or None
         Where native 16-bit values may be read to directly: `take` then gets a view of its
         own plane (uint16 if the pixels are unsigned).
+    worth_workers_s : float
+        From how many seconds of decoding on the other cores help.
 
     Raises
     ------
@@ -76,8 +83,8 @@ def each_stored(
     for members in encoded.values():
         check_encoded(members[0][1])
     chunks = [chunk for members in encoded.values() for chunk in _chunks(members)]
-    slow = sum(frame.transfer_syntax_uid in SLOW_SYNTAXES for chunk in chunks for _, frame in chunk)
-    if slow >= WORTH_WORKERS and _cores() > 1:
+    seconds = sum(decoding_seconds(frame) for chunk in chunks for _, frame in chunk)
+    if seconds >= worth_workers_s and _cores() > 1 and len(chunks) > 1:
         _decode_in_workers(chunks, take)
     else:
         _decode_here(chunks, take)
@@ -91,8 +98,9 @@ def _room(frame: Frame, plane: NDArray[np.int16] | None) -> Pixels:
 
 
 def _chunks(members: Sequence[tuple[int, Frame]]) -> Iterator[_Chunk]:
-    for start in range(0, len(members), _CHUNK_FRAMES):
-        yield tuple(members[start : start + _CHUNK_FRAMES])
+    size = max(_CHUNK_FRAMES, len(members) // (4 * _cores()) + 1)
+    for start in range(0, len(members), size):
+        yield tuple(members[start : start + size])
 
 
 def _indices(chunk: _Chunk) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydicom import Dataset
 
-from node.dicom.values import Lookup, lookup_in
+from node.dicom.values import Lookup, lookup_in, whole
 
 #: Functional group macro → (its attribute, the name it has in single-frame images).
 _MACROS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -72,7 +72,7 @@ def frame_lookups(ds: Dataset) -> tuple[Lookup, ...]:
     """
     top = lookup_in(ds)
     if not is_enhanced(ds):
-        return (top,) * int(ds.NumberOfFrames)
+        return (top,) * (whole(top("NumberOfFrames")) or 1)
     shared = {}
     for item in _items(top("SharedFunctionalGroupsSequence")):
         shared.update(_flat(item))

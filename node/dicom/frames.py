@@ -41,6 +41,7 @@ class Frame:
     samples_per_pixel: int
     bits_allocated: int
     bits_stored: int
+    #: 0 unsigned, 1 signed, -1 not told.
     pixel_representation: int
     rescale_slope: float | None
     rescale_intercept: float | None

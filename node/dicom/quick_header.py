@@ -141,7 +141,8 @@ class _Walk:
                 return position
             tag, vr, start, length = self._element(position)
             if tag in _PIXELS:
-                self.pixels = None if length == _UNDEFINED else (start, length)
+                whole_numbers = tag == 0x7FE00010 and length != _UNDEFINED
+                self.pixels = (start, length) if whole_numbers else None
                 return position
             if length == _UNDEFINED:
                 position = self._items(start, size, 1)

@@ -42,6 +42,8 @@ _LOSSY_SYNTAXES = frozenset(
     f"1.2.840.10008.1.2.4.{last}" for last in ("50", "51", "53", "55", "81")
 )
 
+#: More frames than any image has: what says so is broken, and would fill the memory.
+_MOST_FRAMES = 100_000
 #: Offset and length of native pixel data in their file.
 _Place = tuple[int | None, int | None]
 _Member = tuple[Dataset, Path, _Place]
@@ -92,6 +94,8 @@ def frames_of(ds: Dataset, path: Path, pixels: _Place = (None, None)) -> tuple[F
         return ()
     if not is_enhanced(ds) and (whole(top("NumberOfFrames")) or 1) == 1:
         return (_frame(top, _File(ds, path, pixels, 1), 0),)
+    if (whole(top("NumberOfFrames")) or 0) > _MOST_FRAMES:
+        return ()
     lookups = frame_lookups(ds)
     file = _File(ds, path, pixels, len(lookups))
     return tuple(_frame(lookup, file, number_) for number_, lookup in enumerate(lookups, 1))
@@ -126,7 +130,7 @@ def _series(uid: str, members: Sequence[_Member]) -> SourceSeries:
 
 
 def _frame(look: Lookup, file: _File, frame_number: int) -> Frame:
-    representation = whole(look("PixelRepresentation")) or 0
+    representation = whole(look("PixelRepresentation"))
     allocated = whole(look("BitsAllocated")) or 0
     return Frame(
         path=file.path,
@@ -148,7 +152,7 @@ def _frame(look: Lookup, file: _File, frame_number: int) -> Frame:
         samples_per_pixel=whole(look("SamplesPerPixel")) or 1,
         bits_allocated=allocated,
         bits_stored=whole(look("BitsStored")) or allocated,
-        pixel_representation=representation,
+        pixel_representation=-1 if representation is None else representation,
         rescale_slope=number(look("RescaleSlope")),
         rescale_intercept=number(look("RescaleIntercept")),
         rescale_type=text(look("RescaleType")).upper(),
@@ -172,7 +176,7 @@ def _present(look: Lookup, keywords: Sequence[str]) -> Discriminators:
     return tuple((keyword, value.upper()) for keyword, value in found if value)
 
 
-def _stored(value: object, representation: int, bits_allocated: int) -> int | None:
+def _stored(value: object, representation: int | None, bits_allocated: int) -> int | None:
     """Return a value of VR "US or SS" as the stored pixels have it.
 
     Examples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import combinations
@@ -118,68 +120,96 @@ def value_of(frame: Frame, keyword: str) -> str:
 
 def _groupings(frames: Sequence[Frame]) -> Iterator[Groups]:
     """Yield every way to tell the frames apart, in the order of S18."""
-    single = [keyword for keyword in DISCRIMINATORS if keyword != _LAST]
+    values = [dict(frame.discriminators) for frame in frames]
+    varying = [
+        keyword for keyword in DISCRIMINATORS if len({own.get(keyword, "") for own in values}) > 1
+    ]
+    single = [keyword for keyword in varying if keyword != _LAST]
+    parts = _images_per_position(frames)
     for keyword in single:
-        yield _by_value(frames, (keyword,))
+        yield _by_value(frames, values, (keyword,))
         if keyword in _TIMES:
-            yield from _by_time(frames, keyword, f"{keyword} part ")
+            yield _by_time(frames, keyword, parts, f"{keyword} part ")
     for pair in combinations(single, 2):
-        yield _by_value(frames, pair)
-    yield from _by_time(frames, _LAST, "part ")
+        yield _by_value(frames, values, pair)
+    if _LAST in varying:
+        yield _by_time(frames, _LAST, parts, "part ")
 
 
-def _by_value(frames: Sequence[Frame], keywords: Sequence[str]) -> Groups:
+def _by_value(
+    frames: Sequence[Frame], values: Sequence[Mapping[str, str]], keywords: Sequence[str]
+) -> Groups:
     groups: dict[str, list[Frame]] = {}
-    for frame in frames:
-        label = ", ".join(f"{name}={value_of(frame, name)}" for name in keywords)
+    for frame, own in zip(frames, values, strict=True):
+        label = ", ".join(f"{name}={own.get(name, '')}" for name in keywords)
         groups.setdefault(label, []).append(frame)
-    return {label: tuple(members) for label, members in groups.items()}
+    return {label: tuple(members) for label, members in sorted(groups.items(), key=_natural)}
 
 
-def _by_time(frames: Sequence[Frame], keyword: str, label: str) -> Iterator[Groups]:
-    """Yield groups of frames whose times lie together, with gaps > 3x the spread between."""
+def _natural(item: tuple[str, object]) -> list[tuple[float, str]]:
+    """Order labels by the numbers in them: phase 2 before phase 10."""
+    words = re.split(r"(\d+(?:\.\d+)?)", item[0])
+    return [(float(word), "") if word[:1].isdigit() else (-1.0, word) for word in words]
+
+
+def _by_time(frames: Sequence[Frame], keyword: str, parts: int, label: str) -> Groups:
+    """Return groups of frames whose times lie together, {} if they do not lie far apart."""
     read = number if keyword == "TriggerTime" else _seconds
     found = [read(value_of(frame, keyword)) for frame in frames]
     times = np.array([time for time in found if time is not None])
     if len(times) < len(frames):
-        return
-    for numbers in clusters(times):
-        yield {
-            f"{label}{part} of {numbers.max()}": tuple(
-                frame for frame, own in zip(frames, numbers, strict=True) if own == part
-            )
-            for part in range(1, int(numbers.max()) + 1)
-        }
+        return {}
+    numbers = clusters(times, parts)
+    groups: dict[str, list[Frame]] = {f"{label}{i} of {parts}": [] for i in range(1, parts + 1)}
+    for frame, part in zip(frames, () if numbers is None else numbers, strict=numbers is not None):
+        groups[f"{label}{part} of {parts}"].append(frame)
+    return {name: tuple(members) for name, members in groups.items()}
 
 
-def clusters(times: NDArray[np.float64]) -> Iterator[NDArray[np.int64]]:
-    """Yield every numbering from 1 of `times` into parts that lie far apart.
+def _images_per_position(frames: Sequence[Frame]) -> int:
+    """Return how many images lie at each position, 1 if the number differs or is not known."""
+    places = Counter(
+        tuple(round(each, 1) for each in frame.image_position_patient or ()) for frame in frames
+    )
+    return next(iter(places.values())) if len(set(places.values())) == 1 else 1
+
+
+def clusters(times: NDArray[np.float64], parts: int) -> NDArray[np.int64] | None:
+    """Return a numbering from 1 of `times` into `parts` that lie far apart, or None.
 
     Parameters
     ----------
     times : float64, shape (n,)
         In any unit and order.
+    parts : int
+        How many.
 
-    Yields
-    ------
-    int64, shape (n,)
-        Part of each, ascending in time, fewest parts first. Each gap between two parts is
-        more than 3 times the largest spread inside a part (S18).
+    Returns
+    -------
+    int64, shape (n,), or None
+        Part of each, ascending in time. Each gap between two parts is more than 3 times the
+        largest spread inside a part (S18); None if there are no such gaps.
 
     Examples
     --------
-    >>> [parts.tolist() for parts in clusters(np.array([0.0, 1.0, 100.0, 101.0]))]
-    [[1, 1, 2, 2], [1, 2, 3, 4]]
-    >>> [parts.tolist() for parts in clusters(np.array([0.0, 1.0, 2.0, 4.0]))]
-    [[1, 2, 3, 4]]
+    >>> clusters(np.array([100.0, 0.0, 1.0, 101.0]), 2).tolist()
+    [2, 1, 1, 2]
+    >>> clusters(np.array([0.0, 1.0, 2.0, 4.0]), 2) is None
+    True
     """
-    known, place = np.unique(times, return_inverse=True)
+    order = np.argsort(times, kind="stable")
+    known = times[order]
     gaps = np.diff(known)
-    for limit in np.unique(gaps)[::-1]:
-        part = np.concatenate([[0], np.cumsum(gaps >= limit)])
-        ends = [known[part == each] for each in range(part[-1] + 1)]
-        if limit > _GAP * max(float(np.ptp(end)) for end in ends):
-            yield part[place] + 1
+    if not 2 <= parts <= len(times):
+        return None
+    borders = np.sort(np.argsort(gaps, kind="stable")[len(gaps) - parts + 1 :])
+    first = np.concatenate([[0], borders + 1])
+    last = np.concatenate([borders, [len(known) - 1]])
+    if gaps[borders].min() <= _GAP * (known[last] - known[first]).max():
+        return None
+    numbering = np.empty(len(times), np.int64)
+    numbering[order] = np.searchsorted(borders, np.arange(len(known)), side="left") + 1
+    return numbering
 
 
 def _seconds(value: str) -> float | None:
@@ -207,13 +237,14 @@ def _seconds(value: str) -> float | None:
 
 def _accepted(series: SourceSeries, groups: Groups) -> tuple[Stack, ...]:
     """Return the stacks if every group is one and all have equal positions, else ()."""
-    if len(groups) < 2 or min(len(members) for members in groups.values()) < 2:
+    by_place = all(label.startswith("StackID=") and "," not in label for label in groups)
+    sizes = {len(members) for members in groups.values()}
+    if len(groups) < 2 or min(sizes) < 2 or (len(sizes) > 1 and not by_place):
         return ()
     try:
         stacks = tuple(_stack(series, label, members) for label, members in groups.items())
     except Refused:
         return ()
-    by_place = all(label.startswith("StackID=") and "," not in label for label in groups)
     return stacks if by_place or _equal_positions(stacks) else ()
 
 

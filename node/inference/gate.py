@@ -79,6 +79,8 @@ def _check_bits(frame: Frame) -> None:
             RefusalCode.PIXEL_FORMAT_UNSUITABLE,
             f"Bits Allocated is {frame.bits_allocated}, not 8, 16 or 32",
         )
+    if frame.pixel_representation not in (0, 1):
+        raise Refused(RefusalCode.PIXEL_FORMAT_UNSUITABLE, "no Pixel Representation of 0 or 1")
     if not 1 <= frame.bits_stored <= frame.bits_allocated:
         raise Refused(
             RefusalCode.PIXEL_FORMAT_UNSUITABLE,
@@ -94,11 +96,15 @@ def _check_bits(frame: Frame) -> None:
 def _check_scale(frames: Sequence[Frame], role: InputRole) -> None:
     if any(frame.has_modality_lut for frame in frames):
         raise Refused(RefusalCode.MODALITY_LUT, "the values go through a Modality LUT")
-    rescaled = [frame for frame in frames if frame.rescale_slope is not None]
+    rescaled = [
+        frame
+        for frame in frames
+        if frame.rescale_slope is not None and frame.rescale_intercept is not None
+    ]
     if len(rescaled) not in (0, len(frames)) or (role.values == "HU" and not rescaled):
         raise Refused(
             RefusalCode.RESCALE_MISSING,
-            f"{len(frames) - len(rescaled)} of {len(frames)} images have no Rescale Slope",
+            f"{len(frames) - len(rescaled)} of {len(frames)} images lack Rescale Slope, Intercept",
         )
     if any(frame.rescale_slope == 0 for frame in frames):
         raise Refused(RefusalCode.RESCALE_MISSING, "Rescale Slope is 0")

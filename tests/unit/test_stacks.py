@@ -1,3 +1,5 @@
+import time
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -122,7 +124,7 @@ def test_s18_acquisition_times_that_differ_by_slice_are_clustered():
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(order=st.randoms(use_true_random=False))
 def test_s18_the_order_of_files_changes_nothing(order):
     planes = phases(3, ContentTime=["102551", "103238", "103832"])
@@ -198,11 +200,27 @@ def test_the_refusal_of_the_whole_is_told_when_nothing_is_mixed():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.floats(0, 86400), min_size=2, max_size=40))
-def test_s18_clusters_lie_more_than_three_spreads_apart(times):
+@given(st.lists(st.floats(0, 86400), min_size=2, max_size=40), st.integers(2, 5))
+def test_s18_clusters_lie_more_than_three_spreads_apart(times, count):
     values = np.array(times)
-    for parts in clusters(values):
-        own = [np.sort(values[parts == part]) for part in range(1, parts.max() + 1)]
-        spread = max(one[-1] - one[0] for one in own)
-        gaps = [after[0] - before[-1] for before, after in pairwise(own)]
-        assert all(gap > 3 * spread for gap in gaps)
+    parts = clusters(values, count)
+    if parts is None:
+        return
+    own = [np.sort(values[parts == part]) for part in range(1, count + 1)]
+    spread = max(one[-1] - one[0] for one in own)
+    assert all(after[0] - before[-1] > 3 * spread for before, after in pairwise(own))
+
+
+def test_s18_a_long_series_is_split_or_refused_in_little_time():
+    planes = mr_series((40, 4, 4), ContentTime=None, AcquisitionTime=None)
+    one = series(planes)
+    many = tuple(
+        replace(frame, discriminators=(("AcquisitionTime", f"10{i:02d}00.{j:02d}"),))
+        for i in range(60)
+        for j, frame in enumerate(one.frames)
+    )
+    start = time.process_time()
+    stacks = split_series(replace(one, frames=many))
+    assert len(stacks) == 60
+    assert stacks[9].label == "AcquisitionTime part 10 of 60"
+    assert time.process_time() - start < 5

@@ -5,7 +5,7 @@ import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.encaps import encapsulate
 
-from node.dicom import decoding
+from node.dicom.decoding import each_stored
 from node.dicom.frames import Stack
 from node.dicom.source import read_series
 from node.dicom.stacks import split_series
@@ -242,18 +242,27 @@ def jpeg_2000(folder: Path, hu: np.ndarray) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("count", [3, decoding.WORTH_WORKERS + 1])
-def test_compressed_images_are_decoded_here_or_by_workers_alike(tmp_path, count):
-    hu = gradient((count, 64, 64))
-    assert np.array_equal(build_volume(stack_of(jpeg_2000(tmp_path, hu)), HU).array, hu)
+@pytest.mark.parametrize("worth_workers_s", [0.0, 1e9])
+def test_compressed_images_are_decoded_by_workers_or_here_alike(tmp_path, worth_workers_s):
+    hu = gradient((9, 64, 64))
+    frames = stack_of(jpeg_2000(tmp_path, hu)).frames
+    found = np.zeros(hu.shape, np.int16)
+
+    def take(index: int, stored: np.ndarray) -> None:
+        found[index] = stored - 1024
+
+    each_stored(frames, take, worth_workers_s=worth_workers_s)
+    assert np.array_equal(found, hu)
 
 
-def test_a_fault_in_a_worker_is_a_refusal(tmp_path):
-    paths = jpeg_2000(tmp_path, gradient((decoding.WORTH_WORKERS + 1, 64, 64)))
+@pytest.mark.parametrize("worth_workers_s", [0.0, 1e9])
+def test_a_fault_in_a_codec_is_a_refusal_wherever_it_runs(tmp_path, worth_workers_s):
+    paths = jpeg_2000(tmp_path, gradient((9, 64, 64)))
     ds = dcmread(paths[7])
     ds.PixelData = encapsulate([b"no code stream at all"])
     ds["PixelData"].is_undefined_length = True
     dcmwrite(paths[7], ds, enforce_file_format=True)
-    refusal = refusal_of(paths)
-    assert refusal.code is RefusalCode.PIXELS_UNDECODABLE
-    assert "JPEG 2000" in refusal.sentence
+    with pytest.raises(Refused) as caught:
+        each_stored(stack_of(paths).frames, lambda *_: None, worth_workers_s=worth_workers_s)
+    assert caught.value.code is RefusalCode.PIXELS_UNDECODABLE
+    assert "JPEG 2000" in caught.value.sentence
