@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +268,14 @@ def test_a_fault_in_a_codec_is_a_refusal_wherever_it_runs(tmp_path, worth_worker
         each_stored(stack_of(paths).frames, lambda *_: None, worth_workers_s=worth_workers_s)
     assert caught.value.code is RefusalCode.PIXELS_UNDECODABLE
     assert "JPEG 2000" in caught.value.sentence
+
+
+def test_a_decoding_worker_ends_with_its_parents_pipe():
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "node.dicom.decode_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    out, _ = worker.communicate(b'{"path": "/nowhere.dcm", "indices": [0]}\n', timeout=30)
+    assert out == b'{"failed": true}\n'
+    assert worker.returncode == 0
