@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from re import _constants as words  # type: ignore[attr-defined]  # re has no public parser
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -26,9 +27,12 @@ def check_pattern(pattern: str) -> str:
     'a repeat inside a repeat, or a choice inside one, can run for ever; say it without'
     """
     try:
-        re.compile(pattern)
-        ways = _ways(parser.parse(pattern))
-    except (re.error, OverflowError, RecursionError, ValueError) as error:
+        with warnings.catch_warnings():
+            # A nested set like [[a] will mean something else in a later Python.
+            warnings.simplefilter("error")
+            re.compile(pattern)
+            ways = _ways(parser.parse(pattern))
+    except (re.error, OverflowError, RecursionError, ValueError, Warning) as error:
         return f"not a regular expression: {error}"
     except _ForEverError:
         return "a repeat inside a repeat, or a choice inside one, can run for ever; say it without"

@@ -122,9 +122,10 @@ def key_path(table: object, loc: Iterable[int | str]) -> str:
         table = _step(table, part)
         if isinstance(part, int):
             name = table.get("name") if isinstance(table, Mapping) else None
-            path += f'["{name}"]' if isinstance(name, str) else f"[{part + 1}]"
+            path += f"[{shown(name)}]" if isinstance(name, str) else f"[{part + 1}]"
         else:
-            path += f".{part}" if path else part
+            key = part if part.isprintable() else shown(part)
+            path += f".{key}" if path else key
     return path or "the file"
 
 

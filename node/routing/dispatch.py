@@ -41,7 +41,7 @@ from node.storage.decision_rows import Decision, released_at
 from node.storage.files import Files
 from node.storage.intake_rows import change_study, instances_of_study, studies_in_state
 from node.storage.job_rows import new_job_id, plugins_off
-from node.storage.routing_rows import Ruling, commit_routing, release_held
+from node.storage.routing_rows import Ruling, commit_routing, release_to_rules
 
 log = get_logger(__name__)
 
@@ -87,7 +87,7 @@ def dispatch_complete(
             continue
         except Exception:
             name = hashed(study.study_instance_uid)
-            log.error("alarm: study held, routing failed by a defect", study=name, exc_info=True)
+            log.exception("alarm: study held, routing failed by a defect", study=name)
             change_study(
                 db, study.study_instance_uid, StudyState.COMPLETE, StudyState.HELD, now=now
             )
@@ -147,7 +147,7 @@ def backfill(db: Database, study_instance_uid: str, *, now: float) -> None:
     NodeError
         If there is no such study, or it is not held.
     """
-    release_held(db, study_instance_uid, now=now)
+    release_to_rules(db, study_instance_uid, now=now)
 
 
 def _rule_on(desk: _Desk, rule: RuleSettings) -> Ruling:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from node.errors import NodeError
 from node.model import LEGAL_STUDY_CHANGES, Job, JobState, Study, StudyState, check_change
+from node.storage.completion_rows import release_held
 from node.storage.database import Database
 from node.storage.decision_rows import Decision, record_decision
 from node.storage.job_rows import insert_job_in, supersede
@@ -54,15 +55,15 @@ def commit_routing(
     return made
 
 
-def release_held(db: Database, study_instance_uid: str, *, now: float) -> None:
-    """Give a held study to the rules, whatever its age (S15).
+def release_to_rules(db: Database, study_instance_uid: str, *, now: float) -> None:
+    """Give a held study to the rules, whatever its age, with the revision it has (S15).
 
     Raises
     ------
     NodeError
         If there is no such study, or it is not held.
     """
-    check_change(LEGAL_STUDY_CHANGES, StudyState.HELD, StudyState.COMPLETE)
+    reason = "released by an administrator"
     with db.write() as connection:
         row: Any = connection.execute(
             select(study_table.c.id, study_table.c.state, study_table.c.revision)
@@ -73,26 +74,17 @@ def release_held(db: Database, study_instance_uid: str, *, now: float) -> None:
             raise NodeError("there is no such study")
         if row.state != StudyState.HELD.value:
             raise NodeError(f"the study is {row.state}, not HELD; there is nothing to release")
-        reason = "released by an administrator"
         released = Decision(
-            study_revision=row.revision + 1,
+            study_revision=row.revision,
             rule="",
             plugin="",
             at=now,
             outcome="released",
             sentence=reason,
         )
-        connection.execute(
-            update(study_table)
-            .where(study_table.c.id == row.id)
-            .values(
-                state=StudyState.COMPLETE.value,
-                revision=row.revision + 1,
-                completed_at=now,
-                completed_reason=reason,
-            )
-        )
+        # Before the study moves: the sweep that finds it must find the word as well.
         record_decision(connection, row.id, released)
+    release_held(db, study_instance_uid, reason=reason)
 
 
 def _settle(connection: Connection, seen: Study, ruling: Ruling, now: float) -> Decision:
