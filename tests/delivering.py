@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
+from pynetdicom.transport import ThreadedAssociationServer
 from sqlalchemy import insert, select, update
 
 from node.delivery.deliver import DeliveryEvent, Outlet, deliver_due
@@ -262,9 +264,10 @@ class Peer:
         return entity
 
     def __enter__(self) -> Peer:
-        self._server = self._entity().start_server(
+        entity = self._entity()
+        self._server = entity.make_server(
             ("127.0.0.1", self.port),
-            block=False,
+            server_class=ThreadedAssociationServer,
             evt_handlers=[
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_C_STORE, self._on_store),
@@ -273,6 +276,9 @@ class Peer:
             ],
         )
         self.port = self._server.socket.getsockname()[1]
+        # As `start_server` does, but its shutdown would take half a second.
+        entity._servers.append(self._server)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
