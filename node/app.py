@@ -9,7 +9,7 @@ from pathlib import Path
 
 from node import logs
 from node.audit import Audit
-from node.errors import NodeError, StorageUnavailable
+from node.errors import NodeError, SettingsError, StorageUnavailable
 from node.inference.registry import builtin_plugin_folder, check_not_shadowed, discover
 from node.intake.reindex import recover
 from node.manifest import Manifest
@@ -17,7 +17,8 @@ from node.parts import Node
 from node.results.dciodvfy import validator
 from node.settings import Settings
 from node.settings_check import check_against
-from node.storage.database import Database
+from node.storage.database import Database, schema_revision
+from node.storage.delivery_rows import oldest_pending
 from node.storage.files import Files
 from node.storage.migrate import migrate
 
@@ -145,6 +146,22 @@ def _check_rows(settings: Settings) -> None:
         db.check_schema()
     finally:
         db.close()
+
+
+def _check_outbox(settings: Settings) -> None:
+    """Evidence for a destination that was removed from the settings would wait for ever."""
+    db = Database(settings.resolved_database_url)
+    try:
+        if not schema_revision(db):
+            return
+        lost = sorted(set(oldest_pending(db)) - {one.name for one in settings.destinations})
+    finally:
+        db.close()
+    if lost:
+        raise SettingsError(
+            f"results wait for destinations that the settings do not name: {', '.join(lost)}; "
+            "put them back until `sentinel-node deliveries` shows nothing PENDING there"
+        )
 
 
 def _free_space(settings: Settings) -> Iterator[tuple[str, str | None]]:

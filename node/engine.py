@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from node.delivery.deliver import Allowed, Outlet, deliver_destination
+from node.delivery.deliver import Allowed, Outlet, deliver_next
 from node.delivery.destination import open_destination
 from node.delivery.events import DeliveryEvent, EventKind
 from node.errors import NodeError, RefusalCode, Refused
@@ -105,19 +105,23 @@ class Sender:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
-            try:
-                deliver_destination(
-                    self._node.db,
-                    self._node.files,
-                    self._outlet,
-                    now=time.time(),
-                    owner=self._owner,
-                    allowed=may_leave(self._node),
-                    on_event=self._note,
-                )
-            except NodeError:
-                log.exception("alarm: sender stopped short", to=self._name)
-            self._stopping.wait(_SEND_S)
+            if not self._deliver_next():
+                self._stopping.wait(_SEND_S)
+
+    def _deliver_next(self) -> int:
+        try:
+            return deliver_next(
+                self._node.db,
+                self._node.files,
+                self._outlet,
+                now=time.time(),
+                owner=self._owner,
+                allowed=may_leave(self._node),
+                on_event=self._note,
+            )
+        except NodeError:
+            log.exception("alarm: sender stopped short", to=self._name)
+            return 0
 
     @property
     def _name(self) -> str:

@@ -23,13 +23,14 @@ from node.errors import ManifestError, RefusalCode, Refused
 from node.inference.case import build_case, select_frames
 from node.inference.runner import RunOutcome
 from node.manifest import Manifest
-from node.model import InstanceState, Job, JobInput, NewEvidence
+from node.model import DestinationGrade, InstanceState, Job, JobInput, NewEvidence
 from node.parts import Node
 from node.plugin import Case
 from node.results.check import check_objects
 from node.results.encode import EncodeRequest, encode
 from node.results.picture import overlay_picture
 from node.results.write import write_evidence
+from node.settings_check import is_released
 from node.storage.intake_rows import get_study, instances_of_study
 from node.storage.lease_rows import finish_job
 
@@ -166,11 +167,20 @@ def encode_request(
         result=outcome.result,
         stacks=sources.stacks,
         headers=sources.headers,
+        content_qualification="PRODUCT" if _is_released(job, node, manifest) else "RESEARCH",
         charset=declared if wanted == {"source"} and declared else "ISO_IR 192",
         device_serial_number=node.settings.device_serial_number or "1",
         institution=node.settings.institution,
         station_name=node.settings.ae_titles[0],
         run_notes=outcome.notes,
+    )
+
+
+def _is_released(job: Job, node: Node, manifest: Manifest) -> bool:
+    """Return whether all evidence of this job goes where the site released it to (S4)."""
+    grades = {node.settings.destination(name).grade for name in job.destinations}
+    return grades == {DestinationGrade.CLINICAL} and is_released(
+        manifest, job.rule, node.settings.releases
     )
 
 

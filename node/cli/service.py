@@ -75,9 +75,7 @@ def reindex(settings: SettingsOption = None) -> None:
                     node.db,
                     node.files,
                     now=time.time(),
-                    progress=lambda done, total: progress.update(
-                        task, completed=done, total=total
-                    ),
+                    progress=lambda done, total: progress.update(task, completed=done, total=total),
                 )
             node.close()
         for name, count in counts.items():
