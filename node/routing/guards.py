@@ -166,20 +166,13 @@ def _body_part(limits: Limits, header: Dataset) -> Guard | None:
 
 
 def patient_age_years(header: Dataset) -> float | None:
-    """Return Patient's Age in years, else from birth and study date, else None.
-
-    Where both are there and differ by more than a year, the age is unknown: one of them
-    belongs to somebody else, or to another day.
-    """
+    """Return Patient's Age in years, else from birth and study date, else None."""
     look = lookup_in(header)
-    said = age_in_years(text(look("PatientAge")))
+    said = age_in_years(text(look("PatientAge")).upper())
     birth, taken = _day(look("PatientBirthDate")), _day(look("StudyDate"))
-    if birth is None or taken is None or taken < birth:
+    if said is not None or birth is None or taken is None or taken < birth:
         return said
-    reckoned = (taken - birth).days / _DAYS_PER_YEAR
-    if said is None:
-        return reckoned
-    return said if abs(said - reckoned) < 2.0 else None
+    return (taken - birth).days / _DAYS_PER_YEAR
 
 
 def _day(value: object) -> date | None:
