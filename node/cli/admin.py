@@ -12,6 +12,7 @@ from node import app as parts
 from node.cli.common import SettingsOption, console, opened_node, read_settings, sentences
 from node.errors import NodeError
 from node.logs import hashed
+from node.site_check import check_site
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def check(settings: SettingsOption = None) -> None:
         site = read_settings(settings)
         manifests = parts.read_manifests(site)
         good = True
-        for name, problem in parts.check_site(site, manifests):
+        for name, problem in check_site(site, manifests):
             good &= problem is None
             mark = "[green]ok[/]" if problem is None else "[bold red]no[/]"
             console.print(f"{mark}  {escape(name)}" + (f": {escape(problem)}" if problem else ""))
