@@ -1,0 +1,86 @@
+"""docs/rules-and-settings.md says everything the settings file may hold, and nothing else."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from node.condition_file import JOINING_OPERATORS, OWN_NAMES, VALUE_OPERATORS, parse_condition
+from node.settings_file import SettingsFile, parse_settings
+from node.toml_file import Table
+
+PAGE = (Path(__file__).parents[2] / "docs" / "rules-and-settings.md").read_text()
+SECTIONS = {
+    "`[node]`": "node",
+    "`[receive]`": "receive",
+    "`[[peers]]`": "peers",
+    "`[[destinations]]`": "destinations",
+    "`[[rules]]`": "rules",
+    "`[[releases]]`": "releases",
+}
+
+
+def table_of(key: str) -> type[Table]:
+    annotation = SettingsFile.model_fields[key].annotation
+    return annotation if isinstance(annotation, type) else annotation.__args__[0]
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """Key → cells of the first table below a heading."""
+    section = re.split(r"^#{2,3} ", PAGE, flags=re.MULTILINE)
+    (text,) = [one for one in section if one.startswith(heading + "\n")]
+    lines = re.findall(r"^\| `(.+?)` \|(.*)\|$", text, flags=re.MULTILINE)
+    return {key: cells.split("|") for key, cells in lines}
+
+
+def test_every_table_has_its_section():
+    assert set(SECTIONS.values()) == set(SettingsFile.model_fields)
+
+
+@pytest.mark.parametrize(("heading", "key"), SECTIONS.items())
+def test_every_key_is_documented_and_every_documented_key_exists(heading: str, key: str):
+    assert set(rows(heading)) == set(table_of(key).model_fields)
+
+
+@pytest.mark.parametrize(("heading", "key"), SECTIONS.items())
+def test_defaults_and_keys_that_must_be_said_are_true(heading: str, key: str):
+    for name, (default, meaning) in rows(heading).items():
+        field = table_of(key).model_fields[name]
+        assert meaning.strip(), name
+        if "must be said" in default:
+            assert field.is_required() or name == "destinations", name
+        elif re.fullmatch(r" `.*` ", default) and name != "quiet_s":
+            said = tomllib.loads(f"x = {default.strip(' `')}")["x"]
+            actual = field.default
+            assert said == (list(actual) if isinstance(actual, tuple) else actual), name
+
+
+def test_every_operator_has_an_example_that_is_understood():
+    operators = rows("Conditions")
+    listed = re.findall(r"^\| (?:`(\S+)`|list) \|", PAGE, flags=re.MULTILINE)
+    assert {*JOINING_OPERATORS, *VALUE_OPERATORS, "="} <= set(listed)
+    for name in OWN_NAMES:
+        assert f"`{name}`" in PAGE
+    for operator, cells in operators.items():
+        for example in re.findall(r"`([^`]+)`", cells[0]):
+            condition = parse_condition(tomllib.loads(example), where=operator)
+            assert condition.children
+
+
+def test_the_example_is_a_settings_file():
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)
+
+    settings = parse_settings(example, Path("/etc"))
+
+    assert [rule.name for rule in settings.rules] == ["overlay check", "adult abdomen"]
+
+
+def test_every_decision_is_documented():
+    source = Path(__file__).parents[2] / "node"
+    text = (source / "routing" / "dispatch.py").read_text()
+    text += (source / "storage" / "routing_rows.py").read_text()
+    said = {"scheduled", "same work", "refused", "held", "not matched"}
+    for outcome in said:
+        assert f'"{outcome}"' in text
+        assert f"| `{outcome}` |" in PAGE
