@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from node.routing.dispatch import dispatch_complete
 
 from node import app
 from node.cli.local import take_in
@@ -24,6 +23,7 @@ from node.model import DestinationGrade
 from node.phantom.study import make_ct_study
 from node.pipeline import process
 from node.plugin import Measurement, Result, Segment
+from node.routing.dispatch import dispatch_complete
 from node.settings import Condition, DestinationSettings, RuleSettings, Settings
 from node.storage.delivery_rows import list_deliveries
 from node.storage.job_rows import get_report
