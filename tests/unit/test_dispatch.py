@@ -22,6 +22,7 @@ from node.model import (
 from node.routing.dispatch import backfill
 from node.routing.explain import explain_document, explain_text
 from node.settings import Condition
+from node.storage.decision_rows import latest_decisions
 from node.storage.delivery_rows import list_deliveries
 from node.storage.intake_rows import change_instances, instances_of_study
 from node.storage.job_rows import (
@@ -323,6 +324,8 @@ def test_s15_an_old_study_is_held_until_it_is_back_filled(site: RoutingSite):
     site.dispatch()
 
     assert [one.outcome for one in site.decisions()] == ["held", "released", "scheduled"]
+    latest = latest_decisions(site.db, site.study_uid)
+    assert [(one.rule, one.outcome) for one in latest] == [("", "released"), ("check", "scheduled")]
     assert site.study.state is StudyState.ROUTED
     assert len(site.jobs) == 1
 
