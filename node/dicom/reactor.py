@@ -12,6 +12,7 @@ import contextlib
 import os
 import queue
 import select
+import struct
 import threading
 from typing import Any
 
@@ -20,8 +21,10 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from node.dicom.wire import DATA_PDU, fragments
 from node.logs import get_logger
 
 log = get_logger(__name__)
@@ -30,6 +33,7 @@ log = get_logger(__name__)
 _LOOK_S = 0.5
 #: One read from the socket; PDUs larger than this grow by as much as really comes.
 _READ_BYTES = 1 << 18
+_PDU_HEAD = struct.Struct(">BBL")
 #: No PDU of an honest peer is larger: ours are announced with less, requests are small.
 _LARGEST_PDU = 64 << 20
 
@@ -43,6 +47,9 @@ class Bell:
         os.set_blocking(self._write, False)
         self._lock = threading.Lock()
         self._closed = False
+        self._poll = select.poll()
+        self._poll.register(self._read, select.POLLIN)
+        self._polled = -1
 
     def ring(self) -> None:
         """Wake the waiting thread, or keep it from falling asleep."""
@@ -52,12 +59,13 @@ class Bell:
 
     def wait(self, descriptor: int, seconds: float) -> None:
         """Sleep until the bell rings, `descriptor` (-1: none) can be read, or time is up."""
-        poll = select.poll()
-        poll.register(self._read, select.POLLIN)
-        if descriptor >= 0:
-            poll.register(descriptor, select.POLLIN)
-        poll.poll(seconds * 1000)
-        with contextlib.suppress(BlockingIOError):
+        if descriptor != self._polled:
+            if self._polled >= 0:
+                self._poll.unregister(self._polled)
+            if descriptor >= 0:
+                self._poll.register(descriptor, select.POLLIN)
+            self._polled = descriptor
+        if any(found == self._read for found, _ in self._poll.poll(seconds * 1000)):
             os.read(self._read, 4096)
 
     def close(self) -> None:
@@ -83,7 +91,19 @@ class RingingQueue(queue.Queue[Any]):
 
 
 class EagerSocket(AssociationSocket):
-    """Reads what is there in large pieces instead of 4 KiB."""
+    """Reads what is there in large pieces instead of 4 KiB, and hands out P-DATA uncopied."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._start = self._end = 0
+        self._poll = select.poll()
+        self._polled = -1
+
+    @property
+    def ready(self) -> bool:
+        """Return whether something can be read."""
+        return self._end > self._start or super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read `nr_bytes`, or fewer if the connection ends.
@@ -98,7 +118,9 @@ class EagerSocket(AssociationSocket):
         connection = self.socket
         if connection is None:
             raise OSError("connection closed")
-        received = bytearray()
+        stop = min(self._end, self._start + nr_bytes)
+        received = bytearray(self._buffer[self._start : stop])
+        self._start = stop
         while len(received) < nr_bytes:
             piece = connection.recv(min(nr_bytes - len(received), _READ_BYTES))
             if not piece:
@@ -106,12 +128,59 @@ class EagerSocket(AssociationSocket):
             received += piece
         return received
 
+    def data_pdu(self) -> memoryview | None:
+        """Return the body of the next PDU if it is a P-DATA-TF of ordinary size.
+
+        Valid until the next call. None: nothing is there, or something else is, or the
+        connection ended, all of which the library's own way finds out.
+        """
+        if self._end - self._start < _PDU_HEAD.size and not self._read(waiting=False):
+            return None
+        if self._end - self._start < _PDU_HEAD.size:
+            return None
+        kind, _, length = _PDU_HEAD.unpack_from(self._buffer, self._start)
+        if kind != DATA_PDU or length > _READ_BYTES - _PDU_HEAD.size:
+            return None
+        while self._end - self._start < _PDU_HEAD.size + length:
+            if not self._read(waiting=True):
+                return None
+        body = self._buffer[self._start + _PDU_HEAD.size : self._start + _PDU_HEAD.size + length]
+        self._start += _PDU_HEAD.size + length
+        return body
+
+    def _read(self, *, waiting: bool) -> bool:
+        """Read once into the buffer; return whether something came."""
+        connection = self.socket
+        if connection is None or not (waiting or self._readable(connection.fileno())):
+            return False
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end > _READ_BYTES // 2:
+            left = self._end - self._start
+            self._buffer[:left] = bytes(self._buffer[self._start : self._end])
+            self._start, self._end = 0, left
+        try:
+            count = connection.recv_into(self._buffer[self._end :])
+        except OSError:
+            return False
+        self._end += count
+        return count > 0
+
+    def _readable(self, descriptor: int) -> bool:
+        if descriptor < 0:
+            return False
+        if descriptor != self._polled:
+            self._poll.register(descriptor, select.POLLIN)
+            self._polled = descriptor
+        return bool(self._poll.poll(0))
+
 
 class EventDul(DULServiceProvider):
     """The upper layer's thread, asleep while nothing happens."""
 
     def __init__(self, assoc: EventAssociation):
         super().__init__(assoc)
+        self._association = assoc
         self._work = assoc.work
         self.daemon = True
         self.to_user_queue = RingingQueue(assoc.work)
@@ -161,6 +230,8 @@ class EventDul(DULServiceProvider):
         if self.artim_timer.expired:
             self.event_queue.put("Evt18")
         try:
+            if self._take_data():
+                return True
             if not self._process_recv_primitive() and self._is_transport_event():
                 self._idle_timer.restart()
             self.state_machine.do_action(self.event_queue.get_nowait())
@@ -169,6 +240,26 @@ class EventDul(DULServiceProvider):
         except Exception as error:  # noqa: BLE001 - border: whatever a peer's bytes provoke
             log.error("connection broken", error=type(error).__name__)
             self._give_up()
+        return True
+
+    def _take_data(self) -> bool:
+        """Hand on a P-DATA-TF that came, as DT-2 would; return whether there was one."""
+        wire = self.socket
+        if (
+            self.state_machine.current_state != "Sta6"
+            or not isinstance(wire, EagerSocket)
+            or self.to_provider_queue.qsize()
+            or self.event_queue.qsize()
+        ):
+            return False
+        body = wire.data_pdu()
+        if body is None:
+            return False
+        self._idle_timer.restart()
+        try:
+            self._association.take_data(body)
+        except ValueError:
+            self.event_queue.put("Evt19")  # invalid PDU: the state machine aborts
         return True
 
     def _give_up(self) -> None:
@@ -195,6 +286,24 @@ class EventAssociation(Association):
         # The setters above spoke to the stock provider.
         self.acse_timeout = ae.acse_timeout
         self.network_timeout = ae.network_timeout
+
+    @property
+    def is_working(self) -> bool:
+        """Return whether the peer is silent because it waits for us."""
+        return False
+
+    def take_data(self, body: memoryview) -> None:
+        """Take a P-DATA-TF's items, in the connection's thread; `body` is gone afterwards.
+
+        Raises
+        ------
+        ValueError
+            If they do not end where they say.
+        """
+        for context_id, control, data in fragments(body):
+            part: Any = P_DATA()  # typed as tuples, checked as lists
+            part.presentation_data_value_list = [[context_id, bytes((control,)) + data]]
+            self.dimse.receive_primitive(part)
 
     def _bind_defaults(self) -> None:
         # Without the default logging of requests: it quotes UIDs (S28) and costs time.
@@ -229,5 +338,5 @@ class EventAssociation(Association):
             self.kill()
         elif not self.dul.is_alive():
             self.kill()
-        elif self.dul.idle_timer_expired():
+        elif not self.is_working and self.dul.idle_timer_expired():
             self.abort()

@@ -20,6 +20,14 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from node.dicom.network import acceptable_contexts
 from node.dicom.reactor import EventAssociation, RingingQueue
+from node.dicom.wire import (
+    COMMAND,
+    LAST,
+    StoreRequest,
+    fragments,
+    parse_store_request,
+    store_response,
+)
 from node.errors import StorageUnavailable
 from node.intake.policy import Admission, Rejection, admit
 from node.intake.receive import CANNOT_UNDERSTAND, SUCCESS, Answer, Intake, StoreCommand, Upload
@@ -131,17 +139,41 @@ class Acceptor(EventAssociation):
         else:
             self.dul.to_user_queue.put(None)
 
-    def begin_upload(self, message: C_STORE_RQ, context_id: int) -> Upload | None:
+    def take_data(self, body: memoryview) -> None:
+        """Take a P-DATA-TF's items, in the connection's thread."""
+        for context_id, control, data in fragments(body):
+            self.uploads.take(context_id, control, data)
+
+    def begin_upload(
+        self, sop_class_uid: str, sop_instance_uid: str, context_id: int
+    ) -> Upload | None:
         """Return where the object of a request goes; None if its context was not accepted."""
+        self.last_served = time.monotonic()
         context = self._accepted_cx.get(context_id)
         if context is None or self.admission is None:
             return None
         command = StoreCommand(
-            sop_class_uid=str(message.command_set.get("AffectedSOPClassUID", "")),
-            sop_instance_uid=str(message.command_set.get("AffectedSOPInstanceUID", "")),
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
             transfer_syntax_uid=str(context.transfer_syntax[0]),
         )
         return self.desk.intake.begin(command, self.admission)
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether an object is coming in, or becoming durable."""
+        return self.uploads.is_receiving or self.uploads.is_finishing
+
+    @property
+    def is_working(self) -> bool:
+        """Return whether an object is becoming durable: the peer waits for us."""
+        return self.uploads.is_finishing
+
+    def send_now(self, pdu: bytes) -> None:
+        """Send from the connection's own thread, past the library's queues."""
+        if self.dul.socket is not None:
+            self.dul.socket.send(pdu)
+        self.last_served = time.monotonic()
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         self.last_served = time.monotonic()
@@ -200,16 +232,33 @@ class UploadingDimse(DIMSEServiceProvider):
         super().__init__(assoc)
         self._acceptor = assoc
         self._upload: Upload | None = None
+        #: What to answer; None: the library parsed the request and answers.
+        self._request: StoreRequest | None = None
+        #: Whether an object is becoming durable.
+        self.is_finishing = False
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take the fragments of one P-DATA (PS3.8 E.2)."""
+        """Take the fragments of one P-DATA that came the library's way."""
         for context_id, fragment in primitive.presentation_data_value_list:
-            if self._upload is not None and not fragment[0] & 1:
-                self._upload.write(fragment[1:])
-                if fragment[0] & 2:
-                    self._pass_on(context_id)
-            else:
-                self._assemble(context_id, fragment)
+            self.take(context_id, fragment[0], memoryview(fragment)[1:])
+
+    def take(self, context_id: int, control: int, data: memoryview) -> None:
+        """Take one fragment (PS3.8 E.2); the last one of an object is answered at once.
+
+        At once, in the connection's own thread: nothing else can come before the answer,
+        and waking another thread costs more than all of the library's work.
+        """
+        if self._upload is not None and not control & COMMAND:
+            self._upload.write(data)
+            if control & LAST:
+                self._end_of_data(context_id)
+        elif not self._began(context_id, control, data):
+            self._assemble(context_id, bytes((control,)) + data)
+
+    @property
+    def is_receiving(self) -> bool:
+        """Return whether an object is coming in."""
+        return self._upload is not None
 
     def discard(self) -> None:
         """Drop the object that was under way when the association ended."""
@@ -222,6 +271,34 @@ class UploadingDimse(DIMSEServiceProvider):
             self._upload.discard()
             self._upload = None
 
+    def _began(self, context_id: int, control: int, data: memoryview) -> bool:
+        """Begin an upload if this is a plain C-STORE request; return whether it was."""
+        if control != COMMAND | LAST or self._upload is not None or self.message is not None:
+            return False
+        request = parse_store_request(data)
+        if request is None:
+            return False
+        self._upload = self._acceptor.begin_upload(
+            request.sop_class_uid, request.sop_instance_uid, context_id
+        )
+        self._request = request
+        return self._upload is not None
+
+    def _end_of_data(self, context_id: int) -> None:
+        request, upload = self._request, self._upload
+        if request is None or upload is None:
+            self._pass_on(context_id)
+            return
+        self.is_finishing = True  # a large object may take longer than silence is allowed
+        self._request = self._upload = None
+        try:
+            answer = upload.finish()
+        finally:
+            self.is_finishing = False
+            self.dul._idle_timer.restart()
+        comment = answer.comment if answer.status != SUCCESS else ""
+        self._acceptor.send_now(store_response(context_id, request, answer.status, comment))
+
     def _assemble(self, context_id: int, fragment: bytes) -> None:
         part: Any = P_DATA()  # typed as tuples, checked as lists
         part.presentation_data_value_list = [[context_id, fragment]]
@@ -232,7 +309,12 @@ class UploadingDimse(DIMSEServiceProvider):
             and fragment[0] & 2
             and message.command_set.CommandDataSetType != _NO_DATA_SET
         ):
-            self._upload = self._acceptor.begin_upload(message, context_id)
+            self._request = None
+            self._upload = self._acceptor.begin_upload(
+                str(message.command_set.get("AffectedSOPClassUID", "")),
+                str(message.command_set.get("AffectedSOPInstanceUID", "")),
+                context_id,
+            )
 
     def _pass_on(self, context_id: int) -> None:
         upload, self._upload = self._upload, None

@@ -6,12 +6,10 @@ come, so an object of any size needs little memory (E2).
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,26 +18,28 @@ from node.dicom.part10 import (
     Stamp,
     content_sha256,
     encode_meta,
-    pixel_sha256,
     read_part10,
-    scan_stream,
 )
 from node.dicom.scan import Fault, Header, ScanLimits
 from node.dicom.uids import valid_uid
 from node.errors import InstanceRejected, NodeError, StorageUnavailable
+from node.intake.agreement import CANNOT_UNDERSTAND, StoreCommand, check_against_command
+from node.intake.group import GroupCommit
 from node.intake.policy import Admission
+from node.intake.spool import Spool, Workbench
 from node.logs import get_logger, hashed
 from node.model import Instance, InstanceState
 from node.settings import ReceiveSettings
 from node.storage.database import Database
-from node.storage.files import Files, open_private
+from node.storage.files import Files
 from node.storage.intake_rows import (
     NewInstance,
     Recorded,
     find_version,
-    record_instance,
 )
 from node.storage.quarantine_rows import NewQuarantine, record_quarantine
+
+__all__ = ["CANNOT_UNDERSTAND", "SUCCESS", "Answer", "Intake", "StoreCommand", "Upload"]
 
 log = get_logger(__name__)
 
@@ -47,22 +47,11 @@ SUCCESS = 0x0000
 #: Statuses of PS3.4 B.2.3 and PS3.7 C that we answer (S11).
 NOT_AUTHORISED = 0x0124
 OUT_OF_RESOURCES = 0xA700
-DATA_SET_MISMATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
 
 #: Codes of objects that were stored as they should be.
 _STORED = frozenset(recorded.value for recorded in Recorded)
 #: How many bytes may come between two looks at the free space.
 _LOOK_AGAIN_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoreCommand:
-    """What the C-STORE request says about the object that follows."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +89,8 @@ class Intake:
         self.db = db
         self.files = files
         self.clock = clock
+        self.rows = GroupCommit(db)
+        self.bench = Workbench()
         self.min_free_bytes = settings.min_free_mb << 20
         self.limits = ScanLimits(
             max_depth=settings.max_depth, max_header_bytes=settings.max_header_mb << 20
@@ -122,16 +113,13 @@ class Upload:
         self._intake = intake
         self._command = command
         self._admission = admission
-        self._digest = hashlib.sha256()
-        self._size = 0
         self._unseen = 0
-        self._path: Path | None = None
-        self._stream: IO[bytes] | None = None
-        self._meta_length = 0
+        self._spool: Spool | None = None
+        self._size = 0
         self._refusal: Answer | None = None
         self._guarded(self._open)
 
-    def write(self, fragment: bytes) -> None:
+    def write(self, fragment: memoryview | bytes) -> None:
         """Take the next bytes; after a refusal they are dropped."""
         if self._refusal is None:
             self._guarded(lambda: self._append(fragment))
@@ -143,19 +131,18 @@ class Upload:
             if self._refusal is None:
                 self._guarded(lambda: answer.append(self._settle()))
         finally:
-            self.discard()
+            spool, self._spool = self._spool, None
+            if spool is not None:
+                spool.recycle()
         outcome = self._refusal or answer[0]
         self._report(outcome)
         return outcome
 
     def discard(self) -> None:
         """Drop what is half received: it was never acknowledged."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-            self._path = None
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.discard()
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Run a step; an error becomes the refusal that `finish` answers (S11)."""
@@ -202,25 +189,23 @@ class Upload:
                 code="NO_USABLE_UID",
             )
         self._intake.check_free_space()
-        path = self._intake.files.new_incoming()
-        self._stream = open_private(path)
-        self._path = path
-        self._meta_length = self._stream.write(self._meta(self._stamp(0.0)))
+        self._spool = Spool(
+            self._intake.files, self._intake.bench, lambda: self._meta(self._stamp(0.0))
+        )
 
-    def _append(self, fragment: bytes) -> None:
+    def _append(self, fragment: memoryview | bytes) -> None:
         self._unseen += len(fragment)
         if self._unseen > _LOOK_AGAIN_BYTES:
             self._unseen = 0
             self._intake.check_free_space()
-        self._opened[1].write(fragment)
-        self._digest.update(fragment)
+        self._opened.append(fragment)
         self._size += len(fragment)
 
     @property
-    def _opened(self) -> tuple[Path, IO[bytes]]:
-        if self._path is None or self._stream is None:
+    def _opened(self) -> Spool:
+        if self._spool is None:
             raise StorageUnavailable("the upload was discarded")
-        return self._path, self._stream
+        return self._spool
 
     def _stamp(self, received_at: float) -> Stamp:
         return Stamp(
@@ -240,74 +225,97 @@ class Upload:
 
     def _settle(self) -> Answer:
         """Scan, judge, publish, record; only then is the object ours (S12)."""
-        path, stream = self._opened
-        stamp = self._stamp(self._intake.clock())
-        stream.seek(0)
-        stream.write(self._meta(stamp))
-        stream.flush()
+        spool, stamp = self._opened, self._stamp(self._intake.clock())
+        meta = self._meta(stamp)
         part10 = Part10(
             sop_class_uid=self._command.sop_class_uid,
             sop_instance_uid=self._command.sop_instance_uid,
             transfer_syntax_uid=self._command.transfer_syntax_uid,
-            dataset_offset=self._meta_length,
+            dataset_offset=len(meta),
             stamp=stamp,
         )
-        header = scan_stream(stream, part10, limits=self._intake.limits)
+        header = spool.scan(meta, part10, self._intake.limits)
         check_against_command(header, self._command)
+        path = spool.land(meta, part10, header)
+        size_bytes = len(meta) + self._size
         if header.fault is not None:
-            return self._quarantine(path, header, header.fault, stamp)
-        pixels = pixel_sha256(stream, part10, header)
-        return self._store(path, self._new_instance(header, pixels, stamp))
-
-    def _new_instance(self, header: Header, pixels: str, stamp: Stamp) -> NewInstance:
-        return new_instance(
+            return self._quarantine(path, header, stamp, size_bytes)
+        new = new_instance(
             self._command.transfer_syntax_uid,
             header,
-            content=self._digest.hexdigest(),
-            pixels=pixels,
-            size_bytes=self._meta_length + self._size,
+            content=spool.content_sha256,
+            pixels=spool.pixel_sha256,
+            size_bytes=size_bytes,
             stamp=stamp,
         )
+        return self._store(path, new)
 
     def _store(self, path: Path, new: NewInstance) -> Answer:
+        """Publish under the instance's own name, which is free but for repeats; then record."""
         files = self._intake.files
-        uids = (new.study_instance_uid, new.series_instance_uid, new.sop_instance_uid)
+        final = files.instance_path(
+            new.study_instance_uid, new.series_instance_uid, new.sop_instance_uid
+        )
+        try:
+            files.publish(path, final, synced=True)
+        except FileExistsError:
+            return self._store_beside(path, final, new)
+        recorded = self._intake.rows.record(replace(new, path=files.relative(final)))
+        if recorded is Recorded.SAME:
+            self._put_back(final, new)
+        return Answer(status=SUCCESS, code=recorded.value)
+
+    def _store_beside(self, path: Path, taken: Path, new: NewInstance) -> Answer:
+        """Store what finds another file under its name: a repeat, or another version (S2)."""
+        files = self._intake.files
         known = find_version(self._intake.db, new.sop_instance_uid, new.content_sha256)
         if known is not None:
             return self._again(path, new, known)
-        final = files.instance_path(*uids)
-        stamp = self._publish(path, final, new)
-        if stamp is None:
-            final = files.instance_path(*uids, sha256=new.content_sha256)
-            stamp = self._publish(path, final, new)
-        if stamp is None:
-            raise StorageUnavailable("another file has the place of this version")
-        recorded = record_instance(
-            self._intake.db,
-            replace(
-                new,
-                path=files.relative(final),
-                received_at=stamp.received_at,
-                calling_ae=stamp.calling_ae,
-                called_ae=stamp.called_ae,
-                peer=stamp.peer,
-            ),
+        second = files.instance_path(
+            new.study_instance_uid,
+            new.series_instance_uid,
+            new.sop_instance_uid,
+            sha256=new.content_sha256,
         )
-        return Answer(status=SUCCESS, code=recorded.value)
+        for final in (taken, second):
+            stamp = self._publish(path, final, new)
+            if stamp is not None:
+                placed = replace(
+                    new,
+                    path=files.relative(final),
+                    received_at=stamp.received_at,
+                    calling_ae=stamp.calling_ae,
+                    called_ae=stamp.called_ae,
+                    peer=stamp.peer,
+                )
+                return Answer(status=SUCCESS, code=self._intake.rows.record(placed).value)
+        raise StorageUnavailable("another file has the place of this version")
+
+    def _put_back(self, final: Path, new: NewInstance) -> None:
+        """Leave the file of known bytes where their row says, after somebody removed it."""
+        files = self._intake.files
+        known = find_version(self._intake.db, new.sop_instance_uid, new.content_sha256)
+        if known is None or known.path == files.relative(final):
+            return
+        kept = files.absolute(known.path)
+        if known.state is not InstanceState.DUPLICATE and not kept.exists():
+            files.publish(final, kept, synced=True)
+        else:
+            final.unlink(missing_ok=True)
 
     def _again(self, path: Path, new: NewInstance, known: Instance) -> Answer:
         """Answer for bytes that have a row; put the file back if somebody removed it."""
         kept = self._intake.files.absolute(known.path)
         if known.state is not InstanceState.DUPLICATE and not kept.exists():
-            self._intake.files.publish(path, kept)
-        recorded = record_instance(self._intake.db, new)
+            self._intake.files.publish(path, kept, synced=True)
+        recorded = self._intake.rows.record(new)
         return Answer(status=SUCCESS, code=recorded.value)
 
     def _publish(self, path: Path, final: Path, new: NewInstance) -> Stamp | None:
         """Publish, or adopt equal bytes that a crash left without a row; None: place taken."""
         ours = self._stamp(new.received_at)
         try:
-            self._intake.files.publish(path, final)
+            self._intake.files.publish(path, final, synced=True)
         except FileExistsError:
             part10 = read_part10(final)
             if content_sha256(final, part10) != new.content_sha256:
@@ -316,11 +324,12 @@ class Upload:
             return part10.stamp or ours
         return ours
 
-    def _quarantine(self, path: Path, header: Header, fault: Fault, stamp: Stamp) -> Answer:
-        sha256 = self._digest.hexdigest()
+    def _quarantine(self, path: Path, header: Header, stamp: Stamp, size_bytes: int) -> Answer:
+        fault = header.fault or Fault(code="MALFORMED", sentence="unfit to be processed")
+        sha256 = self._opened.content_sha256
         final = self._intake.files.quarantine_path(sha256)
         try:
-            self._intake.files.publish(path, final)
+            self._intake.files.publish(path, final, synced=True)
         except FileExistsError:
             self._intake.files.settle(final)
         record_quarantine(
@@ -331,7 +340,7 @@ class Upload:
                 sentence=fault.sentence,
                 path=self._intake.files.relative(final),
                 sha256=sha256,
-                size_bytes=self._meta_length + self._size,
+                size_bytes=size_bytes,
                 sop_instance_uid=header.uid("SOPInstanceUID"),
                 sop_class_uid=header.uid("SOPClassUID"),
                 study_instance_uid=header.uid("StudyInstanceUID"),
@@ -340,32 +349,6 @@ class Upload:
             ),
         )
         return Answer(status=SUCCESS, comment=fault.sentence[:64], code=fault.code)
-
-
-def check_against_command(header: Header, command: StoreCommand) -> None:
-    """Refuse what has no usable UIDs, or other ones than the request names.
-
-    Raises
-    ------
-    InstanceRejected
-        C000 or A900.
-    """
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-        if not valid_uid(header.uid(keyword)):
-            why = f"; {header.fault.sentence}" if header.fault else ""
-            raise InstanceRejected(
-                f"no usable {keyword}{why}", dicom_status=CANNOT_UNDERSTAND, code="NO_USABLE_UID"
-            )
-    for keyword, expected in (
-        ("SOPClassUID", command.sop_class_uid),
-        ("SOPInstanceUID", command.sop_instance_uid),
-    ):
-        if header.uid(keyword) != expected:
-            raise InstanceRejected(
-                f"{keyword} differs between data set and request",
-                dicom_status=DATA_SET_MISMATCH,
-                code="UID_MISMATCH",
-            )
 
 
 def new_instance(

@@ -102,7 +102,8 @@ class Receiver:
         while acceptors := self._server.acceptors():
             now = time.monotonic()
             for acceptor in acceptors:
-                if now >= deadline or now - acceptor.last_served >= _QUIET_S:
+                quiet = not acceptor.is_busy and now - acceptor.last_served >= _QUIET_S
+                if quiet or now >= deadline:
                     acceptor.end()
             time.sleep(0.02)
         clear_receiver(self.desk.db, self.desk.receiver)

@@ -253,7 +253,12 @@ def open_private(path: Path) -> IO[bytes]:
     FileExistsError
         If it exists.
     """
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b", 1 << 20)
+    return os.fdopen(create_private(path), "w+b", 1 << 20)
+
+
+def create_private(path: Path) -> int:
+    """Do `open_private`, return the descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def fsync_path(path: Path) -> None:

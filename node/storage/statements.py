@@ -1,12 +1,16 @@
-"""Two statements that every module of rows needs."""
+"""Statements that every module of rows needs, and a quick way to run one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import ClauseElement
+
+from node.errors import StorageUnavailable
 
 
 def columns_of(value: object, names: Iterable[str]) -> dict[str, Any]:
@@ -21,3 +25,57 @@ def insert_if_absent(connection: Connection, table: Table, values: Mapping[str, 
     """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+
+
+class Prepared:
+    """A statement of plain columns that runs for every instance.
+
+    On SQLite it is compiled once and run by the driver: SQLAlchemy's way to it takes ten times
+    as long as the statement.
+
+    Parameters
+    ----------
+    statement : Executable
+        With named parameters.
+    """
+
+    def __init__(self, statement: Executable):
+        self._statement = statement
+        self._sql = ""
+        if isinstance(statement, ClauseElement):
+            dialect = sqlite.dialect(paramstyle="named")
+            self._sql = str(statement.compile(dialect=dialect))
+
+    def rows(self, connection: Connection, **values: Any) -> Sequence[Any]:
+        """Run a query; return all of its rows, as tuples.
+
+        Raises
+        ------
+        StorageUnavailable
+            If the database does not do it.
+        """
+        if connection.dialect.name != "sqlite":
+            return connection.execute(self._statement, values).all()
+        rows: Sequence[Any] = self._run(connection, values).fetchall()
+        return rows
+
+    def run(self, connection: Connection, **values: Any) -> None:
+        """Run a change.
+
+        Raises
+        ------
+        StorageUnavailable
+            If the database does not do it.
+        """
+        if connection.dialect.name != "sqlite":
+            connection.execute(self._statement, values)
+        else:
+            self._run(connection, values)
+
+    def _run(self, connection: Connection, values: Mapping[str, Any]) -> Any:
+        try:
+            cursor = connection.connection.cursor()
+            cursor.execute(self._sql, values)
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"database: {error}") from error
+        return cursor

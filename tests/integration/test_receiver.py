@@ -228,11 +228,11 @@ def test_s12_an_abort_mid_study_keeps_what_was_acknowledged(node):
 
 
 def test_a_connection_cut_inside_an_object_leaves_no_half_file(node):
-    (ds, *_) = ct_series((2, 256, 256))
+    (ds, *_) = ct_series((2, 1700, 1700))  # too large to be kept in memory
     item = raw(ds)
     with calling(node.port, [(CT, EXPLICIT)]) as assoc:
         wire = assoc.dul.socket.socket
-        cut = replace(item, dataset=item.dataset[:50_000])
+        cut = replace(item, dataset=item.dataset[:5_000_000])
         real_send = assoc.dimse.dul.send_pdu
 
         def all_but_the_last(primitive):
