@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 
 from pydicom import Dataset
 
+from node.dicom.age import patient_age_years
 from node.dicom.frames import SourceSeries, Stack
 from node.dicom.geometry import check_stack
 from node.dicom.values import lookup_in, number, text, texts
@@ -16,9 +16,6 @@ from node.manifest import Manifest
 from node.model import JobInput
 from node.plugin import Case
 
-_DAYS_PER_YEAR = 365.25
-#: Unit letter of an Age String (PS3.5 6.2) → years.
-_AGE_UNITS = {"Y": 1.0, "M": 1 / 12, "W": 7 / _DAYS_PER_YEAR, "D": 1 / _DAYS_PER_YEAR}
 _NUMERIC_VRS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"})
 _SEXES = frozenset({"F", "M", "O"})
 
@@ -111,29 +108,9 @@ def attributes_of(header: Dataset, keywords: Sequence[str]) -> dict[str, str | f
     return {keyword: value for keyword, value in found.items() if value is not None}
 
 
-def age_in_years(header: Dataset) -> float | None:
-    """Return the age at the study: Patient's Age, else from birth and study date, else None.
-
-    Examples
-    --------
-    >>> ds = Dataset()
-    >>> ds.PatientAge = "006M"
-    >>> age_in_years(ds)
-    0.5
-    """
-    look = lookup_in(header)
-    age = text(look("PatientAge")).upper()
-    if len(age) >= 2 and age[:-1].isdigit() and age[-1] in _AGE_UNITS:
-        return int(age[:-1]) * _AGE_UNITS[age[-1]]
-    birth, study = _date(look("PatientBirthDate")), _date(look("StudyDate"))
-    if birth is None or study is None or study < birth:
-        return None
-    return round((study - birth).days / _DAYS_PER_YEAR, 2)
-
-
 def _attribute(header: Dataset, keyword: str) -> str | float | None:
     if keyword == "PatientAge":
-        return age_in_years(header)
+        return patient_age_years(header)
     value = lookup_in(header)(keyword)
     if keyword == "PatientSex":
         sex = text(value).upper()
@@ -143,10 +120,3 @@ def _attribute(header: Dataset, keyword: str) -> str | float | None:
         return None
     single = number(value) if len(many) == 1 and header[keyword].VR in _NUMERIC_VRS else None
     return single if single is not None else "\\".join(many)
-
-
-def _date(value: object) -> date | None:
-    try:
-        return date.fromisoformat(text(value).replace(".", ""))
-    except ValueError:
-        return None

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from pydicom import Dataset
 
+from node.dicom.age import date_of, patient_age_years
 from node.dicom.headers import identity_of
 from node.dicom.values import lookup_in, text
 from node.errors import RefusalCode, Refused
 from node.manifest import Limits, Manifest
 from node.model import Identity
-from node.routing.rules import age_in_years
 from node.settings import RuleSettings, Settings
 from node.settings_check import grade_refusal
 
-_DAYS_PER_YEAR = 365.2425
 _SECONDS_PER_DAY = 86400.0
 
 
@@ -72,7 +71,11 @@ def too_old(header: Dataset, rule: RuleSettings, *, now: float) -> str:
         return ""
     look = lookup_in(header)
     taken = next(
-        (day for key in ("StudyDate", "SeriesDate", "AcquisitionDate") if (day := _day(look(key)))),
+        (
+            day
+            for key in ("StudyDate", "SeriesDate", "AcquisitionDate")
+            if (day := date_of(look(key)))
+        ),
         None,
     )
     if taken is None:
@@ -163,21 +166,3 @@ def _body_part(limits: Limits, header: Dataset) -> Guard | None:
             f"Body Part Examined is {part[:16] or 'absent'}; the plugin is for {scope}",
         )
     return Guard(name="body part", sentence=f"{part or 'absent'}; the plugin is for {scope}")
-
-
-def patient_age_years(header: Dataset) -> float | None:
-    """Return Patient's Age in years, else from birth and study date, else None."""
-    look = lookup_in(header)
-    said = age_in_years(text(look("PatientAge")).upper())
-    birth, taken = _day(look("PatientBirthDate")), _day(look("StudyDate"))
-    if said is not None or birth is None or taken is None or taken < birth:
-        return said
-    return (taken - birth).days / _DAYS_PER_YEAR
-
-
-def _day(value: object) -> date | None:
-    digits = text(value).replace(".", "")
-    try:
-        return date.fromisoformat(digits) if len(digits) == 8 else None
-    except ValueError:
-        return None

@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from node.condition_file import CLOCK_VRS, NUMBER_VRS, OWN_NAMES, Value, clock_key
+from node.dicom.age import age_in_years
 from node.dicom.enhanced import frame_lookups, is_enhanced
 from node.dicom.headers import quiet_pydicom
 from node.dicom.values import lookup_in, number
@@ -20,7 +21,6 @@ from node.settings import Condition
 
 #: Values in `explain` are cut to so many characters.
 _SHOWN = 80
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,19 +201,6 @@ def _values(name: str, value: object) -> tuple[Value, ...]:
 
 def _texts(value: str) -> tuple[Value, ...]:
     return (value,) if value else ()
-
-
-def age_in_years(value: str) -> float | None:
-    """Return an Age String (PS3.5 6.2, AS) in years; None if it is none.
-
-    Examples
-    --------
-    >>> age_in_years("045Y"), age_in_years("018M"), age_in_years("45")
-    (45.0, 1.5, None)
-    """
-    if not re.fullmatch(r"\d{1,3}[YMWD]", value, re.ASCII):
-        return None
-    return int(value[:-1]) * _YEARS[value[-1]]
 
 
 def _said(condition: Condition) -> str:

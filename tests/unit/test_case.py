@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from node.dicom.age import patient_age_years
 from node.dicom.source import read_series
 from node.dicom.stacks import split_series
 from node.errors import RefusalCode, Refused
-from node.inference.case import age_in_years, attributes_of, build_case, select_frames
+from node.inference.case import attributes_of, build_case, select_frames
 from node.manifest import InputRole, Manifest
 from node.model import Grade, JobInput
 from tests.make import ct_series, enhanced_ct, gradient, made, write_series
@@ -93,12 +94,12 @@ def test_a_case_has_volumes_by_role_and_only_the_attributes_asked_for(tmp_path):
     ("age", "years"), [("064Y", 64.0), ("006M", 0.5), ("010W", 0.19), ("010D", 0.03)]
 )
 def test_age_comes_in_years(age, years):
-    assert age_in_years(made(PatientAge=age)) == pytest.approx(years, abs=0.01)
+    assert patient_age_years(made(PatientAge=age)) == pytest.approx(years, abs=0.01)
 
 
 def test_age_without_an_age_string_comes_from_birth_and_study_date():
     ds = made(PatientBirthDate="19600102", StudyDate="20240102")
-    assert age_in_years(ds) == pytest.approx(64, abs=0.01)
+    assert patient_age_years(ds) == pytest.approx(64, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_age_without_an_age_string_comes_from_birth_and_study_date():
     ],
 )
 def test_an_unknown_age_is_absent(header):
-    assert age_in_years(header) is None
+    assert patient_age_years(header) is None
     assert attributes_of(header, ("PatientAge",)) == {}
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from node.dicom.age import patient_age_years
 from node.errors import RefusalCode, Refused
 from node.manifest import Limits, Range
 from node.routing.guards import (
     check_identity,
     check_patient,
     check_plugin,
-    patient_age_years,
     released_lately,
     too_old,
 )
