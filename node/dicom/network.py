@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import Final
 
 from pydicom.uid import (
@@ -18,23 +15,34 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AllStoragePresentationContexts, evt
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 from pynetdicom.transport import AssociationSocket
 
-from node.dicom.part10 import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
-    read_part10,
-)
+from node.dicom.outbound import CallingAE, read_ahead, release_reactor, send_file
+from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.errors import DeliveryFailed
+
+__all__ = [
+    "MAX_CONTEXTS",
+    "TRANSFER_SYNTAXES",
+    "VERIFICATION",
+    "RemoteAE",
+    "acceptable_contexts",
+    "associate",
+    "is_storage",
+    "read_ahead",
+    "requested_contexts",
+    "send_file",
+]
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 #: Most contexts that one request can carry: odd numbers below 256 (PS3.8 9.3.2.2).
 MAX_CONTEXTS: Final = 128
+#: The longest PDU that we take from a peer that we call (C-GET).
+_PDU_BYTES: Final = 1 << 17
 _STANDARD_ROOT: Final = "1.2.840.10008."
 _STORAGE_ROOT: Final = "1.2.840.10008.5.1.4.1.1."
 _STORAGE_CLASSES: Final = frozenset(
@@ -168,7 +176,7 @@ def associate(
         If the peer is not there, rejects, or accepts no context; `retry` says whether to
         come again.
     """
-    ae = AE(ae_title=remote.calling_ae)
+    ae = CallingAE(ae_title=remote.calling_ae)
     ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     ae.connection_timeout = ae.acse_timeout = remote.timeout_s
@@ -178,6 +186,7 @@ def associate(
         remote.port,
         contexts=list(contexts),
         ae_title=remote.ae_title,
+        max_pdu=_PDU_BYTES,
         ext_neg=[build_role(uid, scp_role=True) for uid in retrievable],
         evt_handlers=[
             (evt.EVT_CONN_OPEN, _no_delay),
@@ -191,61 +200,12 @@ def associate(
         yield assoc
         done = True
     finally:
+        release_reactor(assoc)
         if assoc.is_established:
             if done:
                 assoc.release()
             else:
                 assoc.abort()
-
-
-def send_file(assoc: Association, path: Path, *, message_id: int = 1) -> int:
-    """C-STORE the bytes of a file as they are (S1); return the peer's status.
-
-    Raises
-    ------
-    DeliveryFailed
-        If the peer did not accept the object's kind, or the association broke.
-    """
-    part10 = read_part10(path)
-    context = next(
-        (
-            context
-            for context in assoc.accepted_contexts
-            if context.abstract_syntax == part10.sop_class_uid
-            and context.transfer_syntax[0] == part10.transfer_syntax_uid
-        ),
-        None,
-    )
-    if context is None:
-        raise DeliveryFailed(
-            "the peer does not take this kind of object", retry=False, code="CONTEXT_REJECTED"
-        )
-    request = C_STORE()
-    request.MessageID = message_id
-    request.AffectedSOPClassUID = part10.sop_class_uid
-    request.AffectedSOPInstanceUID = part10.sop_instance_uid
-    request.Priority = 2
-    with path.open("rb") as stream:
-        stream.seek(part10.dataset_offset)
-        request.DataSet = BytesIO(stream.read())
-    return _exchange(assoc, request, context.context_id or 0)
-
-
-def _exchange(assoc: Association, request: C_STORE, context_id: int) -> int:
-    # As `Association.send_c_store` does, which would decode and encode the object again.
-    assoc._reactor_checkpoint.clear()
-    try:
-        while not assoc._is_paused:  # else its reactor could take the answer
-            time.sleep(0.0001)
-        assoc.dimse.send_msg(request, context_id)
-        _, response = assoc.dimse.get_msg(block=True)
-    finally:
-        assoc._reactor_checkpoint.set()
-    if response is None or response.Status is None:
-        raise DeliveryFailed(
-            "the association broke while sending", retry=True, code="ASSOCIATION_LOST"
-        )
-    return int(response.Status)
 
 
 def _close_always(self: AssociationSocket) -> None:

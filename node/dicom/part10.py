@@ -30,6 +30,8 @@ _PRIVATE_BYTES: Final = 512
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _CHUNK: Final = 1 << 20
 _LONGEST_META: Final = 1 << 20
+#: Read at first: group 2 is hardly ever longer.
+_USUAL_META: Final = 1 << 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,21 @@ def read_part10(path: Path) -> Part10:
         If it is no DICOM file with a readable group 2 and a transfer syntax.
     """
     with path.open("rb") as stream:
-        start = stream.read(_LONGEST_META)
+        start = stream.read(_USUAL_META)
+        try:
+            return parse_part10(start)
+        except MalformedDataset:
+            return parse_part10(start + stream.read(_LONGEST_META))
+
+
+def parse_part10(start: bytes) -> Part10:
+    """Do `read_part10` on the first MiB of a file.
+
+    Raises
+    ------
+    MalformedDataset
+        If it is no DICOM file with a readable group 2 and a transfer syntax.
+    """
     if start[128:132] != b"DICM":
         raise MalformedDataset("no DICOM file: the prefix is missing", code="NO_PART10")
     values, offset = _read_meta(start)

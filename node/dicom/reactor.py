@@ -1,9 +1,9 @@
 """pynetdicom's two loops without their sleeps: threads wait on socket and queue (E6).
 
 Stock pynetdicom 3.0.4 polls with 1 ms sleeps in `dul.run_reactor` and
-`association._run_reactor`, half of its receive time; here a bell wakes them. For acceptors
-only: a requestor's `send_*` methods count on the stock loop. Uses names that pynetdicom
-keeps private: its version is pinned, and the tests of the receiver run over this file.
+`association._run_reactor`, half of its receive time; here a bell wakes them. A requestor gets
+the first loop only: its `send_*` methods count on the second one as it is. Uses names that
+pynetdicom keeps private: its version is pinned, and the tests of the receiver run over this file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import queue
 import select
 import struct
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from pynetdicom import evt
@@ -176,14 +177,26 @@ class EagerSocket(AssociationSocket):
 
 
 class EventDul(DULServiceProvider):
-    """The upper layer's thread, asleep while nothing happens."""
+    """The upper layer's thread, asleep while nothing happens.
 
-    def __init__(self, assoc: EventAssociation):
+    Parameters
+    ----------
+    assoc : Association
+        Whose connection it serves.
+    work : Event
+        Set whenever something came for the association's own thread.
+    take_data : callable
+        Takes the body of each P-DATA-TF; raises ValueError if it is malformed.
+    """
+
+    def __init__(
+        self, assoc: Association, work: threading.Event, take_data: Callable[[memoryview], None]
+    ):
         super().__init__(assoc)
-        self._association = assoc
-        self._work = assoc.work
+        self._take = take_data
+        self._work = work
         self.daemon = True
-        self.to_user_queue = RingingQueue(assoc.work)
+        self.to_user_queue = RingingQueue(work)
         self._bell = Bell()
 
     def send_pdu(self, primitive: Any) -> None:
@@ -257,7 +270,7 @@ class EventDul(DULServiceProvider):
             return False
         self._idle_timer.restart()
         try:
-            self._association.take_data(body)
+            self._take(body)
         except ValueError:
             self.event_queue.put("Evt19")  # invalid PDU: the state machine aborts
         return True
@@ -281,7 +294,7 @@ class EventAssociation(Association):
     def __init__(self, ae: ApplicationEntity, mode: str):
         self.work = threading.Event()
         super().__init__(ae, mode)
-        self.dul = EventDul(self)
+        self.dul = EventDul(self, self.work, self.take_data)
         self.dimse.msg_queue = RingingQueue(self.work)
         # The setters above spoke to the stock provider.
         self.acse_timeout = ae.acse_timeout
@@ -301,9 +314,7 @@ class EventAssociation(Association):
             If they do not end where they say.
         """
         for context_id, control, data in fragments(body):
-            part: Any = P_DATA()  # typed as tuples, checked as lists
-            part.presentation_data_value_list = [[context_id, bytes((control,)) + data]]
-            self.dimse.receive_primitive(part)
+            hand_to_library(self, context_id, control, data)
 
     def _bind_defaults(self) -> None:
         # Without the default logging of requests: it quotes UIDs (S28) and costs time.
@@ -340,3 +351,10 @@ class EventAssociation(Association):
             self.kill()
         elif not self.is_working and self.dul.idle_timer_expired():
             self.abort()
+
+
+def hand_to_library(assoc: Association, context_id: int, control: int, data: memoryview) -> None:
+    """Give one fragment of a message to the library's own assembly (PS3.8 E.2)."""
+    part: Any = P_DATA()  # typed as tuples, checked as lists
+    part.presentation_data_value_list = [[context_id, bytes((control,)) + data]]
+    assoc.dimse.receive_primitive(part)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.dicom.network import RemoteAE, associate, requested_contexts, send_file
+from node.dicom.network import RemoteAE, associate, read_ahead, requested_contexts, send_file
 from node.dicom.part10 import read_part10
 from node.errors import DeliveryFailed, MalformedDataset
 
@@ -54,7 +54,10 @@ def send_files(
     if not kinds:
         return tuple(outcomes)
     with associate(remote, requested_contexts(kinds.values())) as assoc:
-        for number, path in enumerate(kinds, start=1):
+        ordered = list(kinds)
+        for number, path in enumerate(ordered, start=1):
+            for following in ordered[number : number + 1]:
+                read_ahead(following)
             try:
                 sent = Sent(path=path, status=send_file(assoc, path, message_id=number & 0xFFFF))
             except DeliveryFailed as error:

@@ -41,6 +41,14 @@ class StoreRequest:
     sop_instance_uid: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoreAnswer:
+    """A C-STORE response."""
+
+    message_id: int
+    status: int
+
+
 def fragments(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Yield context id, control header and data of each item of a P-DATA-TF.
 
@@ -87,6 +95,19 @@ def parse_store_request(command: memoryview) -> StoreRequest | None:
     except (KeyError, ValueError, struct.error):
         return None
     return request if field == _STORE_REQUEST and data_set != _NO_DATA_SET else None
+
+
+def parse_store_response(command: memoryview) -> StoreAnswer | None:
+    """Return the answer to a C-STORE; None if the command set is none."""
+    values = _elements(command)
+    try:
+        if values is None or _number(values[0x0100]) != _STORE_RESPONSE:
+            return None
+        if _number(values[0x0800]) != _NO_DATA_SET:
+            return None
+        return StoreAnswer(message_id=_number(values[0x0120]), status=_number(values[0x0900]))
+    except (KeyError, struct.error):
+        return None
 
 
 def store_response(context_id: int, request: StoreRequest, status: int, comment: str) -> bytes:
