@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from node.phantom.archive import DemoArchive
@@ -15,6 +17,21 @@ from tests.peers import Orthanc, orthanc
 # The machine is shared by all tests: a deadline would measure the others.
 settings.register_profile("node", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("node")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Undo `node.logs.configure`: its stream closes with the test that configured it."""
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    for name in [None, *logging.root.manager.loggerDict]:
+        logger = logging.getLogger(name)
+        ours = [handler for handler in logger.handlers if type(handler).__module__ == "node.logs"]
+        for handler in ours:
+            logger.removeHandler(handler)
+            logger.propagate = True
+            logger.setLevel(logging.NOTSET if name else logging.WARNING)
 
 
 @pytest.fixture
