@@ -106,7 +106,7 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
         job,
         evidence=evidence,
         destinations=() if job.shadow else job.destinations,
-        report=report_of(outcome, watch, picture),
+        report=report_of(outcome, manifest, watch, picture),
         now=time.time(),
     )
     node.files.drop_job_folder(job.id)
@@ -184,14 +184,22 @@ def _is_released(job: Job, node: Node, manifest: Manifest) -> bool:
     )
 
 
-def report_of(outcome: RunOutcome, watch: Stopwatch, picture: Path | None) -> dict[str, object]:
+def report_of(
+    outcome: RunOutcome, manifest: Manifest, watch: Stopwatch, picture: Path | None
+) -> dict[str, object]:
     """Return what the job's row keeps for people: numbers, seconds, memory, the picture."""
     return {
         "measurements": [
-            {"name": m.name, "value": m.value, "segment": m.segment, "finding": m.finding}
+            {
+                "name": m.name,
+                "value": m.value,
+                "unit": manifest.measurements[m.name].unit.value,
+                "segment": m.segment,
+                "finding": m.finding,
+            }
             for m in outcome.result.measurements
         ],
-        "segments": [s.name for s in outcome.result.segments],
+        "segments": [manifest.segments[s.name].label for s in outcome.result.segments],
         "seconds": watch.seconds,
         "device": outcome.device,
         "peak_memory_mb": outcome.peak_memory_mb,

@@ -241,16 +241,16 @@ def _table(
 ) -> Table:
     job = get_job(db, job_id)
     report = get_report(db, job_id)
-    numbers = {m["name"]: m["value"] for m in report["measurements"]}
     table = Table(title="What happened", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     table.add_row("study", f"{len(study.paths)} slices, {job.study_instance_uid}")
     table.add_row("plugin", f"{job.plugin_name_version} (rule “{job.rule}”)")
     table.add_row("finding", ", ".join(report["segments"]) or "nothing found")
-    for name, value in numbers.items():
-        table.add_row(name, f"{value:.2f}")
-    table.add_row("truth of the phantom", f"{study.volume_ml:.2f} mL at or above 300 HU")
+    for number in report["measurements"]:
+        words = number["name"].replace("_", " ")
+        table.add_row(words, f"{number['value']:.2f} {number['unit']}")
+    table.add_row("truth of the phantom", f"{study.volume_ml:.2f} cm3 at or above 300 HU")
     table.add_row("delivered", f"SEG and SR, stored and found again in {archive.title}")
     table.add_row(
         "last image → stored result", f"{seconds:.1f} s, of which {_QUIET_S:.0f} s quiet time"

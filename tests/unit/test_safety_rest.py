@@ -15,7 +15,6 @@ def test_s10_a_tracking_uid_is_new_for_each_job():
 
     first, second = (findings_of(request) for request in requests)
 
-
     assert first[0].tracking_uid != second[0].tracking_uid
 
 
