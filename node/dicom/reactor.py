@@ -228,7 +228,7 @@ class EventDul(DULServiceProvider):
                     self._bell.wait(self._descriptor(), _LOOK_S)
                 elif self.state_machine.current_state == "Sta1":
                     # Closed: who still waits for an association request waits in vain.
-                    self.to_user_queue.put(None)
+                    self.to_user_queue.put(None)  # type: ignore[arg-type]
                     return
         finally:
             self._bell.close()

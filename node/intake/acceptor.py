@@ -137,7 +137,7 @@ class Acceptor(EventAssociation):
         if self.is_established:
             self.abort()
         else:
-            self.dul.to_user_queue.put(None)
+            self.dul.to_user_queue.put(None)  # type: ignore[arg-type]
 
     def take_data(self, body: memoryview) -> None:
         """Take a P-DATA-TF's items, in the connection's thread."""

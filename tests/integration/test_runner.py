@@ -139,7 +139,7 @@ def test_the_child_stays_warm_for_one_plugin_and_is_replaced_for_another(
         ("while True: pass", PluginTimedOut, "no answer within 1 s"),
         ("raise MemoryError('enough')", PluginOutOfMemory, "MemoryError: enough"),
         ("raise OSError(12, 'Cannot allocate memory')", PluginOutOfMemory, "allocate"),
-        ("raise RuntimeError(\"you can't allocate memory\")", PluginOutOfMemory, "allocate"),
+        ('raise RuntimeError("you can\'t allocate memory")', PluginOutOfMemory, "allocate"),
         ("np.ones(6 << 30, np.uint8)", PluginOutOfMemory, "MemoryError"),
         (
             "a = [np.ones(50 << 20, np.uint8) for _ in range(8)]\nimport time; time.sleep(60)",
