@@ -47,14 +47,16 @@ def make_images(folder: Path, count: int = IMAGES) -> list[Path]:
     return paths
 
 
-def storescu(folder: Path, port: int, called: str, *, no_delay: bool = True) -> subprocess.Popen:
+def storescu(
+    folder: Path, port: int, called: str, *, no_delay: bool = True, options: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """Start DCMTK's sender on all files of a folder."""
     environment = {**ENVIRONMENT}
     if not no_delay:
         environment.pop("TCP_NODELAY", None)
-    command = [dcmtk("storescu"), "-aec", called, "-aet", "BENCH", "+sd", "127.0.0.1", str(port)]
+    command = [dcmtk("storescu"), "-aec", called, "-aet", "BENCH", "+sd", *options]
     return subprocess.Popen(
-        [*command, str(folder)],
+        [*command, "127.0.0.1", str(port), str(folder)],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -62,10 +64,19 @@ def storescu(folder: Path, port: int, called: str, *, no_delay: bool = True) -> 
     )
 
 
-def send_all(folders: Sequence[Path], port: int, called: str, *, no_delay: bool = True) -> float:
+def send_all(
+    folders: Sequence[Path],
+    port: int,
+    called: str,
+    *,
+    no_delay: bool = True,
+    options: Sequence[str] = (),
+) -> float:
     """Send each folder by a sender of its own, at the same time; return the seconds."""
     start = time.perf_counter()
-    senders = [storescu(folder, port, called, no_delay=no_delay) for folder in folders]
+    senders = [
+        storescu(folder, port, called, no_delay=no_delay, options=options) for folder in folders
+    ]
     outputs = [sender.communicate(timeout=300)[0] for sender in senders]
     seconds = time.perf_counter() - start
     for sender, output in zip(senders, outputs, strict=True):
@@ -89,9 +100,16 @@ class Running:
         times = [process.cpu_times() for process in self.processes]
         return float(sum(used.user + used.system for used in times))
 
-    def rss(self) -> int:
-        """Return the memory of its largest process, bytes."""
-        return max(int(process.memory_info().rss) for process in self.processes)
+    def peak_rss(self) -> int:
+        """Return the most memory that its largest process ever had, bytes."""
+        return max(_peak_rss(process.pid) for process in self.processes)
+
+
+def _peak_rss(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError("the kernel does not say how much memory there was")
 
 
 def _settings(folder: Path, port: int) -> Path:

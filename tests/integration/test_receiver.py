@@ -5,12 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
 from pydicom.uid import UID
 from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import build_context
 
 from node.dicom.network import RemoteAE, associate, requested_contexts, send_file
@@ -309,6 +312,76 @@ def test_s01_send_file_sends_the_very_bytes(node, tmp_path):
     (study,) = list_studies(node.db)
     digests = {i.content_sha256 for i in instances_of_study(node.db, study.study_instance_uid)}
     assert digests == {hashlib.sha256(raw_object(path).dataset).hexdigest() for path in paths}
+
+
+def handles_and_threads():
+    return len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
+
+
+def test_connects_and_aborts_leave_no_handles_and_no_threads(node):
+    """The short form of the bench's 10,000."""
+    abort = b"\x07\0\0\0\0\4\0\0\0\0"
+    before = handles_and_threads()
+    for number in range(500):
+        with socket.create_connection(("127.0.0.1", node.port)) as connection:
+            connection.sendall((b"", b"\1\0\0\0\1", abort)[number % 3])
+    eventually(lambda: handles_and_threads() <= before, seconds=20)
+
+
+def test_e06_an_open_association_needs_no_processor_while_nothing_comes(node, tmp_path):
+    (path, _) = write_series(tmp_path / "series", ct_series((2, 8, 8)))
+    remote = RemoteAE(
+        host="127.0.0.1", port=node.port, ae_title="NODE", calling_ae="US", timeout_s=5
+    )
+    with associate(remote, requested_contexts([(CT, EXPLICIT)])) as assoc:
+        assert send_file(assoc, path) == 0x0000
+        before = time.process_time()
+        time.sleep(1.5)
+        used = time.process_time() - before
+    assert used < 0.03 * 1.5  # both sides; the receiver alone: below 1 %, see the bench
+
+
+def test_e02_four_senders_at_once_lose_nothing(node):
+    images = [ct_series((5, 64, 64)) for _ in range(4)]
+    statuses = []
+
+    def send(series):
+        with calling(node.port, [(CT, EXPLICIT)]) as assoc:
+            statuses.extend(send_raw(assoc, raw(ds)).Status for ds in series)
+
+    threads = [threading.Thread(target=send, args=(series,)) for series in images]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [0x0000] * 20
+    kept = {
+        instance.content_sha256
+        for study in list_studies(node.db)
+        for instance in instances_of_study(node.db, study.study_instance_uid)
+    }
+    assert kept == {hashlib.sha256(encoded(ds)).hexdigest() for series in images for ds in series}
+
+
+def test_a_request_that_only_the_library_understands_is_served_too(tmp_path):
+    (ds, *_) = ct_series((2, 8, 8))
+    # A small limit cuts the command into fragments.
+    small = ReceiveSettings(min_free_mb=1, max_pdu_bytes=64)
+    with (
+        receiving(tmp_path, receive=small) as node,
+        calling(node.port, [(CT, EXPLICIT)]) as assoc,
+    ):
+        request = C_STORE()
+        request.MessageID = 9
+        request.AffectedSOPClassUID = CT
+        request.AffectedSOPInstanceUID = ds.SOPInstanceUID
+        request.Priority = 0
+        request.DataSet = BytesIO(encoded(ds))
+        assoc.dimse.send_msg(request, 1)
+        _, response = assoc.dimse.get_msg(block=True)
+        assert (response.Status, response.MessageIDBeingRespondedTo) == (0x0000, 9)
+        (study,) = list_studies(node.db)
+        assert len(instances_of_study(node.db, study.study_instance_uid)) == 1
 
 
 def test_peers_that_are_not_there_or_refuse_are_sentences(tmp_path):
