@@ -8,12 +8,10 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from io import BytesIO
 
 import pytest
 from pydicom.uid import UID
 from pynetdicom import AE
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import build_context
 
 from node.dicom.network import RemoteAE, associate, requested_contexts, send_file
@@ -371,15 +369,7 @@ def test_a_request_that_only_the_library_understands_is_served_too(tmp_path):
         receiving(tmp_path, receive=small) as node,
         calling(node.port, [(CT, EXPLICIT)]) as assoc,
     ):
-        request = C_STORE()
-        request.MessageID = 9
-        request.AffectedSOPClassUID = CT
-        request.AffectedSOPInstanceUID = ds.SOPInstanceUID
-        request.Priority = 0
-        request.DataSet = BytesIO(encoded(ds))
-        assoc.dimse.send_msg(request, 1)
-        _, response = assoc.dimse.get_msg(block=True)
-        assert (response.Status, response.MessageIDBeingRespondedTo) == (0x0000, 9)
+        assert send_raw(assoc, raw(ds)).Status == 0x0000
         (study,) = list_studies(node.db)
         assert len(instances_of_study(node.db, study.study_instance_uid)) == 1
 
