@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where failed runs are kept")
     parser.add_argument("--plan", action="store_true", help="print the plans, run nothing")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help="keep the folders of good runs too")
     asked = parser.parse_args()
     seeds = range(asked.seed, asked.seed + asked.runs)
     if asked.plan:
@@ -33,17 +34,18 @@ def main() -> int:
         return 0
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     if asked.one:
-        return one(asked.seed, folder)
+        return one(asked.seed, folder, keep=asked.keep)
     with ThreadPoolExecutor(asked.jobs) as pool:
-        failed = [seed for seed, ok in pool.map(lambda s: in_process(s, folder), seeds) if not ok]
+        ended = pool.map(lambda seed: in_process(seed, folder, keep=asked.keep), seeds)
+        failed = [seed for seed, ok in ended if not ok]
     say(f"{asked.runs} seeds, {len(failed)} failed{': ' if failed else ''}{failed or ''}")
     return 1 if failed else 0
 
 
-def one(seed: int, folder: Path) -> int:
+def one(seed: int, folder: Path, *, keep: bool) -> int:
     """Run a seed here and print its verdict."""
     start = time.monotonic()
-    plan, verdict = run_seed(seed, folder / f"seed-{seed}")
+    plan, verdict = run_seed(seed, folder / f"seed-{seed}", keep=keep)
     word = "FAILED" if verdict.problems else "ok"
     say(f"seed {seed}: {word} in {time.monotonic() - start:.1f} s {json.dumps(verdict.facts)}")
     if verdict.problems:
@@ -53,9 +55,10 @@ def one(seed: int, folder: Path) -> int:
     return 1 if verdict.problems else 0
 
 
-def in_process(seed: int, folder: Path) -> tuple[int, bool]:
+def in_process(seed: int, folder: Path, *, keep: bool) -> tuple[int, bool]:
     """Run a seed in a process of its own, so that none inherits threads of another."""
     command = [sys.executable, "-m", "tests.chaos", "--one", "--seed", str(seed)]
+    command += ["--keep"] if keep else []
     try:
         done = subprocess.run(
             [*command, "--folder", str(folder)], timeout=_LIMIT_S, stdout=subprocess.PIPE, text=True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 ROLES = ("receiver", "engine", "child", "supervisor")
 #: How long faults are thrown; then everything is healed and nothing may be missing.
-STORM_S = 6.0
+STORM_S = 5.5
 #: How an archive may behave, beside working. `lost answer` keeps the object and then aborts.
 ARCHIVE_MODES = (
     "down", "slow", "mute", "A700", "A900", "B000", "B006", "B007", "C000", "0110", "abort",
@@ -147,19 +147,23 @@ def _batches(chance: random.Random, lot: list[Image]) -> list[Batch]:
 
 
 def _fault(chance: random.Random) -> Fault:
-    at_s = round(chance.uniform(0.1, STORM_S), 2)
     kind = chance.choices(
         ("kill", "stop", "term", "archive", "disk full", "clock", "read-only", "locked"),
         (6, 3, 3, 5, 1.5, 1.5, 1.5, 1.5),
     )[0]
+    # Nothing computes or leaves in the first seconds; the archive is spoiled when it does.
+    early = 2.0 if kind == "archive" else 0.1
+    at_s = round(chance.uniform(early, STORM_S), 2)
     short = round(chance.uniform(0.3, 2.5), 2)
     if kind == "archive":
         mode = chance.choice(ARCHIVE_MODES)
-        return Fault(at_s=at_s, kind=kind, target=mode, for_s=round(chance.uniform(0.5, 4), 2))
-    if kind in {"kill", "term"}:
-        return Fault(at_s=at_s, kind=kind, target=chance.choice(ROLES))
-    if kind == "stop":
-        return Fault(at_s=at_s, kind=kind, target=chance.choice(ROLES), for_s=short)
+        return Fault(at_s=at_s, kind=kind, target=mode, for_s=round(chance.uniform(1, 5), 2))
+    if kind in {"kill", "term", "stop"}:
+        role = chance.choice(ROLES)
+        for_s = short if kind == "stop" else 0.0
+        return Fault(
+            at_s=max(at_s, 2.5 if role == "child" else 0.0), kind=kind, target=role, for_s=for_s
+        )
     if kind == "clock":
         step = chance.choice((-600, -60, -5, 5, 40, 90, 600))
         return Fault(at_s=at_s, kind=kind, amount=step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -31,7 +32,20 @@ class Verdict:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def run_seed(seed: int, folder: Path) -> tuple[Plan, Verdict]:
+class Watch:
+    """Seconds of each part of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def note(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._last, 1)
+        self._last = now
+
+
+def run_seed(seed: int, folder: Path, *, keep: bool = False) -> tuple[Plan, Verdict]:
     """Run one seed in `folder`, which is removed if all went well."""
     plan = draw(seed)
     folder.mkdir(parents=True)
@@ -47,7 +61,7 @@ def run_seed(seed: int, folder: Path) -> tuple[Plan, Verdict]:
         except Exception as error:  # noqa: BLE001 - the plan must be printed whatever broke
             verdict.problems.append(f"the run broke off: {type(error).__name__}: {error}")
         finally:
-            _end(site, keep=bool(verdict.problems), folder=folder)
+            _end(site, keep=keep or bool(verdict.problems), folder=folder)
     return plan, verdict
 
 
@@ -55,30 +69,41 @@ def _run(
     plan: Plan, site: ChaosSite, archive: ChaosArchive, material: Material, verdict: Verdict
 ) -> None:
     storm = Storm(site, archive)
+    watch = Watch()
     senders = [Sender(n, site.port, b, material) for n, b in enumerate(plan.senders)]
     site.keep_running()
     site.wait(lambda: site.state().get("ready") is True, "the node to be ready", 30)
+    watch.note("start")
     for sender in senders:
         sender.start()
     try:
         storm.throw(plan.faults)
     finally:
         storm.end()
+    watch.note("storm")
     _wait_for_supervisor(site)
     deadline = time.monotonic() + 45
     through = [sender.join(max(0.1, deadline - time.monotonic())) for sender in senders]
     if not all(through):
         verdict.problems.append("a sender did not get its images through after the storm")
     acknowledged: set[Image] = set().union(*(s.sent.acknowledged for s in senders))
+    watch.note("sent")
     checker = Checker(plan, material, site, archive)
     rest = come_to_rest(site, checker, acknowledged)
+    watch.note("rest")
     verdict.problems += [f"never came to rest: {p}" for p in rest.pending] + rest.broken
     verdict.problems += _restart_and_check(site, checker, acknowledged)
-    verdict.facts = _facts(storm, archive, senders) | {
-        "restarted by hand": rest.restarted,
-        "clock let run, s": round(rest.skipped_s),
-        "supervisor ended": site.statuses,
-    }
+    watch.note("restart")
+    verdict.facts = (
+        {"seconds": watch.seconds}
+        | _facts(storm, archive, senders)
+        | {
+            "alarms": _alarms(site),
+            "restarted by hand": rest.restarted,
+            "clock let run, s": round(rest.skipped_s),
+            "supervisor ended": site.statuses,
+        }
+    )
 
 
 def _restart_and_check(site: ChaosSite, checker: Checker, acknowledged: set[Image]) -> list[str]:
@@ -122,6 +147,14 @@ def _facts(storm: Storm, archive: ChaosArchive, senders: list[Sender]) -> dict[s
         "answers": dict(answers),
         "archive": archive.moods,
     }
+
+
+def _alarms(site: ChaosSite) -> dict[str, int]:
+    """What would have called a person, and traces of defects."""
+    log = site.log.read_text(errors="replace")
+    found = Counter(re.findall(r"alarm: [\w ]+", log))
+    found["Traceback"] = log.count("Traceback (most recent")
+    return dict(found)
 
 
 def _end(site: ChaosSite, *, keep: bool, folder: Path) -> None:

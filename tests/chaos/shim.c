@@ -111,7 +111,10 @@ int linkat(int x, const char *a, int y, const char *b, int flags) {
 }
 int unlink(const char *a) { return refused(a) ? -1 : REAL(unlink)(a); }
 int rename(const char *a, const char *b) { return refused(b) ? -1 : REAL(rename)(a, b); }
-int mkdir(const char *a, mode_t mode) { return refused(a) ? -1 : REAL(mkdir)(a, mode); }
+/* The kernel says EEXIST first, where there is something. */
+int mkdir(const char *a, mode_t mode) {
+    return access(a, F_OK) && refused(a) ? -1 : REAL(mkdir)(a, mode);
+}
 ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at) {
     return refused_fd(fd) ? -1 : REAL(pwrite)(fd, bytes, n, at);
 }
