@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from node import app as parts
@@ -34,6 +37,7 @@ SettingsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+_ENDLESS = 100_000
 _PLACES = (Path("sentinel.toml"), Path("/etc/sentinel-node/sentinel.toml"))
 
 
@@ -85,7 +89,7 @@ def sentences() -> Iterator[None]:
 
 
 def show(rows: Iterable[Mapping[str, object]], *, as_json: bool, empty: str) -> None:
-    """Print rows as a table, or as JSON for programs."""
+    """Print rows as a table, or as JSON for programs; nothing is cut off in a narrow window."""
     listed = list(rows)
     if as_json:
         sys.stdout.write(json.dumps(listed, indent=1, default=str) + "\n")
@@ -93,10 +97,29 @@ def show(rows: Iterable[Mapping[str, object]], *, as_json: bool, empty: str) -> 
     if not listed:
         console.print(empty)
         return
-    table = Table(*listed[0].keys(), header_style="bold")
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in listed[0]:
+        table.add_column(name, no_wrap=True)
     for row in listed:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(table)
+        table.add_row(*(_word(value) for value in row.values()))
+    wanted = console.measure(table, options=console.options.update(width=_ENDLESS)).maximum
+    if wanted <= console.width:
+        console.print(table)
+    else:
+        _show_blocks(listed)
+
+
+def _show_blocks(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print each row as a paragraph: its first value, then what else it has."""
+    for row in rows:
+        first, *others = row.items()
+        words = [f"[dim]{name}[/] {_word(value)}" for name, value in others if _word(value)]
+        console.print(f"[bold]{first[0]} {_word(first[1])}[/]", soft_wrap=True, highlight=False)
+        console.print(Padding("  ".join(words), (0, 0, 0, 2)), highlight=False)
+
+
+def _word(value: object) -> str:
+    return "" if value is None else escape(str(value))
 
 
 def clock_time(seconds: float | None) -> str | None:
