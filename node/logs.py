@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 #: Something that looks like a UID, whatever sentence it stands in.
 _UID = re.compile(r"\b[0-2](?:\.\d+){3,}\b")
 #: Libraries whose words may quote a data set.
-_LIBRARIES = ("pydicom", "pynetdicom", "highdicom", "py.warnings", "httpx", "apscheduler")
+_LIBRARIES = ("pydicom", "pynetdicom", "highdicom", "py.warnings", "httpx")
 
 _key = os.urandom(16)
 

@@ -1,10 +1,9 @@
-"""APScheduler as a clock only: what is to do stands in rows, never in its job store."""
+"""A clock only: what is to do stands in rows. It follows no wall clock, which may be set back."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from node.logs import get_logger
 
@@ -15,29 +14,33 @@ class Clock:
     """Calls sweeps at intervals, each never twice at once."""
 
     def __init__(self) -> None:
-        self._scheduler = BackgroundScheduler(
-            timezone="UTC",
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-        )
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def every(self, seconds: float, sweep: Callable[[], object], *, name: str) -> None:
-        """Call `sweep` every so many seconds, from now on."""
-        self._scheduler.add_job(_guarded(sweep, name), "interval", seconds=seconds, id=name)
+        """Call `sweep` so many seconds after the start and after each of its ends."""
+
+        def loop() -> None:
+            # `wait` counts monotonic seconds: a clock that steps back an hour stops nothing.
+            while not self._stopping.wait(seconds):
+                _guarded(sweep, name)
+
+        self._threads.append(threading.Thread(target=loop, name=name))
 
     def start(self) -> None:
-        """Start ticking, in a thread of its own."""
-        self._scheduler.start()
+        """Start ticking, in threads of its own."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Stop ticking and wait for a running sweep."""
-        self._scheduler.shutdown(wait=True)
+        """Stop ticking and wait for running sweeps."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
 
 
-def _guarded(sweep: Callable[[], object], name: str) -> Callable[[], None]:
-    def tick() -> None:
-        try:
-            sweep()
-        except Exception:
-            log.exception("alarm: sweep failed", sweep=name)
-
-    return tick
+def _guarded(sweep: Callable[[], object], name: str) -> None:
+    try:
+        sweep()
+    except Exception:
+        log.exception("alarm: sweep failed", sweep=name)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -71,6 +72,7 @@ class Supervisor:
     settings_path: Path
     roles: tuple[Role, ...] = field(default_factory=lambda: (Role("receiver"), Role("engine")))
     _stopping: bool = False
+    _heard: bool = True
     _lock: IO[str] | None = None
 
     def run(self) -> int:
@@ -143,7 +145,10 @@ class Supervisor:
                 for r in self.roles
             },
         }
-        write_json(run_folder(self.settings.data_dir) / "state.json", state)
+        said = say_state(self.settings.data_dir, state)
+        if self._heard and not said:
+            log.error("alarm: state cannot be written, the data folder is full or read-only")
+        self._heard = said
 
     def _drain(self) -> None:
         for role in self.roles:
@@ -159,7 +164,8 @@ class Supervisor:
                 log.error("process did not drain in time", role=role.name)
                 role.process.kill()
                 role.process.wait()
-        (run_folder(self.settings.data_dir) / "state.json").unlink(missing_ok=True)
+        with suppress(OSError):
+            (run_folder(self.settings.data_dir) / "state.json").unlink(missing_ok=True)
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -183,8 +189,25 @@ def run_folder(data_dir: Path) -> Path:
 def write_json(path: Path, document: Mapping[str, object]) -> None:
     """Replace `path` in one step, so that a reader never sees half of it."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(document, indent=1))
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(document, indent=1))
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def say_state(data_dir: Path, state: Mapping[str, object]) -> bool:
+    """Write ``run/state.json``; return whether that was possible.
+
+    On a full or read-only disk it is not: receivers must go on answering A700 all the same.
+    """
+    try:
+        write_json(run_folder(data_dir) / "state.json", state)
+    except OSError:
+        return False
+    return True
 
 
 def say_ready(data_dir: Path, role: str) -> None:

@@ -16,6 +16,7 @@ from node.storage.completion_rows import (
     counts_by_series,
     keep_counts,
     receiving_studies,
+    restart_quiet_time,
 )
 from node.storage.database import Database
 from node.storage.presence_rows import open_associations
@@ -29,6 +30,8 @@ _FIRST_COUNT_S = 10.0
 _LONGEST_QUIETS = 10.0
 _LONGEST_S = 3600.0
 _SERIES_NAMED = 3
+#: Rows that lie further ahead were written before the clock was set back.
+_CLOCK_SLACK_S = 2.0
 
 #: Asks a peer for the instances by image series of a study; raises `QueryFailed`.
 CountAtPeer = Callable[[PeerSettings, str], Mapping[str, int]]
@@ -64,6 +67,12 @@ def sweep(
     count = count_at_peer or partial(_count_by_find, calling_ae=settings.ae_titles[0])
     closed = []
     for receiving in receiving_studies(db):
+        ahead = receiving.last_received_at - now
+        if ahead > _CLOCK_SLACK_S:  # else the study would wait until the clock is there again
+            restart_quiet_time(db, receiving, now=now)
+            name = hashed(receiving.study_instance_uid)
+            log.warning("the clock went back", study=name, seconds=round(ahead))
+            continue
         verdict = _judge(db, settings, receiving, now=now, count_at_peer=count)
         if verdict and complete_study(
             db, receiving, now=now, reason=verdict.reason, hold=verdict.hold

@@ -119,6 +119,20 @@ def complete_study(
         return connection.execute(statement).rowcount == 1
 
 
+def restart_quiet_time(db: Database, receiving: ReceivingStudy, *, now: float) -> None:
+    """Count the quiet time from `now`, unless something arrived since `receiving` was read."""
+    statement = (
+        update(study)
+        .where(
+            study.c.id == receiving.id,
+            study.c.last_received_at == receiving.last_received_at,
+        )
+        .values(last_received_at=now)
+    )
+    with db.write() as connection:
+        connection.execute(statement)
+
+
 def release_held(db: Database, study_instance_uid: str, *, reason: str) -> bool:
     """Give a HELD study to the rules, with the revision it has; return whether it was HELD."""
     check_change(LEGAL_STUDY_CHANGES, StudyState.HELD, StudyState.COMPLETE)

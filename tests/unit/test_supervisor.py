@@ -2,7 +2,7 @@ import pytest
 
 from node.errors import SettingsError, StorageUnavailable
 from node.settings import Settings
-from node.supervisor import Role, bind, is_ready, lock_data_folder, say_ready
+from node.supervisor import Role, bind, is_ready, lock_data_folder, say_ready, say_state
 from tests.make import free_port
 
 
@@ -48,3 +48,13 @@ def test_only_the_process_that_said_it_is_ready(tmp_path):
     assert not is_ready(tmp_path, "receiver", os.getpid() + 1)
     assert not is_ready(tmp_path, "engine", os.getpid())
     assert not is_ready(tmp_path, "receiver", None)
+
+
+def test_a_disk_that_takes_nothing_does_not_end_the_supervisor(tmp_path):
+    (tmp_path / "run").write_text("a file where the folder should be: every write fails")
+
+    assert not say_state(tmp_path, {"ready": True})
+
+    (tmp_path / "run").unlink()
+    assert say_state(tmp_path, {"ready": True})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["state.json"]
