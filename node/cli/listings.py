@@ -152,4 +152,5 @@ def explain(
             document = explain_document(node.db, study_uid)
             sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
         else:
-            console.print(explain_text(node.db, study_uid), markup=False, highlight=False)
+            text = explain_text(node.db, study_uid)
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
