@@ -230,7 +230,10 @@ def _pid(role: Role) -> int | None:
 
 def lock_data_folder(data_dir: Path) -> IO[str]:
     """Hold the lock of the data folder: two nodes on one folder would fight."""
-    file = (run_folder(data_dir) / "node.lock").open("w")
+    try:
+        file = (run_folder(data_dir) / "node.lock").open("w")
+    except OSError as error:
+        raise StorageUnavailable(f"data folder {data_dir}: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from node.errors import AttemptFailed, LeaseLost, NodeError, Refused
+from node.errors import AttemptFailed, LeaseLost, NodeError, Refused, StorageUnavailable
 from node.inference.runner import Runner
 from node.logs import get_logger
 from node.model import Job, JobState
@@ -20,13 +21,19 @@ log = get_logger(__name__)
 LEASE_S = 30.0
 _HEARTBEAT_S = 5.0
 _IDLE_S = 0.25
+#: What a disk says that is full, read-only or broken; so long we wait before the next job.
+_NO_STORAGE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
+_NO_STORAGE_S = 5.0
+
+Compute = Callable[[Job, Node, Runner], object]
 
 
 class Worker:
     """One thread with one warm child process on one device."""
 
-    def __init__(self, node: Node, *, device: str, owner: str):
+    def __init__(self, node: Node, *, device: str, owner: str, compute: Compute = process):
         self._node = node
+        self._process = compute
         self._owner = f"{owner}/{device}"
         self._runner = Runner(device)
         self._stopping = threading.Event()
@@ -73,19 +80,30 @@ class Worker:
 
     def _compute(self, job: Job) -> None:
         try:
-            process(job, self._node, self._runner)
+            self._process(job, self._node, self._runner)
         except LeaseLost:
             log.error("lease lost, result dropped", job=job.id)
         except Refused as refusal:
             self._end(job, JobState.REFUSED, refusal)
         except AttemptFailed as error:
             self._end(job, JobState.SCHEDULED if error.retry else JobState.FAILED, error)
+        except StorageUnavailable as error:
+            self._hand_back(job, error)
         except NodeError as error:
             self._end(job, JobState.SCHEDULED if error.retry else JobState.FAILED, error)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_STORAGE:
+                self._hand_back(job, StorageUnavailable(f"disk: {error.strerror}"))
+                return
             log.exception("alarm: job failed by a defect", job=job.id)
             defect = NodeError(f"{type(error).__name__} in the node; see the log at this time")
             self._end(job, JobState.FAILED, defect)
+
+    def _hand_back(self, job: Job, error: StorageUnavailable) -> None:
+        """Let the job wait for room; the plugin did nothing wrong."""
+        log.error("alarm: no storage for a job", job=job.id, reason=str(error))
+        self._end(job, JobState.SCHEDULED, error)
+        self._stopping.wait(_NO_STORAGE_S)
 
     def _end(self, job: Job, state: JobState, error: NodeError) -> None:
         drained = self._stopping.is_set() and state is JobState.SCHEDULED

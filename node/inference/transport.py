@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,11 +41,11 @@ def read_case(folder: Path) -> Case:
 
 def _write_volume(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
     array = f"volume-{number}.npy"
-    np.save(folder / array, volume.array, allow_pickle=False)
+    _save(folder / array, volume.array)
     padding = None
     if volume.padding is not None:
         padding = f"padding-{number}.npy"
-        np.save(folder / padding, volume.padding, allow_pickle=False)
+        _save(folder / padding, volume.padding)
     return {
         "array": array,
         "padding": padding,
@@ -51,6 +53,15 @@ def _write_volume(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
         "unit": volume.unit,
         "modality": volume.modality,
     }
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    try:
+        np.save(path, array, allow_pickle=False)
+    except OSError as error:
+        if error.errno is None:  # numpy's words for a disk that took only a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def _read_volume(entry: Mapping[str, Any], folder: Path) -> Volume:

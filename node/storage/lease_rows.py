@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from node.errors import LeaseLost
+from node.errors import LeaseLost, StorageUnavailable
 from node.model import (
     LEGAL_JOB_CHANGES,
     DeliveryState,
@@ -32,6 +32,8 @@ MOST_FAILURES: Final = 2
 MOST_LOST_LEASES: Final = 10
 #: Reason code of an attempt that the node handed back while it stopped; no failure.
 DRAINED: Final = "DRAINED"
+#: A full or read-only disk, or rows that cannot be written, say nothing about the plugin either.
+_HANDED_BACK: Final = (DRAINED, StorageUnavailable.code)
 
 _EVIDENCE_COLUMNS: Final = tuple(NewEvidence.__dataclass_fields__)
 
@@ -127,8 +129,8 @@ def end_job(
 ) -> JobState:
     """End an attempt without a result; return the state that the job has now.
 
-    SCHEDULED asks for a retry: granted once (code `DRAINED` is no failure and always is),
-    then the job is FAILED. A superseded job is not retried but CANCELED.
+    SCHEDULED asks for a retry: granted once (always after a drain or without storage, which are
+    no failures), then the job is FAILED. A superseded job is not retried but CANCELED.
 
     Raises
     ------
@@ -244,7 +246,7 @@ def _close(
 
 
 def _outcome(state: JobState, code: str) -> str:
-    if state is JobState.SCHEDULED and code == DRAINED:
+    if state is JobState.SCHEDULED and code in _HANDED_BACK:
         return "drained"
     return {JobState.REFUSED: "refused", JobState.CANCELED: "canceled"}.get(state, "failed")
 

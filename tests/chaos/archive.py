@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,17 @@ class ChaosArchive(DemoArchive):
     def __init__(self, folder: Path):
         self.mode = ""
         self.moods: dict[str, int] = {}
+        self._armed: deque[str] = deque()
+        self._local = threading.local()
         self._turn = threading.Lock()
         super().__init__(folder, answer=self._status)
 
+    def arm(self, mode: str, times: int) -> None:
+        """Behave so at the next `times` objects, whenever they come."""
+        self._armed.extend([mode] * times)
+
     def behave(self, mode: str) -> None:
-        """Behave so from now on; "" heals."""
+        """Be ``down`` from now on; "" heals."""
         with self._turn:
             if self.mode == "down" and mode != "down":
                 self.start()
@@ -39,10 +46,11 @@ class ChaosArchive(DemoArchive):
             association.abort()
 
     def _status(self, _uid: str) -> int:
-        return int(self.mode, 16) if len(self.mode) == 4 and self.mode[0] in "ABC0" else 0
+        mode = self._local.mode
+        return int(mode, 16) if len(mode) == 4 and mode[0] in "ABC0" else 0
 
     def _on_store(self, event: Any) -> int:
-        mode = self.mode
+        mode = self._local.mode = self._armed.popleft() if self._armed else ""
         if mode:
             self.moods[mode] = self.moods.get(mode, 0) + 1
         if mode == "abort":

@@ -100,6 +100,9 @@ class Storm:
                 rows.execute("ROLLBACK")
 
     def _spoil(self, fault: Fault) -> None:
+        if fault.target != "down":
+            self._archive.arm(fault.target, int(fault.amount))
+            return
         self._archive.behave(fault.target)
         time.sleep(fault.for_s)
         self._archive.behave("")

@@ -157,7 +157,10 @@ def _fault(chance: random.Random) -> Fault:
     short = round(chance.uniform(0.3, 2.5), 2)
     if kind == "archive":
         mode = chance.choice(ARCHIVE_MODES)
-        return Fault(at_s=at_s, kind=kind, target=mode, for_s=round(chance.uniform(1, 5), 2))
+        if mode == "down":
+            for_s = round(chance.uniform(1, 5), 2)
+            return Fault(at_s=at_s, kind=kind, target=mode, for_s=for_s)
+        return Fault(at_s=at_s, kind=kind, target=mode, amount=chance.randint(1, 3))
     if kind in {"kill", "term", "stop"}:
         role = chance.choice(ROLES)
         for_s = short if kind == "stop" else 0.0

@@ -99,7 +99,8 @@ static int refused_fd(int fd) {
         va_start(more, flags);                                              \
         mode_t mode = (flags & (O_CREAT | O_TMPFILE)) ? va_arg(more, mode_t) : 0; \
         va_end(more);                                                       \
-        if (WRITES(flags) && refused(path)) return -1;                      \
+        int exists = (flags & O_EXCL) && !access(path, F_OK);               \
+        if (WRITES(flags) && !exists && refused(path)) return -1;           \
         return REAL(name)(path, flags, mode);                               \
     }
 OPENED(open)
@@ -111,7 +112,7 @@ int linkat(int x, const char *a, int y, const char *b, int flags) {
 }
 int unlink(const char *a) { return refused(a) ? -1 : REAL(unlink)(a); }
 int rename(const char *a, const char *b) { return refused(b) ? -1 : REAL(rename)(a, b); }
-/* The kernel says EEXIST first, where there is something. */
+/* The kernel says EEXIST first, where there is something: also for O_EXCL above. */
 int mkdir(const char *a, mode_t mode) {
     return access(a, F_OK) && refused(a) ? -1 : REAL(mkdir)(a, mode);
 }

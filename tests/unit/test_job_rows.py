@@ -323,6 +323,8 @@ def test_lost_leases_and_drains_are_no_failures_of_the_plugin(db: Database):
         now += 31
         release_expired(db, now=now)
     assert fail(db, claim(db, now=now), DRAINED) is JobState.SCHEDULED
+    for _ in range(3):
+        assert fail(db, claim(db, now=now), "STORAGE_UNAVAILABLE") is JobState.SCHEDULED
     assert fail(db, claim(db, now=now)) is JobState.SCHEDULED
     assert fail(db, claim(db, now=now)) is JobState.FAILED
 

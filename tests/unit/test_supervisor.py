@@ -58,3 +58,11 @@ def test_a_disk_that_takes_nothing_does_not_end_the_supervisor(tmp_path):
     (tmp_path / "run").unlink()
     assert say_state(tmp_path, {"ready": True})
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["state.json"]
+
+
+def test_a_data_folder_that_cannot_be_written_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "node.lock").mkdir()
+
+    with pytest.raises(StorageUnavailable, match="data folder"):
+        lock_data_folder(tmp_path)
