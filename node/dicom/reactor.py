@@ -12,6 +12,7 @@ import contextlib
 import os
 import queue
 import select
+import socket
 import struct
 import threading
 from collections.abc import Callable
@@ -162,6 +163,9 @@ class EagerSocket(AssociationSocket):
             self._start, self._end = 0, left
         try:
             count = connection.recv_into(self._buffer[self._end :])
+            # A peer without TCP_NODELAY keeps the rest of an object back until what came is
+            # confirmed; the kernel forgets this wish, so it is told each time.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except OSError:
             return False
         self._end += count

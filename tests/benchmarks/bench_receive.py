@@ -59,7 +59,13 @@ def ours_or_orthanc(name: str, folder: Path, environment: Mapping[str, str]) -> 
 
 @pytest.mark.parametrize(
     ("senders", "delay_us", "at_least"),
-    [(1, 0, 1.1), (4, 0, 0.9), (1, 2000, 0.7), (4, 2000, 0.7)],
+    [
+        (1, 0, 1.1),
+        (4, 0, 0.9),
+        # A lone sender waits for three syncs, one after the other, where Orthanc does one.
+        pytest.param(1, 2000, 0.7, marks=pytest.mark.xfail(reason="decision 0002", strict=False)),
+        (4, 2000, 0.7),
+    ],
 )
 def test_receive_against_orthanc(tmp_path, images, senders, delay_us, at_least) -> None:
     library = build_shim(tmp_path)
