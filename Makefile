@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INSTALL_FROM := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers check bench pins clean
+.PHONY: help demo test test-peers check bench chaos soak pins clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -27,6 +27,13 @@ test-peers: $(VENV)/peers.stamp  ## install Orthanc, DCMTK, dcmqi, dciodvfy and 
 
 bench: $(VENV)/peers.stamp  ## measure (tests/benchmarks); takes minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files="bench_*.py"
+
+chaos: $(VENV)/peers.stamp  ## storms of seeded faults (docs/chaos.md): make chaos SEED=1 RUNS=5
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --runs $(or $(RUNS),1) --jobs $(or $(JOBS),1)
+
+soak: $(VENV)/peers.stamp  ## hours: 50 kills of each process, 500 storms
+	SENTINEL_KILLS=50 $(BIN)/python -m pytest -q -s -m peer tests/acceptance/test_kills.py
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --runs $(or $(RUNS),500) --jobs 2
 
 pins:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	scripts/pins "$(PYTHON)"

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import pydicom
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.peer
 
 KILLS = int(os.environ.get("SENTINEL_KILLS", "5"))
 SEED = int(os.environ.get("SENTINEL_SEED", "1"))
+#: Each kill of a child needs a job that runs: a study is sent for each, after the first three.
+AT_ONCE = 3
+STUDIES = AT_ONCE + KILLS
+#: Seconds until all is through; five kills of each take a quarter of it.
+PATIENCE_S = 240 + 24 * KILLS
 ROLES = ("receiver", "engine", "child")
 
 
@@ -75,13 +81,17 @@ class Sender:
         #: What the node answered 0000 for, by path.
         self.acknowledged: set[Path] = set()
         self.broken = 0
+        self._allowed = threading.Semaphore(AT_ONCE)
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> None:
         self._thread.start()
 
+    def send_another(self) -> None:
+        self._allowed.release()
+
     def wait(self) -> None:
-        self._thread.join(180)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the sender did not get its studies through"
 
     def _note(self, sent: Sent) -> None:
@@ -93,6 +103,7 @@ class Sender:
             host="127.0.0.1", port=self._site.port, ae_title="SENTINEL", calling_ae="PACS"
         )
         for paths in self._studies:
+            self._allowed.acquire()
             while left := [path for path in paths if path not in self.acknowledged]:
                 try:
                     send_files(left, remote, on_sent=self._note)
@@ -101,7 +112,7 @@ class Sender:
                     threading.Event().wait(0.3)
 
 
-def kill_all_over(site: Site, random_: random.Random) -> dict[str, int]:
+def kill_all_over(site: Site, sender: Sender, random_: random.Random) -> dict[str, int]:
     """Kill each role KILLS times, in a random order, at random moments of the flow."""
     kills: dict[str, int] = defaultdict(int)
     order = [role for role in ROLES for _ in range(KILLS)]
@@ -109,8 +120,10 @@ def kill_all_over(site: Site, random_: random.Random) -> dict[str, int]:
     for role in order:
         threading.Event().wait(random_.uniform(0.1, 1.5))
         if role == "child":
-            victims = site.wait(lambda: site.child_pids(), "a child process", 90)
-            os.kill(victims[0], signal.SIGKILL)
+            sender.send_another()
+            victims = site.wait(lambda: site.child_pids(), "a child process", 120)
+            with suppress(ProcessLookupError):
+                os.kill(victims[0], signal.SIGKILL)
         else:
             site.kill(role)
         kills[role] += 1
@@ -120,7 +133,8 @@ def kill_all_over(site: Site, random_: random.Random) -> dict[str, int]:
 def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothing(tmp_path):
     random_ = random.Random(SEED)
     studies = [
-        make_ct_study(tmp_path / "in" / str(n), seed=n, shape=(24, 256, 256)) for n in range(8)
+        make_ct_study(tmp_path / "in" / str(n), seed=n, shape=(24, 256, 256))
+        for n in range(STUDIES)
     ]
     plugins = slow_plugin(tmp_path / "plugins")
     with DemoArchive(tmp_path / "archive") as archive:
@@ -129,10 +143,10 @@ def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothi
         with running_site(tmp_path / "site", more, node=node) as site:
             sender = Sender(site, [study.paths for study in studies])
             sender.start()
-            kills = kill_all_over(site, random_)
+            kills = kill_all_over(site, sender, random_)
             sender.wait()
             jobs = restart_failed(site, len(studies))
-            site.wait_for_deliveries(2 * len(studies), timeout_s=240)
+            site.wait_for_deliveries(2 * len(studies), timeout_s=PATIENCE_S)
             deliveries = site.rows("deliveries", "--limit", "1000")
         hashes = archive.hashes()
 
@@ -159,4 +173,4 @@ def restart_failed(site: Site, count: int) -> list:
         done = [job for job in jobs if job["state"] == "COMPLETED"]
         return done if len(done) == count == len(jobs) else []
 
-    return site.wait(ended, f"{count} jobs to complete", 300)
+    return site.wait(ended, f"{count} jobs to complete", PATIENCE_S)
