@@ -81,7 +81,7 @@ class Supervisor:
         app.prepare_data(self.settings)
         app.recover_data(self.settings)
         app.open_node(self.settings).close()  # refuse before anything listens
-        listener = bind(self.settings)
+        listener = bind_after_predecessor(self.settings)
         lifeline_read, lifeline_write = os.pipe()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -179,6 +179,22 @@ def bind(settings: Settings) -> socket.socket:
         ) from error
 
 
+def bind_after_predecessor(settings: Settings) -> socket.socket:
+    """Return the listening socket as soon as a receiver that we inherited gives it up.
+
+    A supervisor that was killed leaves a receiver that still drains; the lock of the data folder
+    is ours by now, so nobody starts another.
+    """
+    deadline = time.monotonic() + _DRAIN_S
+    while True:
+        try:
+            return bind(settings)
+        except SettingsError:
+            if time.monotonic() > deadline or not _lives(settings.data_dir, "receiver"):
+                raise
+        time.sleep(0.2)
+
+
 def run_folder(data_dir: Path) -> Path:
     """Return the folder of locks and states of running processes."""
     folder = data_dir / "run"
@@ -222,6 +238,15 @@ def is_ready(data_dir: Path, role: str, pid: int | None) -> bool:
     except (OSError, ValueError):
         return False
     return pid is not None and said.get("pid") == pid
+
+
+def _lives(data_dir: Path, role: str) -> bool:
+    """Return whether the process that last said it is `role` of this folder still runs."""
+    try:
+        pid = int(json.loads((run_folder(data_dir) / f"{role}.json").read_text())["pid"])
+        return f"\0{role}\0" in Path(f"/proc/{pid}/cmdline").read_text()
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _pid(role: Role) -> int | None:

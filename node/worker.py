@@ -74,7 +74,8 @@ class Worker:
                 job = self.work_once()
             except NodeError as error:
                 log.exception("alarm: worker cannot reach its jobs", code=error.code)
-                job = None
+                self._stopping.wait(_NO_STORAGE_S)
+                continue
             if job is None:
                 self._stopping.wait(_IDLE_S)
 

@@ -1,8 +1,22 @@
+import json
+import subprocess
+import sys
+import threading
+
 import pytest
 
 from node.errors import SettingsError, StorageUnavailable
 from node.settings import Settings
-from node.supervisor import Role, bind, is_ready, lock_data_folder, say_ready, say_state
+from node.supervisor import (
+    Role,
+    bind,
+    bind_after_predecessor,
+    is_ready,
+    lock_data_folder,
+    run_folder,
+    say_ready,
+    say_state,
+)
 from tests.make import free_port
 
 
@@ -32,6 +46,29 @@ def test_a_taken_port_is_refused_with_what_to_do(tmp_path):
     settings = Settings(data_dir=tmp_path, port=free_port())
     with bind(settings), pytest.raises(SettingsError, match="choose another"):
         bind(settings)
+
+
+def test_a_port_that_a_draining_receiver_holds_is_waited_for(tmp_path):
+    port = free_port()
+    hold = f"import socket, sys; s = socket.create_server(('127.0.0.1', {port})); "
+    hold += "print(flush=True); sys.stdin.read()"
+    old = subprocess.Popen(
+        [sys.executable, "-c", hold, "receiver", "--settings"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert old.stdout is not None and old.stdin is not None
+    old.stdout.readline()
+    settings = Settings(data_dir=tmp_path, port=port)
+    with pytest.raises(SettingsError):  # a stranger's
+        bind_after_predecessor(settings)
+    (run_folder(tmp_path) / "receiver.json").write_text(json.dumps({"pid": old.pid}))
+
+    threading.Timer(0.3, old.stdin.close).start()
+    bind_after_predecessor(settings).close()
+
+    old.wait(10)
+    old.stdout.close()
 
 
 def test_two_nodes_on_one_data_folder_are_refused(tmp_path):
