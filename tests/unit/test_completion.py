@@ -119,9 +119,7 @@ def test_s13_each_arrival_starts_the_quiet_time_again(db: Database, plain: Setti
     assert sweep(db, plain, now=1220.0) == (STUDY,)
 
 
-def test_a_clock_that_went_back_starts_the_quiet_time_again(
-    db: Database, plain: Settings
-) -> None:
+def test_a_clock_that_went_back_starts_the_quiet_time_again(db: Database, plain: Settings) -> None:
     receive(db, 1, at=90_000.0)
     assert sweep(db, plain, now=1000.0) == ()
     assert sweep(db, plain, now=1119.0) == ()
