@@ -20,7 +20,7 @@ test: check  ## style, types, import contract, and every test that needs no fore
 check: $(VENV)/dev.stamp  ## style, types and import contract only
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 
-test-peers: $(VENV)/peers.stamp  ## install Orthanc, DCMTK, dcmqi, dciodvfy and test against them
+test-peers: $(VENV)/peers.stamp  ## install Orthanc, DCMTK, PostgreSQL, dcmqi, dciodvfy; test against them
 	scripts/install-peers
 	SENTINEL_PEERS=required $(BIN)/python -m pytest -m peer tests --durations=10 \
 		--junitxml=$(VENV)/peers.xml
