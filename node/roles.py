@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from node.supervisor import LIFELINE_FD, LISTEN_FD, bind, say_ready
 log = get_logger(__name__)
 
 _DRAIN_S = 25.0
+_AGAIN_S = 1.0
 
 
 class Part(Protocol):
@@ -59,11 +61,26 @@ def _serve(settings: Settings, role: str, part: Part) -> None:
         signal.signal(number, on_signal)
     _watch_lifeline(stop)
     part.start()
-    say_ready(settings.data_dir, role)
-    log.info("ready", role=role)
+    announce(settings.data_dir, role, stop)
     stop.wait()
     log.info("draining", role=role)
     part.stop(drain_s=_DRAIN_S)
+
+
+def announce(data_dir: Path, role: str, stop: threading.Event) -> None:
+    """Say that this process does its work, as soon as the disk takes it.
+
+    On a full disk a receiver must go on answering A700; ending would leave its callers waiting.
+    """
+    while not stop.is_set():
+        try:
+            say_ready(data_dir, role)
+        except OSError as error:
+            log.error("alarm: state cannot be written", role=role, reason=error.strerror)
+            stop.wait(_AGAIN_S)
+        else:
+            log.info("ready", role=role)
+            return
 
 
 def _watch_lifeline(stop: threading.Event) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -6,6 +7,7 @@ import threading
 import pytest
 
 from node.errors import SettingsError, StorageUnavailable
+from node.roles import announce
 from node.settings import Settings
 from node.supervisor import (
     Role,
@@ -77,8 +79,6 @@ def test_two_nodes_on_one_data_folder_are_refused(tmp_path):
 
 
 def test_only_the_process_that_said_it_is_ready(tmp_path):
-    import os
-
     say_ready(tmp_path, "receiver")
 
     assert is_ready(tmp_path, "receiver", os.getpid())
@@ -103,3 +103,17 @@ def test_a_data_folder_that_cannot_be_written_is_refused_in_one_sentence(tmp_pat
 
     with pytest.raises(StorageUnavailable, match="data folder"):
         lock_data_folder(tmp_path)
+
+
+def test_a_role_on_a_full_disk_works_on_and_says_ready_when_there_is_room(tmp_path):
+    (tmp_path / "run").write_text("a file where the folder should be: every write fails")
+    stop = threading.Event()
+    announcing = threading.Thread(target=announce, args=(tmp_path, "receiver", stop))
+    announcing.start()
+    announcing.join(0.2)
+    assert announcing.is_alive()
+
+    (tmp_path / "run").unlink()
+    announcing.join(10)
+
+    assert is_ready(tmp_path, "receiver", os.getpid())
