@@ -136,6 +136,8 @@ class Manifest:
     #: Concept of the finding in the SR's measurement group; None: the segment's type.
     finding: Code | None = None
     manufacturer: str = "Sentinel Node"
+    #: Algorithm Family of TID 4019 and of the SEG, one of CID 7162.
+    algorithm_family: Code = Code("123110", "DCM", "Artificial Intelligence")
     #: SHA-256 over the plugin's files: its identity, bit for bit.
     digest: str = ""
 

@@ -193,6 +193,7 @@ class _Plugin(Table):
     python: Text = ""
     finding: _Code | None = None
     manufacturer: _Lo = "Sentinel Node"
+    algorithm_family: _Code = ("123110", "DCM", "Artificial Intelligence")
     private_schemes: tuple[Annotated[str, Field(pattern=r"^99[A-Z0-9_]{1,14}$")], ...] = ()
 
 
@@ -264,6 +265,7 @@ def _manifest(
         measurements={name: _measurement(name, m) for name, m in plugin.measurements.items()},
         limits=_limits(plugin.limits, where),
         finding=_code(plugin.finding),
+        algorithm_family=Code(*plugin.algorithm_family),
         digest=digest,
         **kept,
     )
@@ -346,7 +348,8 @@ def _codes(plugin: _Plugin) -> Iterator[tuple[str, _Code]]:
     ]
     keys = ("category", "type", "region", "code", "unit", "method", "derivation")
     found = [(f"{at}.{key}", getattr(table, key, None)) for at, table in tables for key in keys]
-    yield from ((at, code) for at, code in [*found, ("finding", plugin.finding)] if code)
+    own = [("finding", plugin.finding), ("algorithm_family", plugin.algorithm_family)]
+    yield from ((at, code) for at, code in [*found, *own] if code)
 
 
 def _check_attributes(keywords: Iterable[str], where: str) -> None:

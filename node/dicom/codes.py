@@ -14,7 +14,6 @@ PRIVATE_SCHEME = "99SENTINEL"
 # --- SEG (CID 7203, 7202)
 SEGMENTATION = Code("113076", "DCM", "Segmentation")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
-ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 
 # --- equipment (CID 7005)
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")

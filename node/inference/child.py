@@ -88,6 +88,8 @@ class Child:
 
     def _load(self) -> dict[str, Any]:
         module = load_module(self._folder)
+        if not hasattr(module, "Plugin"):
+            raise RuntimeError("plugin.py has no class named Plugin")
         self._plugin = module.Plugin()
         self._plugin.load(self._device)
         return {"ok": True, "network": self._isolation.network, "memory": self._isolation.memory}

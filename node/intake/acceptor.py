@@ -126,7 +126,14 @@ class Acceptor(EventAssociation):
             address=self.requestor.address,
         )
         if isinstance(verdict, Rejection):
-            log.warning("association rejected", reason=verdict.name)
+            # Whom to add to `[[peers]]`: titles and addresses are no patient data (S28).
+            log.warning(
+                "association rejected",
+                reason=verdict.name,
+                calling_ae=_title(request.calling_ae_title),
+                called_ae=_title(request.called_ae_title),
+                address=self.requestor.address,
+            )
             return verdict
         self.admission, self.row_id = verdict
         log.info("association opened", peer=self.admission.peer)
@@ -330,3 +337,8 @@ class UploadingDimse(DIMSEServiceProvider):
         request.DataSet = BytesIO()
         request.upload = upload
         self.msg_queue.put((context_id, request))
+
+
+def _title(text: object) -> str:
+    """Return an AE title as it came, at most 16 printable characters (PS3.5 6.2)."""
+    return "".join(one for one in str(text).strip()[:16] if one.isascii() and one.isprintable())

@@ -13,7 +13,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 
-from node.dicom.codes import ARTIFICIAL_INTELLIGENCE, SEGMENTATION, SOURCE_IMAGE, code_item
+from node.dicom.codes import SEGMENTATION, SOURCE_IMAGE, code_item
 from node.dicom.frames import Frame, Stack
 from node.errors import RefusalCode, Refused
 from node.results.coding import add_coding_schemes, cielab, copy_elements, decimals, short
@@ -116,7 +116,7 @@ def _segment_item(request: EncodeRequest, finding: Finding) -> Dataset:
 def _algorithm_item(request: EncodeRequest) -> Dataset:
     manifest = request.manifest
     item = Dataset()
-    item.AlgorithmFamilyCodeSequence = [code_item(ARTIFICIAL_INTELLIGENCE)]
+    item.AlgorithmFamilyCodeSequence = [code_item(request.manifest.algorithm_family)]
     item.AlgorithmName = short(manifest.title)
     item.AlgorithmVersion = short(manifest.version)
     item.AlgorithmSource = short(manifest.manufacturer)

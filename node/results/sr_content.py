@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 
 from node.dicom import codes
-from node.dicom.codes import ARTIFICIAL_INTELLIGENCE, code_item, code_of_item
+from node.dicom.codes import code_item, code_of_item
 from node.dicom.frames import Frame, Stack
 from node.errors import ResultInvalid
 from node.manifest import Code
@@ -189,7 +189,7 @@ def _algorithm(request: EncodeRequest) -> Any:
         version=request.manifest.version,
         # One text: tid1500reader keeps one of several.
         parameters=["; ".join(algorithm_parameters(request))],
-        family=_sr(ARTIFICIAL_INTELLIGENCE),
+        family=_sr(request.manifest.algorithm_family),
         manufacturer=request.manifest.manufacturer,
     )
 
