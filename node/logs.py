@@ -66,7 +66,7 @@ def configure(level: str, *, key: bytes | None = None, stream: TextIO | None = N
             structlog.processors.JSONRenderer(serializer=json.dumps, default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
     _route_libraries(number)
