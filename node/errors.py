@@ -38,6 +38,8 @@ class RefusalCode(StrEnum):
     SPACING_VARIABLE = "SPACING_VARIABLE"
     #: The stack direction leaves the normal by more than 0.5 degrees (S19).
     GANTRY_TILT = "GANTRY_TILT"
+    #: A spacing, a position or an extent that no scanner makes (S19).
+    GEOMETRY_IMPLAUSIBLE = "GEOMETRY_IMPLAUSIBLE"
     TOO_FEW_SLICES = "TOO_FEW_SLICES"
     #: A frame is localizer, derived, a projection, colour, a map… (S17, S20).
     IMAGE_KIND_UNSUITABLE = "IMAGE_KIND_UNSUITABLE"
@@ -51,6 +53,8 @@ class RefusalCode(StrEnum):
     #: Values are not HU although the role asks for HU (S20).
     VALUES_NOT_HU = "VALUES_NOT_HU"
     RESCALE_MISSING = "RESCALE_MISSING"
+    #: Values, or the scale they go through, are none that a scanner measures (S20).
+    VALUES_IMPLAUSIBLE = "VALUES_IMPLAUSIBLE"
     MODALITY_LUT = "MODALITY_LUT"
     LOSSY_COMPRESSED = "LOSSY_COMPRESSED"
     #: Guards of the manifest (S22).

@@ -36,6 +36,13 @@ class Tolerances:
     spacing: float = 0.05
     #: Departure of a plane from its place on the regular grid, as a part of the step.
     grid: float = 0.25
+    #: Pixel spacing and step between planes that a scanner can mean: 0.01 mm in specimens,
+    #: some 10 mm in nuclear medicine.
+    spacing_mm: tuple[float, float] = (0.001, 100.0)
+    #: A stack is no larger in any direction; a whole body is 2 m.
+    extent_mm: float = 5000.0
+    #: No plane is farther from the origin, in any coordinate.
+    position_mm: float = 100_000.0
 
 
 TOLERANCES = Tolerances()
@@ -134,7 +141,7 @@ def check_stack(
     _check_grid(frames, tolerances)
     orientation = _check_orientation(frames, tolerances)
     normal = normal_of(orientation)
-    positions = np.array([frame.image_position_patient for frame in frames], float)
+    positions = _positions(frames, tolerances)
     order = np.argsort(positions @ normal, kind="stable")
     ordered = tuple(frames[i] for i in order)
     positions = positions[order]
@@ -143,6 +150,7 @@ def check_stack(
     _check_duplicates(along, steps, tolerances)
     if len(frames) < 2:
         raise Refused(RefusalCode.TOO_FEW_SLICES, "1 plane; a volume needs at least 2")
+    _check_extent(frames[0], along, steps, tolerances)
     _check_tilt(positions, along, normal, frames[0], tolerances)
     _check_steps(along, steps, tolerances)
     return ordered, _geometry(ordered[0], orientation, positions)
@@ -214,7 +222,17 @@ def _check_grid(frames: Sequence[Frame], tolerances: Tolerances) -> None:
         raise Refused(RefusalCode.GRID_MIXED, f"planes of different size: {found}")
     spacings = np.array([frame.pixel_spacing_mm for frame in frames], float)
     if spacings.min() <= 0:
-        raise Refused(RefusalCode.PIXEL_SPACING_MISSING, f"Pixel Spacing of {spacings.min():g} mm")
+        raise Refused(
+            RefusalCode.GEOMETRY_IMPLAUSIBLE,
+            f"Pixel Spacing of {spacings.min():g} mm is not positive",
+        )
+    least, most = tolerances.spacing_mm
+    if spacings.min() < least or spacings.max() > most:
+        raise Refused(
+            RefusalCode.GEOMETRY_IMPLAUSIBLE,
+            f"Pixel Spacing from {spacings.min():g} to {spacings.max():g} mm; "
+            f"{least:g} to {most:g} mm can be",
+        )
     low, high = spacings.min(axis=0), spacings.max(axis=0)
     if ((high - low) > tolerances.pixel_spacing * low).any():
         worst = int(np.argmax((high - low) / low))
@@ -246,6 +264,38 @@ def _check_orientation(frames: Sequence[Frame], tolerances: Tolerances) -> Array
             f"({count} orientations among {len(frames)} planes)",
         )
     return np.asarray(cosines[0])
+
+
+def _positions(frames: Sequence[Frame], tolerances: Tolerances) -> Array:
+    positions = np.array([frame.image_position_patient for frame in frames], float)
+    farthest = float(np.abs(positions).max())
+    if farthest > tolerances.position_mm:
+        raise Refused(
+            RefusalCode.GEOMETRY_IMPLAUSIBLE,
+            f"a plane is {farthest:g} mm from the origin (at most {tolerances.position_mm:g})",
+        )
+    return positions
+
+
+def _check_extent(frame: Frame, along: Array, steps: Array, tolerances: Tolerances) -> None:
+    median = float(np.median(steps))
+    if median > tolerances.spacing_mm[1]:
+        raise Refused(
+            RefusalCode.GEOMETRY_IMPLAUSIBLE,
+            f"planes are {median:g} mm apart (at most {tolerances.spacing_mm[1]:g})",
+        )
+    between_rows, between_columns = frame.pixel_spacing_mm or (0.0, 0.0)
+    extents = (
+        float(along[-1] - along[0]),
+        frame.rows * between_rows,
+        frame.columns * between_columns,
+    )
+    if max(extents) > tolerances.extent_mm:
+        shown = " x ".join(f"{extent:.0f}" for extent in extents)
+        raise Refused(
+            RefusalCode.GEOMETRY_IMPLAUSIBLE,
+            f"the stack is {shown} mm large (at most {tolerances.extent_mm:g})",
+        )
 
 
 def _check_duplicates(along: Array, steps: Array, tolerances: Tolerances) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from node.dicom.decoding import each_stored
 from node.dicom.frames import Frame, Stack
 from node.dicom.pixels import Pixels
-from node.inference.gate import check_values
+from node.inference.gate import FLOAT32_MAX, check_plausible, check_values
 from node.manifest import InputRole
 from node.plugin import Volume
 
@@ -50,7 +50,7 @@ def build_volume(stack: Stack, role: InputRole) -> Volume:
         array: NDArray[np.generic] = _integers(stack, padding)
     except _DoesNotFit:
         padding = _Padding(stack.geometry.shape)
-        array = _floats(stack, padding)
+        array = _floats(stack, padding, role)
     return Volume(
         array=array,
         affine=np.array(stack.geometry.affine),
@@ -82,7 +82,7 @@ def _integers(stack: Stack, padding: _Padding) -> NDArray[np.int16]:
     return out
 
 
-def _floats(stack: Stack, padding: _Padding) -> NDArray[np.float32]:
+def _floats(stack: Stack, padding: _Padding, role: InputRole) -> NDArray[np.float32]:
     """Return the values as float32; slope and intercept of each frame in double precision."""
     out = np.empty(stack.geometry.shape, np.float32)
 
@@ -90,7 +90,11 @@ def _floats(stack: Stack, padding: _Padding) -> NDArray[np.float32]:
         frame = stack.frames[index]
         values = padding.take(index, stored, frame).astype(np.float64)
         slope = 1.0 if frame.rescale_slope is None else frame.rescale_slope
-        out[index] = values * slope + (frame.rescale_intercept or 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # told by `check_plausible`
+            values = values * slope + (frame.rescale_intercept or 0.0)
+        check_plausible(padding.measured(index, values), role)
+        # Only padding can be beyond it now.
+        np.clip(values, -FLOAT32_MAX, FLOAT32_MAX, out=out[index], casting="same_kind")
 
     each_stored(stack.frames, take)
     return out
@@ -128,6 +132,10 @@ class _Padding:
         if limits is not None:
             self._mark(index, values, limits)
         return values
+
+    def measured(self, index: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values of one plane that are no padding, shape (n,)."""
+        return values.ravel() if self.mask is None else values[~self.mask[index]]
 
     def _mark(self, index: int, values: Pixels, limits: tuple[int, int]) -> None:
         low, high = limits

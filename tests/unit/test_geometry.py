@@ -135,7 +135,16 @@ REGULAR = [0.0, 2, 4, 6, 8]
             "1 of 5",
         ),
         (at(REGULAR, pixel_spacing_mm=None), RefusalCode.PIXEL_SPACING_MISSING, "5 of 5"),
-        (at(REGULAR, pixel_spacing_mm=(0.0, 1.0)), RefusalCode.PIXEL_SPACING_MISSING, "0 mm"),
+        (
+            at(REGULAR, pixel_spacing_mm=(0.0, 1.0)),
+            RefusalCode.GEOMETRY_IMPLAUSIBLE,
+            "0 mm is not positive",
+        ),
+        (
+            at(REGULAR, pixel_spacing_mm=(-1.0, 1.0)),
+            RefusalCode.GEOMETRY_IMPLAUSIBLE,
+            "-1 mm is not positive",
+        ),
         (
             with_one(at(REGULAR), frame_of_reference_uid=""),
             RefusalCode.FRAME_OF_REFERENCE_MISSING,
@@ -178,6 +187,28 @@ def test_s19_irregular_stacks_are_refused_with_the_values(planes, code, said):
     refusal = refusal_of(planes)
     assert refusal.code is code
     assert said in refusal.sentence
+
+
+@pytest.mark.parametrize(
+    ("planes", "said"),
+    [
+        (at([0.0, 1e9, 2e9]), "2e+09 mm from the origin"),
+        (at([0.0, 1e300, 2e300]), "2e+300 mm from the origin"),
+        (at([0.0, 101, 202]), "planes are 101 mm apart (at most 100)"),
+        (at(REGULAR, pixel_spacing_mm=(101.0, 101.0)), "from 101 to 101 mm"),
+        (at(REGULAR, pixel_spacing_mm=(1e-9, 1e-9)), "1e-09 mm; 0.001 to 100 mm can be"),
+        (at(np.arange(0.0, 5101, 100).tolist()), "the stack is 5100 x 3 x 3 mm large"),
+        (at(REGULAR, rows=6300), "the stack is 8 x 5040 x 3 mm large"),
+    ],
+)
+def test_s19_a_grid_that_no_scanner_makes_is_refused_with_the_values(planes, said):
+    refusal = refusal_of(planes)
+    assert refusal.code is RefusalCode.GEOMETRY_IMPLAUSIBLE
+    assert said in refusal.sentence
+
+
+def test_s19_nuclear_medicine_and_whole_bodies_pass():
+    check_stack(at(np.arange(0.0, 2100, 10).tolist(), pixel_spacing_mm=(10.0, 10.0)))
 
 
 def test_s19_a_missing_slice_is_a_step_of_more_than_one_and_a_half_medians():

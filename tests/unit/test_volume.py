@@ -103,6 +103,39 @@ def test_intercepts_that_are_not_whole_give_float32(tmp_path):
     assert made.array[0, 0, 0] % 1 == 0.5
 
 
+def test_s20_hu_that_no_scanner_measures_are_refused(tmp_path):
+    metal = np.full((2, 4, 4), 10_000, np.int16)
+    refusal = refusal_of(
+        write_series(tmp_path, ct_series((2, 4, 4), RescaleSlope=10.0, values=metal)), HU
+    )
+    assert refusal.code is RefusalCode.VALUES_IMPLAUSIBLE
+    assert "values from 109216 to 109216 HU" in refusal.sentence
+
+
+def test_s20_values_that_are_not_finite_are_refused_for_every_role(tmp_path):
+    stored = np.full((2, 4, 4), 30000, np.uint16)
+    refusal = refusal_of(
+        write_series(tmp_path, mr_series((2, 4, 4), values=stored, RescaleSlope=1e38))
+    )
+    assert refusal.code is RefusalCode.VALUES_IMPLAUSIBLE
+    assert "no finite numbers" in refusal.sentence
+
+
+def test_s20_padding_may_be_any_value(tmp_path):
+    hu = np.zeros((2, 4, 4), np.int16)
+    hu[0, 0, 0] = 31000
+    pad = {"PixelPaddingValue": 32024, "RescaleSlope": 10.0}
+    made = volume(tmp_path, ct_series((2, 4, 4), values=hu, **pad), HU)
+    assert made.padding is not None
+    assert np.argwhere(made.padding).tolist() == [[0, 0, 0]]
+
+
+def test_s20_metal_on_the_extended_scale_is_hu(tmp_path):
+    hu = np.full((2, 4, 4), 30710, np.int16)
+    made = volume(tmp_path, ct_series((2, 4, 4), values=hu), HU)
+    assert (made.array == 30710).all()
+
+
 def test_s20_padding_is_masked_and_nothing_else(tmp_path):
     hu = gradient((3, 4, 4))
     hu[0, 0, 0] = hu[2, 3, 3] = -3024
