@@ -55,7 +55,7 @@ class Material:
 def make_material(plan: Plan, folder: Path) -> Material:
     """Write every image of the plan, in every version that is sent."""
     studies = [
-        make_ct_study(folder / str(n), seed=1000 * plan.seed + n, shape=(slices, 64, 64))
+        make_ct_study(folder / str(n), seed=1000 * (plan.seed % 9999) + n, shape=(slices, 64, 64))
         for n, slices in enumerate(plan.studies)
     ]
     paths = {}
