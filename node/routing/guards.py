@@ -19,6 +19,8 @@ from node.settings import RuleSettings, Settings
 from node.settings_check import grade_refusal
 
 _SECONDS_PER_DAY = 86400.0
+#: East of us it may be tomorrow already; a date after that is wrong and says no age.
+_CLOCKS_APART_DAYS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ def too_old(header: Dataset, rule: RuleSettings, *, now: float) -> str:
     if taken is None:
         return "the study has no date, so nobody can say how old it is"
     days = (datetime.fromtimestamp(now, UTC).date() - taken).days
+    if days < -_CLOCKS_APART_DAYS:
+        return f"the study is dated {-days} days ahead, so nobody can say how old it is"
     if days <= rule.max_age_days:
         return ""
     return f"the study is {days} days old, the rule takes {rule.max_age_days:g}"

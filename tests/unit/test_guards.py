@@ -63,6 +63,9 @@ def test_s03_one_patient_written_in_two_ways_is_one(change: dict):
 AGES_OF_STUDIES = {
     "today": ({"StudyDate": "20260131"}, 7, ""),
     "tomorrow": ({"StudyDate": "20260201"}, 7, ""),
+    "after tomorrow": ({"StudyDate": "20260202"}, 7, "dated 2 days ahead"),
+    "far ahead": ({"StudyDate": "29990101"}, 7, "days ahead, so nobody can say how old"),
+    "ahead without limit": ({"StudyDate": "29990101"}, float("inf"), ""),
     "last day": ({"StudyDate": "20260124"}, 7, ""),
     "one more": ({"StudyDate": "20260123"}, 7, "8 days old, the rule takes 7"),
     "without limit": ({"StudyDate": "19900101"}, float("inf"), ""),
