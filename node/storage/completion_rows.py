@@ -18,6 +18,10 @@ from node.model import (
 from node.storage.database import Database
 from node.storage.tables import instance, series, study
 
+#: Why `reindex` held a study: not even a version that is settled opens it, only a person
+#: or new images do.
+HELD_BY_REINDEX = "rows were made again from files; results exist, whether they arrived is unknown"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivingStudy:
@@ -185,14 +189,18 @@ def settle_versions(
 def reopen_study(connection: Connection, study_instance_uid: str, now: float) -> None:
     """Send a study back to RECEIVING because one of its images counts as changed (S2, S14).
 
-    The quiet time is not started again: nothing is under way.
+    The quiet time is not started again: nothing is under way. A study that `reindex` held
+    stays so: its work may have been done and delivered.
     """
     row = connection.execute(
-        select(study.c.id, study.c.state).where(study.c.study_instance_uid == study_instance_uid)
+        select(study.c.id, study.c.state, study.c.completed_reason).where(
+            study.c.study_instance_uid == study_instance_uid
+        )
     ).one()
     values: dict[str, Any] = {"last_image_at": now}
     state = StudyState(row.state)
-    if state is not StudyState.RECEIVING:
+    held = state is StudyState.HELD and row.completed_reason == HELD_BY_REINDEX
+    if state is not StudyState.RECEIVING and not held:
         check_change(LEGAL_STUDY_CHANGES, state, StudyState.RECEIVING)
         values["state"] = StudyState.RECEIVING.value
     connection.execute(update(study).where(study.c.id == row.id).values(**values))

@@ -7,11 +7,10 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import func, select, update
 
 from node.model import InstanceState, StudyState
+from node.storage.completion_rows import HELD_BY_REINDEX
 from node.storage.database import Database
 from node.storage.intake_rows import NewInstance, Recorded, note_own_uids, record_instance_in
 from node.storage.tables import instance, quarantine, study
-
-_HELD_REASON = "rows were made again from files; results exist, whether they arrived is unknown"
 
 
 def known_paths(db: Database) -> frozenset[str]:
@@ -70,7 +69,7 @@ def hold_new_studies(db: Database, study_instance_uids: Collection[str], *, now:
                     state=StudyState.HELD.value,
                     revision=1,
                     completed_at=now,
-                    completed_reason=_HELD_REASON,
+                    completed_reason=HELD_BY_REINDEX,
                 )
             ).rowcount
     return held

@@ -17,7 +17,7 @@ from node.dicom.part10 import read_part10
 from node.intake.policy import Admission
 from node.intake.receive import Intake, StoreCommand
 from node.intake.reindex import recover, reindex
-from node.intake.versions import resolve_versions
+from node.intake.versions import choose_version, resolve_versions
 from node.model import Instance, InstanceState, Origin, StudyState
 from node.settings import ReceiveSettings
 from node.storage.database import Database
@@ -190,6 +190,41 @@ def test_a_study_with_results_waits_for_a_person_and_one_without_runs(site: Site
         worked_on.StudyInstanceUID: StudyState.HELD,
         fresh.StudyInstanceUID: StudyState.RECEIVING,
     }
+
+
+def state_of(site: Site) -> StudyState:
+    (found,) = list_studies(site.db)
+    return found.state
+
+
+@pytest.mark.parametrize(
+    "change", [{"PatientName": "Right^Name"}, {"ImagePositionPatient": [9, 9, 9]}]
+)
+def test_s02_versions_settled_again_do_not_open_a_study_held_by_reindex(
+    site: Site, change: dict[str, object]
+) -> None:
+    first = ct_series((1, 8, 8))[0]
+    second, result = copy.deepcopy(first), copy.deepcopy(first)
+    for keyword, value in change.items():
+        setattr(second, keyword, value)
+    result.SOPInstanceUID = "2.25.77"
+    site.receive(first)
+    site.receive(second)
+    (site.files.evidence_folder("0" * 32) / "seg.dcm").write_bytes(part10(result))
+    site.lose_all_rows()
+    reindex(site.db, site.files, now=NOW)
+    assert sum(resolve_versions(site.db, site.files, now=NOW).values()) == 1
+    assert state_of(site) is StudyState.HELD
+    for version in site.listing():
+        if version.state is InstanceState.CONFLICT:
+            sop, sha256 = version.sop_instance_uid, version.content_sha256
+    if "ImagePositionPatient" in change:
+        choose_version(site.db, sop, sha256, now=NOW)
+    assert state_of(site) is StudyState.HELD
+    other = copy.deepcopy(first)
+    other.SOPInstanceUID = "2.25.78"
+    site.receive(other)
+    assert state_of(site) is StudyState.RECEIVING
 
 
 def test_a_study_whose_row_stayed_is_not_held(site: Site) -> None:
