@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import time
+from itertools import groupby
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from node import app as parts
-from node.cli.common import SettingsOption, console, opened_node, read_settings, sentences
+from node.cli.common import (
+    SettingsOption,
+    clock_time,
+    console,
+    opened_node,
+    read_settings,
+    sentences,
+)
 from node.errors import NodeError
 from node.logs import hashed
+from node.model import Instance, InstanceState
+from node.parts import Node
 from node.site_check import check_site
 
 
@@ -39,7 +49,7 @@ def backfill(
     study_uid: Annotated[str, typer.Argument(help="Study Instance UID of a HELD study.")],
     settings: SettingsOption = None,
 ) -> None:
-    """Let the rules look at a study that was held because of its age (S15)."""
+    """Let the rules look at a HELD study, whatever it waits for (S15)."""
     from node.routing.dispatch import backfill as release
 
     with sentences(), opened_node(settings) as node:
@@ -49,19 +59,40 @@ def backfill(
 
 
 def choose(
-    sop_uid: Annotated[str, typer.Argument(help="SOP Instance UID with two versions.")],
+    sop_uid: Annotated[
+        str, typer.Argument(help="SOP Instance UID in conflict; without it: list all of them.")
+    ] = "",
     sha256: Annotated[str, typer.Argument(help="Content hash of the version to use.")] = "",
     settings: SettingsOption = None,
 ) -> None:
-    """Choose between two versions of one SOP instance (S2); without a hash: show them."""
+    """Choose between versions of one SOP instance (S2); without a hash: show them."""
     from node.intake.versions import choose_version
-    from node.storage.intake_rows import versions_of
+    from node.storage.intake_rows import conflicting_instances, versions_of
 
     with sentences(), opened_node(settings) as node:
         if sha256:
             choose_version(node.db, sop_uid, sha256, now=time.time(), audit=node.audit)
-        versions = versions_of(node.db, sop_uid)
+        versions = versions_of(node.db, sop_uid) if sop_uid else conflicting_instances(node.db)
+        if not versions and sop_uid:
+            raise NodeError("no such SOP Instance UID here; `choose` lists those in conflict")
         if not versions:
-            raise NodeError("no such SOP Instance UID here; `studies` lists what came in")
-        for version in versions:
-            console.print(f"{version.state:10}  {version.content_sha256}  {version.path}")
+            console.print("No instance is in conflict.")
+        for _, group in groupby(versions, key=lambda version: version.sop_instance_uid):
+            _show_versions(node, tuple(group))
+
+
+def _show_versions(node: Node, versions: tuple[Instance, ...]) -> None:
+    """Print the versions of one instance, and what each says differently from the first."""
+    from node.intake.versions import what_differs
+
+    lines = [f"SOP Instance UID {versions[0].sop_instance_uid}"]
+    for number, version in enumerate(versions, 1):
+        came = f"from {version.calling_ae or '?'} at {clock_time(version.received_at)}"
+        lines += [
+            f"  {version.state:10} {version.content_sha256}",
+            f"    study {version.study_instance_uid}",
+            f"    {came}: {version.path}",
+        ]
+        if number > 1 and version.state is not InstanceState.DUPLICATE:
+            lines.append(f"    not as the first: {what_differs(node.files, versions[0], version)}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

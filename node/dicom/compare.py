@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pydicom import DataElement, Dataset
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -114,6 +114,23 @@ def compare_files(first: Path, second: Path) -> Difference:
     except (MalformedDataset, ValueError, TypeError, struct.error):
         return Difference.CONTENT  # not comparable is not equal
     return grave
+
+
+def differing_attributes(first: Path, second: Path) -> tuple[str, ...]:
+    """Return the keywords (tags, where private) of what the headers of two files say differently.
+
+    Raises
+    ------
+    MalformedDataset
+        If a header cannot be parsed.
+    OSError
+        If a file cannot be read.
+    """
+    with quiet_pydicom():
+        headers = [read_header(path, assumed_charset=_ANY_BYTES) for path in (first, second)]
+        one, other = (_flat(header, with_private=True) for header in headers)
+        tags = sorted(tag for tag in one.keys() | other.keys() if one.get(tag) != other.get(tag))
+    return tuple(keyword_for_tag(tag) or f"{tag >> 16:04X},{tag & 0xFFFF:04X}" for tag in tags)
 
 
 def _header_difference(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from node.audit import Audit
-from node.dicom.compare import Difference, compare_files
-from node.errors import RefusalCode, Refused
+from node.dicom.compare import Difference, compare_files, differing_attributes
+from node.errors import MalformedDataset, RefusalCode, Refused
 from node.logs import get_logger, hashed
 from node.model import Instance, InstanceState
 from node.storage.completion_rows import settle_versions
@@ -93,6 +93,21 @@ def choose_version(
     if not settled:
         raise Refused(RefusalCode.UID_CONFLICT, "another version just arrived; look again")
     _tell(chosen, "chosen", audit)
+
+
+def what_differs(files: Files, first: Instance, other: Instance) -> str:
+    """Return in words, without values, what an administrator chooses between."""
+    said = []
+    if first.study_instance_uid != other.study_instance_uid:
+        said.append("another study")
+    if first.pixel_sha256 != other.pixel_sha256:
+        coded = first.transfer_syntax_uid != other.transfer_syntax_uid
+        said.append("pixels (also encoded differently)" if coded else "pixels")
+    try:
+        said += differing_attributes(files.absolute(first.path), files.absolute(other.path))
+    except (OSError, MalformedDataset):
+        said.append("a header that cannot be read")
+    return ", ".join(said) or "nothing that is shown here"
 
 
 def _settle(files: Files, new: Instance, versions: tuple[Instance, ...]) -> Settlement | None:

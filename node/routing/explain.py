@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from node.errors import NodeError
-from node.model import Job, Study
+from node.model import InstanceState, Job, Study
 from node.storage.database import Database
 from node.storage.decision_rows import Decision, decisions_of_study
-from node.storage.intake_rows import get_study
+from node.storage.intake_rows import get_study, instances_of_study
 from node.storage.job_rows import jobs_of_study
 
 
@@ -21,7 +21,8 @@ def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``study`` (state, revision, why it was complete), ``decisions`` (oldest first: rule,
+        ``study`` (state, revision, why it was complete), ``conflicts`` (SOP Instance UIDs in
+        two versions that differ), ``decisions`` (oldest first: rule,
         outcome, code, sentence, ``document`` with predicates, candidates, scores, guards),
         ``jobs`` (state, reason).
 
@@ -35,6 +36,7 @@ def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
         raise NodeError("there is no such study here; `sentinel-node studies` lists what came in")
     return {
         "study": asdict(study),
+        "conflicts": _conflicts(db, study_instance_uid),
         "decisions": [asdict(one) for one in decisions_of_study(db, study_instance_uid)],
         "jobs": [_job_document(one) for one in jobs_of_study(db, study_instance_uid)],
     }
@@ -47,8 +49,20 @@ def explain_text(db: Database, study_instance_uid: str) -> str:
         raise NodeError("there is no such study here; `sentinel-node studies` lists what came in")
     decisions = decisions_of_study(db, study_instance_uid)
     jobs = {job.id: job for job in jobs_of_study(db, study_instance_uid)}
-    lines = [*_head(study), *_body(decisions, jobs)]
+    conflicts = _conflicts(db, study_instance_uid)
+    lines = [*_head(study), *map(_conflict, conflicts), *_body(decisions, jobs)]
     return "\n".join(lines) + "\n"
+
+
+def _conflicts(db: Database, study_instance_uid: str) -> list[str]:
+    """Return the SOP Instance UIDs of a study that wait for a choice between versions (S2)."""
+    found = instances_of_study(db, study_instance_uid)
+    waiting = [one.sop_instance_uid for one in found if one.state is InstanceState.CONFLICT]
+    return list(dict.fromkeys(waiting))
+
+
+def _conflict(sop_instance_uid: str) -> str:
+    return f"  in conflict: `sentinel-node choose {sop_instance_uid}`"
 
 
 def _head(study: Study) -> Iterator[str]:

@@ -49,6 +49,7 @@ __all__ = [
     "change_study",
     "clear_receiver",
     "close_association",
+    "conflicting_instances",
     "find_version",
     "get_study",
     "instances_of_study",
@@ -119,6 +120,14 @@ def versions_of(db: Database, sop_instance_uid: str) -> tuple[Instance, ...]:
     query = _INSTANCES.where(instance.c.sop_instance_uid == sop_instance_uid)
     with db.read() as connection:
         return tuple(map(_to_instance, connection.execute(query.order_by(instance.c.id))))
+
+
+def conflicting_instances(db: Database) -> tuple[Instance, ...]:
+    """Return versions in conflict that wait for a choice (S2), by instance and arrival."""
+    query = _INSTANCES.where(instance.c.state == InstanceState.CONFLICT.value)
+    with db.read() as connection:
+        rows = connection.execute(query.order_by(instance.c.sop_instance_uid, instance.c.id))
+        return tuple(map(_to_instance, rows))
 
 
 def unresolved_instances(db: Database, *, limit: int = 1000) -> tuple[Instance, ...]:

@@ -8,8 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
+from node.intake.versions import resolve_versions
 from node.phantom.study import make_ct_study
-from tests.make import ct_series, free_port, write_series
+from node.storage.database import Database
+from node.storage.files import Files
+from node.storage.intake_rows import conflicting_instances
+from tests.integration.test_versions import Site as Versions
+from tests.make import ct_series, free_port, part10, write_series
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +177,40 @@ def test_explain_of_an_unknown_study_says_so(cli, tmp_path):
 
     assert done.exit_code == 1
     assert "studies" in done.output
+
+
+def test_s02_choose_lists_all_conflicts_and_what_differs(cli, tmp_path):
+    site(tmp_path)
+    cli("upgrade")
+    assert "No instance is in conflict" in cli("choose").output
+    files = Files(tmp_path / "data")
+    here = Versions(db=Database(f"sqlite:///{tmp_path / 'data' / 'node.db'}"), files=files)
+    images = ct_series((2, 8, 8))
+    for at, image in enumerate(images):
+        here.receive(part10(image), at=1000.0 + at)
+    images[0].PixelData = images[0].PixelData[::-1]
+    images[1].ImagePositionPatient = [9, 9, 9]
+    for at, image in enumerate(images):
+        here.receive(part10(image), at=2000.0 + at)
+    resolve_versions(here.db, files, now=3000.0)
+    versions = conflicting_instances(here.db)
+
+    listed = cli("choose").output
+
+    for image in images:
+        assert f"SOP Instance UID {image.SOPInstanceUID}" in listed
+    assert len(versions) == 4
+    assert all(version.content_sha256 in listed for version in versions)
+    assert f"study {images[0].StudyInstanceUID}" in listed
+    assert "from PACS at 1970-01-01" in listed
+    assert "not as the first: pixels\n" in listed
+    assert "not as the first: ImagePositionPatient\n" in listed
+
+    done = cli("choose", versions[0].sop_instance_uid, versions[0].content_sha256)
+    here.db.close()
+
+    assert done.exit_code == 0, done.output
+    assert f"STORED     {versions[0].content_sha256}" in done.output
 
 
 def test_echo_of_a_folder_destination(cli, tmp_path):

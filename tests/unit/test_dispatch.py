@@ -283,6 +283,12 @@ def test_s02_a_conflict_in_the_chosen_images_is_refused(site: RoutingSite):
 
     assert outcomes(site) == [("refused", "UID_CONFLICT")]
     assert "1 of the 4 chosen images" in site.jobs[0].reason
+    uid = site.jobs[0].inputs[0].sop_instance_uids
+    (conflict,) = explain_document(site.db, site.study_uid)["conflicts"]
+    assert conflict in uid
+    assert f"in conflict: `sentinel-node choose {conflict}`" in explain_text(
+        site.db, site.study_uid
+    )
 
 
 def test_s02_a_conflict_elsewhere_is_no_hindrance(site: RoutingSite):
