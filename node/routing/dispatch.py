@@ -23,7 +23,7 @@ from node.model import (
     Study,
     StudyState,
 )
-from node.routing.documents import candidate_document, evaluation_document
+from node.routing.documents import candidate_document, evaluation_document, series_document
 from node.routing.fingerprint import refusal_fingerprint, work_fingerprint
 from node.routing.guards import (
     check_identity,
@@ -155,7 +155,8 @@ def _rule_on(desk: _Desk, rule: RuleSettings) -> Ruling:
     document: dict[str, object] = {}
     matched = _matched(desk, rule, document)
     if not matched:
-        return _ruling(desk, rule, "not matched", document)
+        sentence = "" if document["series"] else _no_images(desk)
+        return _ruling(desk, rule, "not matched", document, sentence=sentence)
     held = too_old(matched[0].header, rule, now=desk.now)
     if held and not released_lately(desk.released_at, rule, now=desk.now):
         return _ruling(
@@ -197,11 +198,17 @@ def _ruling_with(
     return _ruling(desk, rule, "scheduled", document, "", "; ".join(selection.notes), job)
 
 
+def _no_images(desk: _Desk) -> str:
+    modalities = ", ".join(sorted({row.modality or "no modality" for row in desk.rows}))
+    return f"no image series that can be read (others: {modalities or 'none'})"
+
+
 def _matched(desk: _Desk, rule: RuleSettings, document: dict[str, object]) -> tuple[SeriesRow, ...]:
     """Return the image series for which the condition holds, and record each evaluation."""
-    kept, evaluations = [], []
+    kept, evaluations, others = [], [], []
     for row in desk.rows:
         if not row.is_image:
+            others.append(series_document(row))
             continue
         facts = facts_of(
             row.header,
@@ -214,6 +221,7 @@ def _matched(desk: _Desk, rule: RuleSettings, document: dict[str, object]) -> tu
         if evaluation.matched:
             kept.append(row)
     document["series"] = evaluations
+    document["other_series"] = others
     document["unreadable"] = dict(desk.images.unreadable)
     return tuple(kept)
 

@@ -10,13 +10,20 @@ from node.routing.rules import Evaluation
 from node.routing.selection import Candidate
 
 
-def evaluation_document(row: SeriesRow, evaluation: Evaluation) -> dict[str, object]:
-    """Return how a rule's condition went for one series."""
+def series_document(row: SeriesRow) -> dict[str, object]:
+    """Return what names a series, for a person."""
     return {
         "series_instance_uid": row.series_instance_uid,
         "series_number": text(lookup_in(row.header)("SeriesNumber")),
         "modality": row.modality,
         "instances": len(row.instances),
+    }
+
+
+def evaluation_document(row: SeriesRow, evaluation: Evaluation) -> dict[str, object]:
+    """Return how a rule's condition went for one series."""
+    return {
+        **series_document(row),
         "matched": evaluation.matched,
         "predicates": [asdict(line) for line in evaluation.lines],
     }

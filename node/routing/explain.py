@@ -94,6 +94,8 @@ def _decision(decision: Decision, jobs: Mapping[str, Job], *, full: bool) -> Ite
     document = decision.document
     for series in document.get("series", ()):
         yield from _series(series)
+    for other in document.get("other_series", ()):
+        yield f"  {_named(other)} holds no images that rules look at"
     for uid, reason in document.get("unreadable", {}).items():
         yield f"  series {uid} cannot be read: {reason}"
     yield from (f"  left out: {reason}" for reason in document.get("left_out", ()))
@@ -107,15 +109,19 @@ def _decision(decision: Decision, jobs: Mapping[str, Job], *, full: bool) -> Ite
 
 def _series(series: Mapping[str, Any]) -> Iterator[str]:
     verdict = "matches" if series["matched"] else "does not match"
-    number = series["series_number"] or "?"
-    count = series["instances"]
-    yield f"  series {number} ({series['modality']}, {count} instances) {verdict}"
+    yield f"  {_named(series)} {verdict}"
     for line in series["predicates"]:
         # The outermost `all` says what the line above says.
         if line["depth"] > 0:
             mark = "+" if line["held"] else "-"
             found = f" (found: {line['found']})" if line["found"] else ""
             yield f"  {'  ' * line['depth']}{mark} {line['said']}{found}"
+
+
+def _named(series: Mapping[str, Any]) -> str:
+    count = series["instances"]
+    instances = f"{count} instance{'' if count == 1 else 's'}"
+    return f"series {series['series_number'] or '?'} ({series['modality']}, {instances})"
 
 
 def _candidates(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:

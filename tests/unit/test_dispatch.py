@@ -600,6 +600,28 @@ def test_explain_says_rule_predicate_value_candidate_and_score(site: RoutingSite
     assert f"job {site.jobs[0].id}: SCHEDULED" in text
 
 
+def test_explain_of_a_study_without_images_names_what_it_holds(site: RoutingSite):
+    report = made(Modality="SR", SeriesNumber=7, SeriesInstanceUID="1.2.3", StudyInstanceUID="1.2")
+    report.SOPInstanceUID, report.SOPClassUID = "1.2.3.4", "1.2.840.10008.5.1.4.1.1.88.11"
+    report.file_meta = ct()[0].file_meta
+
+    (decision,) = site.route([report])
+    text = explain_text(site.db, site.study_uid)
+
+    assert decision.sentence == "no image series that can be read (others: SR)"
+    assert decision.sentence in text
+    assert "series 7 (SR, 1 instance) holds no images that rules look at" in text
+
+
+def test_explain_of_series_that_do_not_match_says_the_values_found(site: RoutingSite):
+    site.route(mr_series(SHAPE, SeriesNumber=3))
+
+    text = explain_text(site.db, site.study_uid)
+
+    assert "series 3 (MR, 4 instances) does not match" in text
+    assert "- Modality = CT (found: MR)" in text
+
+
 def test_explain_as_a_document_is_json_with_everything(site: RoutingSite):
     import json
 
