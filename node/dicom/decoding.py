@@ -76,18 +76,31 @@ def each_stored(
     for index, frame in enumerate(frames):
         if is_native(frame):
             out = _room(frame, None if into is None else into[index])
-            read_native(frame, out)
+            with _named(index, frames):
+                read_native(frame, out)
             take(index, out)
         else:
             encoded[frame.path].append((index, frame))
     for members in encoded.values():
-        check_encoded(members[0][1])
+        index, frame = members[0]
+        with _named(index, frames):
+            check_encoded(frame)
     chunks = [chunk for members in encoded.values() for chunk in _chunks(members)]
     seconds = sum(decoding_seconds(frame) for chunk in chunks for _, frame in chunk)
     if seconds >= worth_workers_s and _cores() > 1 and len(chunks) > 1:
         _decode_in_workers(chunks, take)
     else:
         _decode_here(chunks, take)
+
+
+@contextmanager
+def _named(index: int, frames: Sequence[Frame]) -> Iterator[None]:
+    """Let a refusal of one image's pixels say which image of the stack it is."""
+    try:
+        yield
+    except Refused as refusal:
+        where = f"image {index + 1} of {len(frames)}"
+        raise Refused(refusal.code, f"{where}: {refusal.sentence}") from refusal
 
 
 def _room(frame: Frame, plane: NDArray[np.int16] | None) -> Pixels:

@@ -61,7 +61,8 @@ def split_series(series: SourceSeries) -> tuple[Stack, ...]:
     ------
     Refused
         IMAGE_KIND_UNSUITABLE if no frame is fit; PHASES_MIXED if several images share their
-        positions and nothing separates them; else what the geometry gate says of the whole.
+        positions and nothing separates them, POSITION_DUPLICATE if they do so at some
+        positions only and nothing hints at phases; else what the geometry gate says of the whole.
     """
     frames = suitable_frames(series.frames)
     try:
@@ -261,12 +262,16 @@ def _final(frames: Sequence[Frame], whole: Refused) -> Refused:
     """Return the refusal of a series that could not be split."""
     if whole.code is not RefusalCode.POSITION_DUPLICATE:
         return whole
-    varying = [
-        f"{keyword} ({len(values)} values)"
+    varying = {
+        keyword: len(values)
         for keyword in DISCRIMINATORS
         if len(values := {value_of(frame, keyword) for frame in frames}) > 1
-    ]
-    tried = ", ".join(varying) or "no attribute varies"
+    }
+    # Times differ from image to image anyway: an image too many is no other phase.
+    if _images_per_position(frames) == 1 and not varying.keys() - set(_TIMES):
+        return whole
+    named = [f"{keyword} ({count} values)" for keyword, count in varying.items()]
+    tried = ", ".join(named) or "no attribute varies"
     return Refused(
         RefusalCode.PHASES_MIXED,
         f"{whole.sentence}; nothing separates them into equal stacks (tried: {tried})",

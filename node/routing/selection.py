@@ -229,10 +229,14 @@ def _nothing_fits(role: InputRole, looked: Sequence[Candidate]) -> Refused:
     only = next(iter(codes)) if len(codes) == 1 else ""
     named = "; ".join(f"{one.place}: {one.sentence}" for one in nearest[:_MOST_NAMED])
     more = f"; and {len(nearest) - _MOST_NAMED} more" if len(nearest) > _MOST_NAMED else ""
-    count = f"{len(looked)} candidate{'s' if len(looked) > 1 else ''}"
+    none = (
+        "the only candidate does not serve"
+        if len(looked) == 1
+        else f"none of {len(looked)} candidates serves"
+    )
     return Refused(
         RefusalCode(only) if only in known else RefusalCode.NO_SUITABLE_SERIES,
-        f"none of {count} serves the input {role.name}: {named}{more}",
+        f"{none} the input {role.name}: {named}{more}",
     )
 
 

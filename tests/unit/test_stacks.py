@@ -91,6 +91,18 @@ def test_s18_phases_that_nothing_separates_are_refused():
     assert "no attribute varies" in refusal.sentence
 
 
+def test_s19_an_image_too_many_is_a_duplicate_and_no_phase():
+    planes = mr_series((6, 4, 4))
+    for index, ds in enumerate(planes):
+        ds.ContentTime = f"1104{index:02d}.5"
+    planes[3].ImagePositionPatient = planes[2].ImagePositionPatient
+    refusal = refusal_of(series(planes))
+    assert refusal.code is RefusalCode.POSITION_DUPLICATE
+    assert "6 planes at 5 positions" in refusal.sentence
+    planes[3].TemporalPositionIdentifier = 2
+    assert refusal_of(series(planes)).code is RefusalCode.PHASES_MIXED
+
+
 def test_s18_content_time_comes_last_and_never_names_a_phase():
     planes = phases(3, ContentTime=["102551", "103238", "103832"], AcquisitionNumber=[1, 2, 2])
     labels = [stack.label for stack in split_series(series(planes))]

@@ -221,6 +221,7 @@ def test_truncated_pixels_are_refused(tmp_path):
     cut(paths[1], 6)
     refusal = refusal_of(paths)
     assert refusal.code is RefusalCode.PIXELS_TRUNCATED
+    assert refusal.sentence.startswith("image 2 of 3: ")
 
 
 def test_truncated_compressed_pixels_are_refused(tmp_path):
@@ -240,7 +241,9 @@ def test_more_pixels_than_the_header_says_are_refused(tmp_path):
 def test_an_image_without_pixels_is_refused(tmp_path):
     planes = ct_series((3, 4, 4))
     del planes[1].PixelData
-    assert refusal_of(write_series(tmp_path, planes)).code is RefusalCode.PIXELS_MISSING
+    refusal = refusal_of(write_series(tmp_path, planes))
+    assert refusal.code is RefusalCode.PIXELS_MISSING
+    assert refusal.sentence == "image 2 of 3: the image has no pixel data"
 
 
 def test_s20_what_no_codec_decodes_is_refused_by_name(tmp_path):
