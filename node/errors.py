@@ -10,6 +10,8 @@ class RefusalCode(StrEnum):
 
     #: Patient identity differs inside one study (S3).
     IDENTITY_MIXED = "IDENTITY_MIXED"
+    #: The study has no Patient ID: nobody could say whose result it is (S3).
+    IDENTITY_MISSING = "IDENTITY_MISSING"
     #: Two versions of one SOP Instance UID differ in pixels or geometry (S2).
     UID_CONFLICT = "UID_CONFLICT"
     #: No series fits an input role of the plugin.

@@ -43,7 +43,8 @@ def check_identity(headers: Sequence[Dataset]) -> Identity:
     Raises
     ------
     Refused
-        IDENTITY_MIXED without the values; SOURCE_ATTRIBUTE_UNUSABLE if text cannot be decoded.
+        IDENTITY_MIXED without the values; IDENTITY_MISSING if none has a Patient ID;
+        SOURCE_ATTRIBUTE_UNUSABLE if text cannot be decoded.
     """
     identities = [identity_of(header) for header in headers]
     for what, values in (
@@ -54,6 +55,12 @@ def check_identity(headers: Sequence[Dataset]) -> Identity:
     ):
         if len(values) > 1:
             raise Refused(RefusalCode.IDENTITY_MIXED, f"{len(values)} {what} in one study")
+    if not identities[0].patient_id:
+        raise Refused(
+            RefusalCode.IDENTITY_MISSING,
+            "Patient ID is empty, so nobody could say whose result it is; fill it in at "
+            "the source and send the study again",
+        )
     return identities[0]
 
 

@@ -173,6 +173,13 @@ def test_s03_two_patients_in_one_study_are_refused(site: RoutingSite):
     assert outcomes(site) == [("refused", "IDENTITY_MIXED")]
 
 
+def test_s03_no_job_runs_for_a_study_without_patient_id(site: RoutingSite):
+    site.route(ct(PatientID=""))
+
+    assert outcomes(site) == [("refused", "IDENTITY_MISSING")]
+    assert site.jobs[0].state is JobState.REFUSED
+
+
 def test_s03_two_patients_in_one_series_are_refused(site: RoutingSite):
     images = ct()
     images[2].PatientID = "SOMEBODY"

@@ -60,6 +60,15 @@ def test_s03_one_patient_written_in_two_ways_is_one(change: dict):
     assert check_identity([made(**PATIENT), made(**{**PATIENT, **change})]).patient_id == "P-1"
 
 
+@pytest.mark.parametrize("value", ["", " ", None])
+def test_s03_a_study_without_patient_id_is_refused(value: str | None):
+    with pytest.raises(Refused) as caught:
+        check_identity([made(**{**PATIENT, "PatientID": value})] * 2)
+
+    assert caught.value.code is RefusalCode.IDENTITY_MISSING
+    assert "Patient ID is empty" in caught.value.sentence
+
+
 AGES_OF_STUDIES = {
     "today": ({"StudyDate": "20260131"}, 7, ""),
     "tomorrow": ({"StudyDate": "20260201"}, 7, ""),
