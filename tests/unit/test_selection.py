@@ -144,6 +144,13 @@ def test_s17_what_does_not_fit_is_excluded_with_code_and_values(
     assert sentence in selection.candidates[0].sentence
 
 
+def test_the_refusal_of_one_candidate_speaks_of_one():
+    refusal = choose(ct(2, RescaleType="US")).refusal
+
+    assert refusal is not None
+    assert refusal.sentence.startswith("the only candidate does not serve the input ct: series 2: ")
+
+
 def test_the_refusal_names_the_candidate_that_came_nearest():
     scout = ct(1, shape=(2, 8, 8), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     gap = ct(2, per_instance={5: {"ImagePositionPatient": [-10, -20, 5.0]}})
