@@ -119,7 +119,17 @@ def _operators(name: str, table: Mapping[str, object], at: _At) -> Condition:
     if at.depth > _MAX_DEPTH:
         raise at.refuse(f"is nested more than {_MAX_DEPTH} deep")
     parts = tuple(_operator(name, op, value, at.below(op)) for op, value in table.items())
+    bounds = {one.operator: one.value for one in parts if one.operator in ("min", "max")}
+    if len(bounds) == 2 and _below(bounds["max"], bounds["min"]):
+        raise at.refuse(f"= {shown(table)}: nothing is at least min and at most max; swap them")
     return parts[0] if len(parts) == 1 else Condition(operator="all", children=parts)
+
+
+def _below(one: object, other: object) -> bool:
+    """Return whether a bound is lower; both are numbers, or texts that sort by time."""
+    if isinstance(one, str) and isinstance(other, str):
+        return one < other
+    return isinstance(one, int | float) and isinstance(other, int | float) and one < other
 
 
 def _operator(name: str, operator: str, value: object, at: _At) -> Condition:

@@ -29,7 +29,7 @@ _KEYS_OF_KIND = {
 
 def check_settings(settings: Settings, where: str) -> None:
     """Raise `SettingsError` for the first name that leads nowhere, or to two things."""
-    for faults in (_duplicates, _peers, _rules, _destinations, _releases):
+    for faults in (_data_folder, _duplicates, _peers, _rules, _destinations, _releases):
         for fault in faults(settings):
             raise SettingsError(f"{where}: {fault}")
 
@@ -94,6 +94,11 @@ def missing_secrets(settings: Settings) -> tuple[str, ...]:
     """Return the environment variables that the file names and nobody set."""
     named = {one.password_env for one in settings.destinations if one.password_env}
     return tuple(sorted(named - set(settings.secrets)))
+
+
+def _data_folder(settings: Settings) -> Iterator[str]:
+    if settings.data_dir == settings.data_dir.parent:
+        yield f'node.data_dir = "{settings.data_dir}" is the root of the disk; name a folder'
 
 
 def _duplicates(settings: Settings) -> Iterator[str]:
@@ -178,6 +183,8 @@ def _destinations(settings: Settings) -> Iterator[str]:
                     yield f'{at}.{key} is missing: kind = "{kind}" needs it'
                 if kind != one.kind and getattr(one, key):
                     yield f'{at}.{key} belongs to kind = "{kind}", not to "{one.kind}"'
+        if one.path is not None and one.path.is_relative_to(settings.data_dir):
+            yield f'{at}.path = "{one.path}" lies in our own data folder; name another folder'
         if one.kind != "orthanc" and (one.username or one.password_env):
             yield f'{at}.username and .password_env belong to kind = "orthanc"'
 

@@ -47,6 +47,7 @@ _Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 _Seconds = Annotated[Number, Field(ge=0, le=7 * 86400)]
 _Positive = Annotated[Number, Field(gt=0)]
 _Count = Annotated[Whole, Field(ge=1)]
+_Megabytes = 10**9  # no disk and no header has more
 _Hex = Annotated[_Strict, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Env = Annotated[_Strict, StringConstraints(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")]
 
@@ -76,8 +77,8 @@ class ReceiveTable(Table):
     max_associations: _Count = 32
     max_pdu_bytes: Annotated[int, Field(strict=True, ge=4096, le=2**32 - 1)] = 131072
     idle_timeout_s: _Positive = 60.0
-    min_free_mb: Annotated[int, Field(strict=True, ge=0)] = 1024
-    max_header_mb: _Count = 64
+    min_free_mb: Annotated[int, Field(strict=True, ge=0, le=_Megabytes)] = 1024
+    max_header_mb: Annotated[int, Field(strict=True, ge=1, le=_Megabytes)] = 64
     max_depth: Annotated[int, Field(strict=True, ge=1, le=500)] = 32
 
 

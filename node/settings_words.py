@@ -81,8 +81,8 @@ def orthanc_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"not a web address ({error})") from None
+    except ValueError:  # whose words may quote the password
+        raise ValueError("not a web address; write one like http://pacs:8042") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError("write an address like http://pacs:8042")
     if parts.username or parts.password:
@@ -98,7 +98,7 @@ def without_password(value: str) -> str:
         url = make_url(value)
     except (ArgumentError, ValueError):
         raise ValueError("write sqlite:////folder/node.db or postgresql+psycopg://…") from None
-    if url.password:
+    if url.password or any("pass" in name.lower() for name in url.query):
         raise ValueError("no password in the settings file: use PGPASSWORD or a .pgpass file")
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise ValueError("rows live in sqlite or postgresql")

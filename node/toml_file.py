@@ -34,6 +34,30 @@ class Table(BaseModel):
 
 T = TypeVar("T", bound=Table)
 
+_WORDS = {
+    "tuple_type": "must be a list, in brackets: […]",
+    "list_type": "must be a list, in brackets: […]",
+    "too_short": "needs at least {min_length} in the list",
+    "too_long": "takes at most {max_length} in the list",
+    "string_type": "must be text, in quotes",
+    "string_too_short": "must not be empty",
+    "string_too_long": "has more than {max_length} characters",
+    "string_pattern_mismatch": "must have the form {pattern}",
+    "int_type": "must be a whole number, without quotes",
+    "float_type": "must be a number, without quotes",
+    "finite_number": "must be a number that is not inf or nan",
+    "bool_type": "must be true or false, without quotes",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+}
+#: How a key is written whose form is a pattern.
+_FORMS = {
+    "version": "write it as 1.2.0",
+    "digest": "write the 64 digits that `sentinel-node plugins list` shows",
+}
+
 
 def read_toml(text: str, *, where: str, error: type[NodeError]) -> dict[str, Any]:
     """Return the tables of `text`; raises `error` with the line that is not TOML."""
@@ -78,12 +102,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return ""
 
 
+def masked(words: str) -> str:
+    """Return words with whatever may be a password in an address left out.
+
+    Examples
+    --------
+    >>> masked("postgresql://u:p@ss@h/db")
+    'postgresql://u:***@h/db'
+    """
+    kept = re.sub(r"(://[^:@]*)?:.*@", r"\1:***@", words, flags=re.DOTALL)
+    return re.sub(r"(?i)(passw\w*=)[^&\s\"]*", r"\1***", kept)
+
+
 def shown(value: object) -> str:
-    """Return a value as a person would write it in the file, at most 80 characters."""
+    """Return a value as a person would write it, without password, at most 80 characters."""
     try:
         words = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
         words = type(value).__name__
+    words = masked(words)
     return words if len(words) <= 80 else words[:77] + "…"
 
 
@@ -106,8 +143,25 @@ def _words(model: type[Table], table: Mapping[str, Any], fault: ErrorDetails) ->
             f"{at} = {shown(fault['input'])} must be one of {', '.join(choices)}"
             f"{_meant(fault['input'], choices)}"
         )
+    if "password" in key:
+        return f"{at}: write the name of an environment variable that holds the password"
+    return f"{at} = {shown(fault['input'])}: {_plain(fault, key)}"
+
+
+def _plain(fault: ErrorDetails, key: str) -> str:
+    """Return pydantic's words as a person would say them."""
+    kind, bounds = fault["type"], dict(fault.get("ctx", {}))
+    if kind in ("tuple_type", "list_type") and len(fault["loc"]) == 1:
+        return f"write [[{key}]], with two brackets: there can be several"
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        several = isinstance(fault["input"], list)
+        return f"write [{key}] once, with one bracket" if several else "must be a table: {…}"
+    if kind == "string_pattern_mismatch" and key in _FORMS:
+        return _FORMS[key]
+    if kind in _WORDS:
+        return _WORDS[kind].format(**bounds)
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{at} = {shown(fault['input'])}: {message[:1].lower()}{message[1:]}"
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def _meant(value: object, choices: list[str]) -> str:

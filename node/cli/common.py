@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -38,6 +39,17 @@ SettingsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _ENDLESS = 100_000
+#: What a person can do about an error of the system.
+_ADVICE = {
+    errno.ENOENT: "name a place that is there, or can be made",
+    errno.EACCES: "give this user the right to it, or run the command as the node's user",
+    errno.EPERM: "give this user the right to it, or run the command as the node's user",
+    errno.ENOSPC: "make room on that disk",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOTDIR: "a part of that path is a file; name a folder",
+    errno.EISDIR: "it is a folder; name a file",
+    errno.ENAMETOOLONG: "name a shorter path",
+}
 _PLACES = (Path("sentinel.toml"), Path("/etc/sentinel-node/sentinel.toml"))
 
 
@@ -83,9 +95,25 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except NodeError as error:
-        error_console.print(f"[bold red]{error.code}[/]: ", end="")
-        error_console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        _say(error.code, str(error))
         raise typer.Exit(1) from error
+    except BrokenPipeError:  # `| head` has seen enough
+        raise
+    except OSError as error:
+        _say("SYSTEM_ERROR", _system_words(error))
+        raise typer.Exit(1) from error
+
+
+def _say(code: str, sentence: str) -> None:
+    error_console.print(f"[bold red]{code}[/]: ", end="")
+    error_console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _system_words(error: OSError) -> str:
+    what = error.strerror or str(error) or type(error).__name__
+    place = error.filename2 or error.filename
+    advice = _ADVICE.get(error.errno or 0, "look at that place, then run the command again")
+    return f"{what}{f': {place}' if place else ''}; {advice}"
 
 
 def show(rows: Iterable[Mapping[str, object]], *, as_json: bool, empty: str) -> None:

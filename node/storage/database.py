@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from node.errors import SchemaMismatch, StorageUnavailable
+from node.toml_file import masked
 
 #: The Alembic revision that this program reads and writes; one more with each migration.
 SCHEMA_REVISION = "0001"
@@ -96,7 +97,7 @@ def schema_revision(database: Database) -> str:
 
 def _reason(error: BaseException) -> str:
     """Return the driver's words without the statement, whose values could name a patient."""
-    return str(getattr(error, "orig", error))
+    return masked(str(getattr(error, "orig", error)))
 
 
 def _make_engine(url: str) -> Engine:

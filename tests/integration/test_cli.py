@@ -225,3 +225,11 @@ def test_echo_of_a_folder_destination(cli, tmp_path):
     refused = cli("echo", "shrae")
     assert refused.exit_code == 1
     assert "share" in refused.output
+
+
+def test_an_error_of_the_system_is_one_sentence(cli, study):
+    done = cli("run", folder_of(study), "--plugin", "commissioning", "--out", "/proc/x")
+
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)
+    assert "SYSTEM_ERROR" in done.output and "/proc/x" in done.output
