@@ -106,6 +106,10 @@ class SchemaMismatch(NodeError):
     code = "SCHEMA_MISMATCH"
     dicom_status = 0xA700
 
+    def __init__(self, sentence: str, *, code: str = "SCHEMA_MISMATCH"):
+        super().__init__(sentence)
+        self.code = code
+
 
 class StorageUnavailable(NodeError):
     """Disk or database cannot keep what came in; the sender must keep it (S11)."""

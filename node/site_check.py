@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
+from sqlalchemy import inspect
+from sqlalchemy.engine import make_url
+
+from node.delivery.echo import echo_destination
 from node.errors import NodeError, SettingsError, StorageUnavailable
 from node.manifest import Manifest
 from node.results.dciodvfy import validator
-from node.settings import Settings
+from node.settings import DestinationSettings, Settings
 from node.settings_check import check_against
 from node.storage.database import Database, schema_revision
 from node.storage.delivery_rows import oldest_pending
@@ -25,9 +30,13 @@ def check_site(
     """
     yield "settings", None
     yield "rules and plugins", _problem_of(lambda: check_against(settings, manifests))
-    yield "data folder", _problem_of(lambda: _check_folder(settings.data_dir))
-    yield "rows", _problem_of(lambda: _check_rows(settings))
-    yield "outbox", _problem_of(lambda: _check_outbox(settings))
+    if settings.data_dir.exists():
+        yield "data folder", _problem_of(lambda: _check_folder(settings.data_dir))
+    else:
+        yield f"data folder {settings.data_dir} (will be made at the first start)", None
+    yield from _rows(settings)
+    for one in settings.destinations:
+        yield f"destination {one.name}", _problem_of(partial(_check_destination, one, settings))
     yield (
         "validator dciodvfy",
         None
@@ -49,9 +58,45 @@ def _problem_of(look: Callable[[], None]) -> str | None:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise StorageUnavailable(f"{folder} is not there yet; `serve` or `upgrade` makes it")
+        raise StorageUnavailable(f"{folder} is no folder; name another `data_dir`")
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise StorageUnavailable(f"{folder} cannot be written by this user")
+
+
+def never_started(settings: Settings) -> bool:
+    """Return whether there are no rows at all yet: not even another program's.
+
+    Raises
+    ------
+    StorageUnavailable
+        If the database cannot be reached.
+    """
+    url = make_url(settings.resolved_database_url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return True  # to connect would make the file
+    db = Database(settings.resolved_database_url)
+    try:
+        with db.read() as connection:
+            return not inspect(connection).get_table_names()
+    finally:
+        db.close()
+
+
+def _rows(settings: Settings) -> Iterator[tuple[str, str | None]]:
+    try:
+        fresh = never_started(settings)
+    except NodeError as error:
+        yield "rows", str(error)
+        return
+    if fresh:
+        yield "rows (will be made at the first start)", None
+        return
+    yield "rows", _problem_of(lambda: _check_rows(settings))
+    yield "outbox", _problem_of(lambda: _check_outbox(settings))
+
+
+def _check_destination(destination: DestinationSettings, settings: Settings) -> None:
+    echo_destination(destination, settings.ae_titles[0])
 
 
 def _check_rows(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Annotated
 
@@ -34,6 +35,8 @@ def options(
     """Set what all commands share: files are private, logs say what went wrong (S28)."""
     os.umask(0o077)
     logs.configure("ERROR")
+    # A command says itself what went wrong; `serve` configures its own logs.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 
 service.add_to(app)

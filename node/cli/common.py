@@ -20,10 +20,11 @@ from rich.padding import Padding
 from rich.table import Table
 
 from node import app as parts
-from node.errors import NodeError, SettingsError
+from node.errors import NodeError, SchemaMismatch, SettingsError
 from node.parts import Node
 from node.settings import Settings
 from node.settings_file import load_settings
+from node.site_check import never_started
 
 console = Console()
 error_console = Console(stderr=True)
@@ -82,6 +83,12 @@ def read_settings(given: Path | None) -> Settings:
 def opened_node(given: Path | None, *, with_plugins: bool = False) -> Iterator[Node]:
     """Open the node's rows and files for one command."""
     settings = read_settings(given)
+    if never_started(settings):
+        raise SchemaMismatch(
+            "the node has not been started yet; `sentinel-node serve` (or `sentinel-node upgrade`)"
+            " makes the rows",
+            code="NOT_STARTED",
+        )
     node = parts.open_node(settings, with_plugins=with_plugins)
     try:
         yield node

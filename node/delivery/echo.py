@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from pynetdicom import build_context
@@ -23,10 +25,36 @@ def echo_destination(settings: DestinationSettings, own_ae: str) -> str:
         If it does not answer or does not let us in.
     """
     if settings.kind == "dicom":
-        return _echo_dicom(settings, own_ae)
+        return _named(settings, own_ae, lambda: _echo_dicom(settings, own_ae))
     if settings.kind == "orthanc":
-        return _echo_orthanc(settings)
+        return _named(settings, own_ae, lambda: _echo_orthanc(settings))
     return _echo_folder(settings)
+
+
+def _named(settings: DestinationSettings, own_ae: str, ask: Callable[[], str]) -> str:
+    """Say with a failure which destination it is, where, and what to do."""
+    try:
+        return ask()
+    except DeliveryFailed as error:
+        place = settings.url or f"{settings.ae_title} at {settings.host}:{settings.port}"
+        raise DeliveryFailed(
+            f"destination {settings.name} ({place}): {error}{_cause(settings, error)}; is it "
+            f"running, are address and port right, does a firewall stand between, and does it "
+            f"know our AE title {settings.calling_ae or own_ae}?",
+            retry=error.retry,
+            code=error.code,
+        ) from error
+
+
+def _cause(settings: DestinationSettings, error: DeliveryFailed) -> str:
+    """Return the system's word for why nobody can be reached, which the library drops."""
+    if settings.kind != "dicom" or error.code != "PEER_UNREACHABLE":
+        return ""
+    try:
+        socket.create_connection((settings.host, settings.port), settings.timeout_s).close()
+    except OSError as fault:
+        return f" ({fault.strerror or fault})"
+    return " (the port is open, but no DICOM answer came)"
 
 
 def _echo_dicom(settings: DestinationSettings, own_ae: str) -> str:

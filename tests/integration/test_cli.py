@@ -1,6 +1,8 @@
 """The command line as a newcomer uses it: on a folder, without a network, with bad input."""
 
+import contextlib
 import json
+import sqlite3
 
 import numpy as np
 import pydicom
@@ -233,3 +235,45 @@ def test_an_error_of_the_system_is_one_sentence(cli, study):
     assert done.exit_code == 1
     assert isinstance(done.exception, SystemExit)
     assert "SYSTEM_ERROR" in done.output and "/proc/x" in done.output
+
+
+def test_check_before_the_first_start_is_fine_and_makes_nothing(cli, tmp_path):
+    site(tmp_path)
+
+    done = cli("check")
+
+    assert done.output.count("will be made at the first start") == 2
+    assert "no  rows" not in done.output and "no  data folder" not in done.output
+    assert not (tmp_path / "data").exists()
+    assert "NOT_STARTED" in cli("jobs").output
+
+
+def test_check_tells_rows_of_another_program_from_none(cli, tmp_path):
+    site(tmp_path)
+    (tmp_path / "data").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "node.db")) as rows:
+        rows.execute("CREATE TABLE other (a)")
+
+    done = cli("check")
+
+    assert done.exit_code == 1
+    assert "no  rows" in done.output
+
+
+def test_check_and_echo_name_a_destination_that_is_down(cli, tmp_path):
+    port = free_port()
+    with site(tmp_path).open("a") as file:
+        file.write(
+            '[[destinations]]\nname = "pacs"\nkind = "dicom"\ngrade = "test"\n'
+            f'ae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n'
+            '[[destinations]]\nname = "share"\nkind = "folder"\ngrade = "test"\npath = "gone"\n'
+        )
+
+    checked, asked = cli("check"), cli("echo", "pacs")
+
+    assert checked.exit_code == asked.exit_code == 1
+    assert "no  destination pacs" in checked.output
+    assert "no  destination share" in checked.output
+    for words in (f"PACS at 127.0.0.1:{port}", "Connection refused", "firewall"):
+        assert words in asked.output
+    assert "library message" not in asked.output
