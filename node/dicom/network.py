@@ -21,7 +21,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 from pynetdicom.transport import AssociationSocket
 
-from node.dicom.outbound import CallingAE, read_ahead, release_reactor, send_file
+from node.dicom.outbound import CallingAE, park_reactor, read_ahead, send_file
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.errors import DeliveryFailed
 
@@ -195,12 +195,12 @@ def associate(
     )
     if not assoc.is_established:
         raise _why_not(assoc)
+    park_reactor(assoc)
     done = False
     try:
         yield assoc
         done = True
     finally:
-        release_reactor(assoc)
         if assoc.is_established:
             if done:
                 assoc.release()

@@ -12,7 +12,6 @@ import os
 import select
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,9 @@ from node.dicom.wire import (
     store_request,
 )
 from node.errors import DeliveryFailed
+
+#: How long a parked thread sleeps before it looks whether its association has ended.
+_LOOK_S: Final = 0.05
 
 #: Read and sent at once.
 _READ_BYTES: Final = 1 << 20
@@ -170,7 +172,6 @@ def _exchange(
     pieces: Iterator[list[bytes | memoryview]],
     message_id: int,
 ) -> int:
-    _hold_reactor(assoc)
     wire = assoc.dul.socket
     connection = wire.socket if wire is not None else None
     if connection is None:
@@ -193,20 +194,44 @@ def _exchange(
     return int(status)
 
 
-def _hold_reactor(assoc: Association) -> None:
-    """Keep the association's own thread from taking answers; it stays held between stores."""
-    assoc._reactor_checkpoint.clear()
-    while not assoc._is_paused:
-        time.sleep(0.0001)
+class _Parking(threading.Event):
+    """Keeps an association's own thread from ever taking an answer that we wait for.
+
+    pynetdicom 3.0.4: every `send_*` pauses that thread and lets it go again at its end. A
+    thread that was let go but has not run yet still counts as paused at the next `send_*`, and
+    takes its answer ("Received unexpected C-FIND service message"). A requestor needs nothing
+    of what that thread looks after, so it stays parked until the association ends.
+    """
+
+    def __init__(self, assoc: Association):
+        super().__init__()
+        self._assoc = assoc
+        self._entered = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return when the association has ended, whatever `timeout` says."""
+        self._entered.set()
+        while not self._assoc._kill:
+            super().wait(_LOOK_S)
+        return True
+
+    def set(self) -> None:
+        """Do not let the thread go: the library asks for it after each request."""
+
+    def until_parked(self) -> None:
+        """Return when the thread is here."""
+        while not self._entered.wait(_LOOK_S) and not self._assoc._kill:
+            pass
 
 
-def release_reactor(assoc: Association) -> None:
-    """Let the association's own thread look after the association again."""
-    assoc._reactor_checkpoint.set()
+def park_reactor(assoc: Association) -> None:
+    """Stop the association's own thread for good; to be called before the first request."""
+    parking = _Parking(assoc)
+    assoc._reactor_checkpoint = parking
+    parking.until_parked()
 
 
 def _lost(assoc: Association) -> DeliveryFailed:
-    release_reactor(assoc)
     return DeliveryFailed(
         "the association broke while sending", retry=True, code="ASSOCIATION_LOST"
     )
