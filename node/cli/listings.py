@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Annotated
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -14,12 +16,22 @@ from node.cli.common import (
     SettingsOption,
     clock_time,
     console,
+    error_console,
     opened_node,
     sentences,
     show,
 )
+from node.errors import NodeError, SettingsError
+from node.model import DeliveryState, JobState
+from node.parts import Node
+from node.storage.count_rows import count_rows, studies_starting
 
 LimitOption = Annotated[int, typer.Option(help="How many rows, the newest first.")]
+
+StateOption = Annotated[
+    list[str] | None, typer.Option(help="Only rows in this state; may be given several times.")
+]
+_State = TypeVar("_State", bound=StrEnum)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,6 +61,7 @@ def studies(
             for study in list_studies(node.db, limit=limit)
         ]
         show(rows, as_json=as_json, empty="No study came in yet.")
+        _say_more(node, "studies", len(rows))
 
 
 def jobs(
@@ -56,6 +69,7 @@ def jobs(
     as_json: JsonOption = False,
     limit: LimitOption = 100,
     retry: Annotated[str, typer.Option(help="Run this FAILED or REFUSED job again.")] = "",
+    state: StateOption = None,
 ) -> None:
     """List jobs: which plugin ran on which study, and how it ended."""
     from node.storage.job_rows import list_jobs, retry_job
@@ -64,6 +78,9 @@ def jobs(
         if retry:
             retry_job(node.db, retry, now=time.time())
             node.audit.record("job retried", retry)
+            console.print(f"The job {retry} will be tried again.", soft_wrap=True)
+            return
+        states = _states(JobState, state)
         rows = [
             {
                 "job": job.id,
@@ -77,9 +94,10 @@ def jobs(
                 "created": clock_time(job.created_at),
                 "ended": clock_time(job.ended_at),
             }
-            for job in list_jobs(node.db, limit=limit)
+            for job in list_jobs(node.db, limit=limit, states=states)
         ]
-        show(rows, as_json=as_json, empty="No job yet.")
+        show(rows, as_json=as_json, empty="No such job." if states else "No job yet.")
+        _say_more(node, "jobs", len(rows), states)
 
 
 def deliveries(
@@ -89,6 +107,7 @@ def deliveries(
     retry: Annotated[
         bool, typer.Option("--retry", help="Send all dead letters again, from now on.")
     ] = False,
+    state: StateOption = None,
 ) -> None:
     """List deliveries: which object went where, was stored, was found again."""
     from node.storage.delivery_rows import list_deliveries, retry_failed
@@ -97,8 +116,9 @@ def deliveries(
         if retry:
             count = retry_failed(node.db, now=time.time())
             node.audit.record("dead letters restarted", "deliveries", count=count)
-            if not as_json:
-                console.print(f"{count} dead letters will be sent again.")
+            console.print(f"{count} dead letters will be sent again.")
+            return
+        states = _states(DeliveryState, state)
         rows = [
             {
                 "delivery": delivery.id,
@@ -113,9 +133,11 @@ def deliveries(
                 "status": delivery.status,
                 "reason": delivery.reason,
             }
-            for delivery, evidence in list_deliveries(node.db, limit=limit)
+            for delivery, evidence in list_deliveries(node.db, limit=limit, states=states)
         ]
-        show(rows, as_json=as_json, empty="Nothing to deliver yet.")
+        empty = "No such delivery." if states else "Nothing to deliver yet."
+        show(rows, as_json=as_json, empty=empty)
+        _say_more(node, "deliveries", len(rows), states)
 
 
 def quarantine(
@@ -137,10 +159,11 @@ def quarantine(
             for item in list_quarantine(node.db, limit=limit)
         ]
         show(rows, as_json=as_json, empty="The quarantine is empty.")
+        _say_more(node, "quarantine", len(rows))
 
 
 def explain(
-    study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    study_uid: Annotated[str, typer.Argument(help="Study Instance UID, or its beginning.")],
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -148,9 +171,33 @@ def explain(
     from node.routing.explain import explain_document, explain_text
 
     with sentences(), opened_node(settings) as node:
+        study_uid = _whole_uid(node, study_uid)
         if as_json:
             document = explain_document(node.db, study_uid)
             sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
         else:
             text = explain_text(node.db, study_uid)
             console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _states(kind: type[_State], words: Sequence[str] | None) -> tuple[_State, ...]:
+    known = {str(one): one for one in kind}
+    for word in words or ():
+        if word.upper() not in known:
+            raise SettingsError(f"there is no state `{word}`; there are: {', '.join(known)}")
+    return tuple(known[word.upper()] for word in words or ())
+
+
+def _say_more(node: Node, listing: str, listed: int, states: Sequence[str] = ()) -> None:
+    """Say on standard error that there is more than what was listed."""
+    count = count_rows(node.db, listing, [str(state) for state in states])
+    if count > listed:
+        error_console.print(f"{listed} of {count}; `--limit {count}` shows all")
+
+
+def _whole_uid(node: Node, given: str) -> str:
+    """Return the one study whose UID starts so; what is unknown is returned as it is."""
+    found = studies_starting(node.db, given)
+    if len(found) > 1:
+        raise NodeError(f"several studies start with {given}: {', '.join(found)}; give more of it")
+    return found[0] if found else given

@@ -19,7 +19,7 @@ from node.cli.common import (
     settings_path,
     show,
 )
-from node.errors import SettingsError
+from node.errors import RefusalCode, SettingsError
 from node.inference.registry import builtin_plugin_folder, discover
 from node.manifest import Manifest
 
@@ -82,8 +82,21 @@ def switch_on(
     settings: SettingsOption = None,
 ) -> None:
     """Switch a plugin on again: its waiting jobs and held results go on."""
+    from node.storage.count_rows import refused_jobs
+    from node.storage.job_rows import retry_job
+
+    refused: tuple[str, ...] = ()
     _switch(plugin, settings, off=False, reason="")
-    console.print(f"{plugin} is on.")
+    with sentences(), opened_node(settings) as node:
+        refused = refused_jobs(node.db, plugin, RefusalCode.PLUGIN_DISABLED)
+        for job_id in refused:
+            retry_job(node.db, job_id, now=time.time())
+            node.audit.record("job retried", job_id)
+    console.print(
+        f"{plugin} is on; its waiting jobs and held results go on, and {len(refused)} jobs that "
+        "were refused meanwhile go through the rules again.",
+        soft_wrap=True,
+    )
 
 
 def _switch(plugin: str, settings: Path | None, *, off: bool, reason: str) -> None:

@@ -13,6 +13,17 @@ from node import roles
 from node.cli.common import SettingsOption, console, read_settings, sentences, settings_path
 from node.errors import SettingsError
 
+#: What `reindex` counts, in words.
+_COUNTED = {
+    "instances": "instances added (those with a row already are not counted)",
+    "quarantined": "quarantined objects added",
+    "own": "results of ours, known as ours",
+    "unfit": "files that do not fit their place; left there, without a row",
+    "gone": "rows whose file is gone; look for it",
+    "leftovers": "half-received files removed",
+    "held": "new studies held, because results of them exist",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
@@ -79,4 +90,4 @@ def reindex(settings: SettingsOption = None) -> None:
                 )
             node.close()
         for name, count in counts.items():
-            console.print(f"{count:8} {name}")
+            console.print(f"{count:8} {_COUNTED.get(name, name)}")

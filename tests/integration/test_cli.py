@@ -277,3 +277,21 @@ def test_check_and_echo_name_a_destination_that_is_down(cli, tmp_path):
     for words in (f"PACS at 127.0.0.1:{port}", "Connection refused", "firewall"):
         assert words in asked.output
     assert "library message" not in asked.output
+
+
+def test_a_listing_takes_states_and_refuses_unknown_ones(cli, tmp_path):
+    site(tmp_path)
+    cli("upgrade")
+
+    assert "No such job" in cli("jobs", "--state", "failed").output
+    assert "No such delivery" in cli("deliveries", "--state", "FAILED").output
+    refused = cli("jobs", "--state", "faild")
+    assert refused.exit_code == 1 and "FAILED" in refused.output
+
+
+def test_retry_and_switching_on_say_one_sentence(cli, tmp_path):
+    site(tmp_path)
+    cli("upgrade")
+
+    assert cli("deliveries", "--retry").output == "0 dead letters will be sent again.\n"
+    assert "0 jobs that were refused" in cli("plugins", "on", "commissioning").output
