@@ -19,6 +19,7 @@ from node.settings_check import check_against
 from node.storage.database import Database, schema_revision
 from node.storage.delivery_rows import oldest_pending
 from node.storage.files import Files
+from node.storage.switch_rows import plugins_off
 
 
 def check_site(
@@ -82,6 +83,18 @@ def never_started(settings: Settings) -> bool:
         db.close()
 
 
+def switched_off(settings: Settings) -> dict[str, str]:
+    """Return the plugins whose kill switch is on, with the reason; {} before the first start."""
+    if never_started(settings):
+        return {}
+    db = Database(settings.resolved_database_url)
+    try:
+        db.check_schema()
+        return plugins_off(db)
+    finally:
+        db.close()
+
+
 def _rows(settings: Settings) -> Iterator[tuple[str, str | None]]:
     try:
         fresh = never_started(settings)
@@ -93,6 +106,12 @@ def _rows(settings: Settings) -> Iterator[tuple[str, str | None]]:
         return
     yield "rows", _problem_of(lambda: _check_rows(settings))
     yield "outbox", _problem_of(lambda: _check_outbox(settings))
+    try:
+        off = switched_off(settings)
+    except NodeError:  # said above
+        return
+    for name, reason in off.items():
+        yield f"plugin {name} is switched off ({reason}); `plugins on {name}` ends it", None
 
 
 def _check_destination(destination: DestinationSettings, settings: Settings) -> None:

@@ -39,11 +39,29 @@ def send(
         sent = send_with_progress(paths, remote)
         refused = [one for one in sent if not one.stored]
         for one in refused:
-            status = "not sent" if one.status is None else f"status {one.status:04X}"
+            status = "not sent" if one.status is None else _status_words(one.status)
             error_console.print(f"{one.path.name}: {status} {one.reason}", markup=False)
         console.print(f"{len(sent) - len(refused)} of {len(sent)} objects stored by {aet}.")
         if refused:
             raise typer.Exit(1)
+
+
+def _status_words(status: int) -> str:
+    """Return a C-STORE status with its meaning (PS3.4 B.2.3, PS3.7 C)."""
+    known = {
+        0x0122: "SOP class not supported",
+        0x0124: "not authorised",
+        0x0110: "processing failure",
+        0x0111: "this UID is there already",
+    }
+    kinds = {
+        0xA7: "out of resources",
+        0xA9: "data set does not match SOP class",
+    }
+    said = known.get(status) or kinds.get(status >> 8)
+    if said is None and status >> 12 == 0xC:
+        said = "cannot understand"
+    return f"status {status:04X}" + (f" ({said})" if said else "")
 
 
 def echo(

@@ -22,6 +22,7 @@ from node.cli.common import (
 from node.errors import RefusalCode, SettingsError
 from node.inference.registry import builtin_plugin_folder, discover
 from node.manifest import Manifest
+from node.site_check import switched_off
 
 app = typer.Typer(name="plugins", help="List, check, switch off and on.", no_args_is_help=True)
 
@@ -36,9 +37,11 @@ def list_plugins(
 ) -> None:
     """List the plugins this site has. Reads manifests; runs nothing."""
     with sentences():
+        off = _switched_off(settings)
         rows = [
             {
                 "plugin": manifest.name_version,
+                **({} if off is None else {"off": off.get(manifest.name)}),
                 "title": manifest.title,
                 "grade": str(manifest.grade),
                 "inputs": ", ".join(manifest.inputs),
@@ -119,6 +122,14 @@ def _manifests(settings: Path | None, folder: Path | None) -> list[Manifest]:
     else:
         found = parts.read_manifests(read_settings(settings))
     return sorted(found.values(), key=lambda manifest: manifest.name_version)
+
+
+def _switched_off(settings: Path | None) -> dict[str, str] | None:
+    """Return the plugins that are off, with why; None without settings."""
+    if settings is None and not _has_settings():
+        return None
+    off = switched_off(read_settings(settings))
+    return {name: f"off: {reason}" if reason else "off" for name, reason in off.items()}
 
 
 def _has_settings() -> bool:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
+from node.cli.network import _status_words
 from node.intake.versions import resolve_versions
 from node.phantom.study import make_ct_study
 from node.storage.database import Database
@@ -295,3 +296,20 @@ def test_retry_and_switching_on_say_one_sentence(cli, tmp_path):
 
     assert cli("deliveries", "--retry").output == "0 dead letters will be sent again.\n"
     assert "0 jobs that were refused" in cli("plugins", "on", "commissioning").output
+
+
+def test_a_switched_off_plugin_is_seen_in_check_and_list(cli, tmp_path):
+    site(tmp_path)
+    cli("upgrade")
+    cli("plugins", "off", "commissioning", "--reason", "overlay shifted")
+
+    assert "commissioning is switched off (overlay shifted)" in cli("check").output
+    assert json.loads(cli("plugins", "list", "--json").output)[0]["off"] == "off: overlay shifted"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(0xA700, "resources"), (0xA900, "match"), (0xC000, "understand"), (0x0124, "authorised")],
+)
+def test_a_refused_store_says_what_its_status_means(status, words):
+    assert words in _status_words(status)
