@@ -89,28 +89,34 @@ def switch_on(
     from node.storage.job_rows import retry_job
 
     refused: tuple[str, ...] = ()
-    _switch(plugin, settings, off=False, reason="")
+    was_off = _switch(plugin, settings, off=False, reason="")
+    if not was_off:
+        console.print(f"{plugin} was on already.")
+        return
     with sentences(), opened_node(settings) as node:
         refused = refused_jobs(node.db, plugin, RefusalCode.PLUGIN_DISABLED)
         for job_id in refused:
             retry_job(node.db, job_id, now=time.time())
             node.audit.record("job retried", job_id)
     console.print(
-        f"{plugin} is on; its waiting jobs and held results go on, and {len(refused)} jobs that "
-        "were refused meanwhile go through the rules again.",
+        f"{plugin} is on; its waiting jobs and held results go on, and jobs refused "
+        f"meanwhile go through the rules again ({len(refused)}).",
         soft_wrap=True,
     )
 
 
-def _switch(plugin: str, settings: Path | None, *, off: bool, reason: str) -> None:
-    from node.storage.switch_rows import set_plugin_switch
+def _switch(plugin: str, settings: Path | None, *, off: bool, reason: str) -> bool:
+    """Set the kill switch; return whether it was off before."""
+    from node.storage.switch_rows import is_plugin_off, set_plugin_switch
 
     with sentences(), opened_node(settings, with_plugins=True) as node:
         known = sorted({manifest.name for manifest in node.manifests.values()})
         if plugin not in known:
             raise SettingsError(f"there is no plugin `{plugin}`; there are: {', '.join(known)}")
+        was_off = is_plugin_off(node.db, plugin)
         set_plugin_switch(node.db, plugin, off=off, reason=reason, now=time.time())
         node.audit.record("plugin switched", plugin, off=off, reason=reason)
+        return was_off
 
 
 def _manifests(settings: Path | None, folder: Path | None) -> list[Manifest]:

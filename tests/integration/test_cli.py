@@ -295,7 +295,9 @@ def test_retry_and_switching_on_say_one_sentence(cli, tmp_path):
     cli("upgrade")
 
     assert cli("deliveries", "--retry").output == "0 dead letters will be sent again.\n"
-    assert "0 jobs that were refused" in cli("plugins", "on", "commissioning").output
+    assert cli("plugins", "on", "commissioning").output == "commissioning was on already.\n"
+    cli("plugins", "off", "commissioning", "--reason", "test")
+    assert "go through the rules again (0)" in cli("plugins", "on", "commissioning").output
 
 
 def test_a_switched_off_plugin_is_seen_in_check_and_list(cli, tmp_path):
