@@ -17,7 +17,7 @@ from node.storage.database import Database
 from node.storage.files import Files
 from node.storage.intake_rows import conflicting_instances
 from tests.integration.test_versions import Site as Versions
-from tests.make import ct_series, free_port, part10, write_series
+from tests.make import ct_series, enhanced_ct, free_port, part10, write_series
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,21 @@ def test_run_writes_evidence_numbers_and_a_picture(cli, study, tmp_path):
     assert (tmp_path / "out" / "sr.dcm").is_file()
     assert result["pictures"] and (tmp_path / "out" / result["pictures"][0]).is_file()
     assert "ran" in done.output
+
+
+def test_s20_an_enhanced_multiframe_ct_is_a_source_like_any_other(cli, tmp_path):
+    made = enhanced_ct(shape=(12, 64, 64))
+    write_series(tmp_path / "in", [made])
+
+    done = cli("run", tmp_path / "in", "--plugin", "commissioning", "--out", tmp_path / "out")
+
+    assert done.exit_code == 0, done.output
+    seg = pydicom.dcmread(tmp_path / "out" / "seg.dcm")
+    frames = seg.PerFrameFunctionalGroupsSequence
+    sources = [f.DerivationImageSequence[0].SourceImageSequence[0] for f in frames]
+    numbers = [int(source.ReferencedFrameNumber) for source in sources]
+    assert len(set(numbers)) == len(numbers) == seg.NumberOfFrames
+    assert set(numbers) <= set(range(1, 13))
 
 
 def test_run_refuses_a_missing_slice_with_code_sentence_and_status(cli, tmp_path):
