@@ -63,7 +63,8 @@ def ours_or_orthanc(name: str, folder: Path, environment: Mapping[str, str]) -> 
         (1, 0, 1.1),
         (4, 0, 0.9),
         # A lone sender waits for three syncs, one after the other, where Orthanc does one.
-        pytest.param(1, 2000, 0.7, marks=pytest.mark.xfail(reason="decision 0002", strict=False)),
+        # Not reached yet: decision 0002 has the figures and what could be done.
+        (1, 2000, 0.7),
         (4, 2000, 0.7),
     ],
 )
