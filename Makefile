@@ -50,9 +50,9 @@ $(VENV)/core.stamp: $(INSTALL_FROM) | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: $(INSTALL_FROM) | $(BIN)/python
-	$(PIP) -e ".[dev,postgresql]"
+	$(PIP) -e ".[dev,postgresql,train]"
 	@touch $@ $(VENV)/core.stamp
 
 $(VENV)/peers.stamp: $(INSTALL_FROM) | $(BIN)/python
-	$(PIP) -e ".[dev,postgresql,validate,peers]"
+	$(PIP) -e ".[dev,postgresql,train,validate,peers]"
 	@touch $@ $(VENV)/dev.stamp $(VENV)/core.stamp

@@ -159,6 +159,23 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What is known to be true of a case. Training and evaluation see it, a run never does.
+
+    Attributes
+    ----------
+    masks : mapping of segment name to bool, shape (slices, rows, columns)
+        The reference region of each ``[segments.NAME]`` that somebody outlined, on the grid of
+        the volume it was drawn on; all False: looked at, and nothing there.
+    values : mapping of column name to str or float
+        The patient's row of the table of labels, or what a cohort drew.
+    """
+
+    masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    values: Mapping[str, str | float] = field(default_factory=dict)
+
+
 class Plugin(Protocol):
     """What `plugin.py` must offer as a class named ``Plugin``."""
 
