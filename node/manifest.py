@@ -58,6 +58,8 @@ class InputRole:
     contrast: str = "any"
     #: Whether images with a lossy history (0028,2110) are accepted.
     lossy: bool = False
+    #: Display window (centre, width) in the values' unit, for pictures; None: by modality.
+    window: tuple[float, float] | None = None
     #: Criteria in order, the first decides: ``original``, ``most_slices``, ``thin_slices``,
     #: ``large_coverage``, ``soft_kernel``, ``recent``.
     rank: tuple[str, ...] = ("original", "thin_slices", "large_coverage", "soft_kernel")
@@ -89,6 +91,30 @@ class MeasurementSpec:
     derivation: Code | None = None
     #: Digits after the point in the SR.
     digits: int = 2
+    #: What the interval of a value is, in words: ``95 % interval``.
+    interval: str = "95 % interval"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSpec:
+    """How a map of the Result is coded in a Parametric Map."""
+
+    name: str
+    label: str
+    #: What the numbers mean (0040,9220), one of CID 7180 or a private code.
+    quantity: Code
+    #: UCUM.
+    unit: Code
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualitySpec:
+    """How a statement of the Result is coded in the SR."""
+
+    name: str
+    code: Code
+    #: Name of the choice, as the plugin says it, to its code.
+    choices: Mapping[str, Code]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +133,15 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CohortSpec:
+    """The law of the plugin's phantoms, pinned before anything was trained on them (E11)."""
+
+    #: Relative to the plugin's folder.
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """One plugin version, pinned by its digest."""
 
@@ -120,6 +155,8 @@ class Manifest:
     inputs: Mapping[str, InputRole]
     segments: Mapping[str, SegmentSpec] = field(default_factory=dict)
     measurements: Mapping[str, MeasurementSpec] = field(default_factory=dict)
+    maps: Mapping[str, MapSpec] = field(default_factory=dict)
+    qualities: Mapping[str, QualitySpec] = field(default_factory=dict)
     limits: Limits = Limits()
     #: DICOM keywords that go into `Case.attributes`.
     attributes: tuple[str, ...] = ()
@@ -131,11 +168,16 @@ class Manifest:
     parameters: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     #: Weights file (relative to the folder) to SHA-256.
     weights: Mapping[str, str] = field(default_factory=dict)
+    #: None: the plugin has no phantoms of its own.
+    cohort: CohortSpec | None = None
     #: Another Python interpreter for the child (E7); "" = ours.
     python: str = ""
     #: Concept of the finding in the SR's measurement group; None: the segment's type.
     finding: Code | None = None
     manufacturer: str = "Sentinel Node"
+    #: Private coding schemes that the plugin's codes use, beside 99SENTINEL; they are the
+    #: manufacturer's, and each object identifies those it holds.
+    private_schemes: tuple[str, ...] = ()
     #: Algorithm Family of TID 4019 and of the SEG, one of CID 7162.
     algorithm_family: Code = Code("123110", "DCM", "Artificial Intelligence")
     #: SHA-256 over the plugin's files: its identity, bit for bit.

@@ -30,6 +30,7 @@ The layout (* must be there; the rest shows its default or an example)::
     contrast = "any"                         # required | absent | any
     lossy = false
     rank = ["original", "thin_slices", "large_coverage", "soft_kernel"]
+    window = [40, 400]                       # centre, width of pictures
 
     [segments.dense]                         # one table per segment name of the Result
     label = "Voxels >= 300 HU"               # *
@@ -45,6 +46,16 @@ The layout (* must be there; the rest shows its default or an example)::
     method = […]
     derivation = […]
     digits = 2
+    interval = "95 % interval"               # what Measurement.interval is
+
+    [maps.attention]                         # one table per map name of the Result
+    label = "Grad-CAM"                       # *
+    quantity = ["130403", "DCM", "Gradient-weighted class activation"]  # *
+    unit = ["1", "UCUM", "no units"]
+
+    [qualities.risk]                         # one table per quality name of the Result
+    code = ["RISK", "99SENTINEL", "Predicted risk"]  # *
+    choices.high = ["15508007", "SCT", "High risk"]  # * at least one choice
 
     [limits]
     time_s = 600
@@ -58,44 +69,47 @@ The layout (* must be there; the rest shows its default or an example)::
 
     [weights]                                # file → SHA-256
     "weights.safetensors" = "9f86d0…"
+
+    [cohort]                                 # what `cohort.py` draws its phantoms by
+    file = "cohort.toml"                     # *
+    sha256 = "60303a…"                       # *
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
-
-from pydantic import Field, StringConstraints
+from typing import NoReturn
 
 from node.code_lists import check_code
 from node.errors import ManifestError
 from node.keywords import known_keywords, vr_of
 from node.manifest import (
     Code,
+    CohortSpec,
     InputRole,
     Limits,
     Manifest,
+    MapSpec,
     MeasurementSpec,
+    QualitySpec,
     Range,
     SegmentSpec,
 )
-from node.model import Grade
-from node.plugin_files import check_weights, digest_of, file_hashes
-from node.toml_file import (
-    Bound,
-    Flag,
-    Number,
-    Said,
-    Table,
-    Text,
-    Whole,
-    nearest,
-    parse_table,
-    read_toml,
+from node.manifest_tables import (
+    CodeRow,
+    InputTable,
+    LimitsTable,
+    MeasurementTable,
+    PluginTable,
+    QualityTable,
+    RangeRow,
+    SegmentTable,
 )
+from node.model import Grade
+from node.plugin_files import check_cohort, check_weights, digest_of, file_hashes
+from node.toml_file import Table, nearest, parse_table, read_toml
 from node.toml_file import fail as fail_with
 
 MANIFEST_NAME = "plugin.toml"
@@ -111,90 +125,10 @@ _IDENTITY = re.compile(
 #: Keys that become fields of `Manifest` as they are.
 _KEPT = (
     *("name", "version", "title", "intended_use", "source", "attributes", "finding_name"),
-    *("training", "parameters", "weights", "python", "manufacturer"),
+    *("training", "parameters", "weights", "python", "manufacturer", "private_schemes"),
 )
 
-_Name = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-_Version = Annotated[
-    str, Field(strict=True, pattern=r"^\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]+)?$", max_length=32)
-]
-# PS3.5 6.2: LO holds 64 characters, SH 16, CS 16 of a closed repertoire.
-_Lo = Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=64)]
-_Sh = Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=16)]
-_Cs = Annotated[str, Field(strict=True, pattern=r"^[A-Z0-9_ ]{1,16}$")]
-_Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
-_Range = tuple[Bound, Bound]
-_Code = tuple[_Sh, _Sh, _Lo]
-_Rank = Literal["original", "most_slices", "thin_slices", "large_coverage", "soft_kernel", "recent"]
-
-
 _RANGES = {"slices", "slice_spacing_mm", "slice_thickness_mm", "pixel_spacing_mm"}
-
-
-class _Input(Table):
-    modality: Annotated[tuple[_Cs, ...], Field(min_length=1)]
-    plane: Literal["axial", "sagittal", "coronal", "any"] = "any"
-    slices: _Range = (2, math.inf)
-    slice_spacing_mm: _Range = (-math.inf, math.inf)
-    slice_thickness_mm: _Range = (-math.inf, math.inf)
-    pixel_spacing_mm: _Range = (-math.inf, math.inf)
-    values: Literal["HU", "raw"] = "HU"
-    allow: tuple[_Cs, ...] = ()
-    image_type_has: tuple[_Cs, ...] = ()
-    kernel: tuple[Said, ...] = ()
-    contrast: Literal["required", "absent", "any"] = "any"
-    lossy: Flag = False
-    rank: tuple[_Rank, ...] = ("original", "thin_slices", "large_coverage", "soft_kernel")
-
-
-class _Segment(Table):
-    label: _Lo
-    category: _Code
-    type: _Code
-    region: _Code | None = None
-    color_rgb: tuple[_Byte, _Byte, _Byte] = (255, 64, 64)
-    description: Text = ""
-
-
-class _Measurement(Table):
-    code: _Code
-    unit: _Code
-    method: _Code | None = None
-    derivation: _Code | None = None
-    digits: Annotated[int, Field(strict=True, ge=0, le=9)] = 2
-
-
-class _Limits(Table):
-    time_s: Annotated[Number, Field(gt=0)] = 600.0
-    memory_mb: Annotated[Whole, Field(gt=0)] = 8192
-    device: Literal["any", "cpu", "cuda"] = "any"
-    age_years: _Range | None = None
-    body_parts: tuple[Text, ...] = ()
-
-
-class _Plugin(Table):
-    name: _Name
-    version: _Version
-    title: _Lo
-    intended_use: Said
-    source: Said
-    grade: Literal["phantom", "evaluated"]
-    inputs: Annotated[dict[_Name, _Input], Field(min_length=1)]
-    segments: dict[_Name, _Segment] = Field(default_factory=dict)
-    measurements: dict[_Name, _Measurement] = Field(default_factory=dict)
-    limits: _Limits = _Limits()
-    attributes: tuple[Text, ...] = ()
-    finding_name: Said = "finding"
-    training: Text = ""
-    parameters: dict[Said, Flag | Whole | Number | Text] = Field(default_factory=dict)
-    weights: dict[Said, Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]] = Field(
-        default_factory=dict
-    )
-    python: Text = ""
-    finding: _Code | None = None
-    manufacturer: _Lo = "Sentinel Node"
-    algorithm_family: _Code = ("123110", "DCM", "Artificial Intelligence")
-    private_schemes: tuple[Annotated[str, Field(pattern=r"^99[A-Z0-9_]{1,14}$")], ...] = ()
 
 
 def parse_manifest(folder: Path) -> Manifest:
@@ -210,11 +144,11 @@ def parse_manifest(folder: Path) -> Manifest:
     table = _read(folder, where)
     if table.get("grade") == Grade.APPROVED_HERE:
         _fail(where, 'grade = "approved here" is given by a site\'s [[releases]], not by a plugin')
-    plugin = parse_table(_Plugin, table, where=where, error=ManifestError)
+    plugin = parse_table(PluginTable, table, where=where, error=ManifestError)
     inputs = {name: _input(name, role, where) for name, role in plugin.inputs.items()}
     _check_codes(plugin, where)
     _check_attributes(plugin.attributes, where)
-    digest = _pin(folder, plugin.weights, where)
+    digest = _pin(folder, plugin, where)
     return _manifest(folder, plugin, inputs, where, digest)
 
 
@@ -254,7 +188,7 @@ def _fail(where: str, sentence: str) -> NoReturn:
 
 
 def _manifest(
-    folder: Path, plugin: _Plugin, inputs: Mapping[str, InputRole], where: str, digest: str
+    folder: Path, plugin: PluginTable, inputs: Mapping[str, InputRole], where: str, digest: str
 ) -> Manifest:
     kept = {key: getattr(plugin, key) for key in _KEPT}
     return Manifest(
@@ -263,15 +197,21 @@ def _manifest(
         inputs=inputs,
         segments={name: _segment(name, spec) for name, spec in plugin.segments.items()},
         measurements={name: _measurement(name, m) for name, m in plugin.measurements.items()},
+        maps={
+            name: MapSpec(name=name, label=m.label, quantity=Code(*m.quantity), unit=Code(*m.unit))
+            for name, m in plugin.maps.items()
+        },
+        qualities={name: _quality(name, q) for name, q in plugin.qualities.items()},
         limits=_limits(plugin.limits, where),
         finding=_code(plugin.finding),
+        cohort=CohortSpec(**plugin.cohort.model_dump()) if plugin.cohort else None,
         algorithm_family=Code(*plugin.algorithm_family),
         digest=digest,
         **kept,
     )
 
 
-def _input(name: str, role: _Input, where: str) -> InputRole:
+def _input(name: str, role: InputTable, where: str) -> InputRole:
     if role.values == "HU" and set(role.modality) != {"CT"}:
         _fail(where, f'inputs.{name}.values = "HU" needs modality = ["CT"]; write values = "raw"')
     at = f"inputs.{name}"
@@ -285,7 +225,7 @@ def _input(name: str, role: _Input, where: str) -> InputRole:
     )
 
 
-def _segment(name: str, spec: _Segment) -> SegmentSpec:
+def _segment(name: str, spec: SegmentTable) -> SegmentSpec:
     return SegmentSpec(
         name=name,
         label=spec.label,
@@ -297,7 +237,7 @@ def _segment(name: str, spec: _Segment) -> SegmentSpec:
     )
 
 
-def _measurement(name: str, spec: _Measurement) -> MeasurementSpec:
+def _measurement(name: str, spec: MeasurementTable) -> MeasurementSpec:
     return MeasurementSpec(
         name=name,
         code=Code(*spec.code),
@@ -305,10 +245,16 @@ def _measurement(name: str, spec: _Measurement) -> MeasurementSpec:
         method=_code(spec.method),
         derivation=_code(spec.derivation),
         digits=spec.digits,
+        interval=spec.interval,
     )
 
 
-def _limits(limits: _Limits, where: str) -> Limits:
+def _quality(name: str, spec: QualityTable) -> QualitySpec:
+    choices = {choice: Code(*code) for choice, code in spec.choices.items()}
+    return QualitySpec(name=name, code=Code(*spec.code), choices=choices)
+
+
+def _limits(limits: LimitsTable, where: str) -> Limits:
     ages = limits.age_years
     return Limits(
         time_s=limits.time_s,
@@ -319,36 +265,50 @@ def _limits(limits: _Limits, where: str) -> Limits:
     )
 
 
-def _code(code: _Code | None) -> Code | None:
+def _code(code: CodeRow | None) -> Code | None:
     return Code(*code) if code else None
 
 
-def _range(bounds: _Range, key: str, where: str) -> Range:
+def _range(bounds: RangeRow, key: str, where: str) -> Range:
     low, high = bounds
     if not low <= high:  # NaN as well
         _fail(where, f"{key} = [{low}, {high}]: the first number must not exceed the second")
     return Range(low, high)
 
 
-def _check_codes(plugin: _Plugin, where: str) -> None:
+def _check_codes(plugin: PluginTable, where: str) -> None:
     for key, code in _codes(plugin):
         try:
             check_code(Code(*code), plugin.private_schemes)
         except ManifestError as error:
             _fail(where, f"{key}: {error}")
-    for name, measurement in plugin.measurements.items():
-        if measurement.unit[1] != "UCUM":
-            _fail(where, f"measurements.{name}.unit must be of scheme UCUM")
+    units = {
+        **{f"measurements.{name}.unit": m.unit for name, m in plugin.measurements.items()},
+        **{f"maps.{name}.unit": m.unit for name, m in plugin.maps.items()},
+    }
+    for key, unit in units.items():
+        if unit[1] != "UCUM":
+            _fail(where, f"{key} must be of scheme UCUM")
 
 
-def _codes(plugin: _Plugin) -> Iterator[tuple[str, _Code]]:
+def _codes(plugin: PluginTable) -> Iterator[tuple[str, CodeRow]]:
     tables: list[tuple[str, Table]] = [
         *((f"segments.{name}", spec) for name, spec in plugin.segments.items()),
         *((f"measurements.{name}", spec) for name, spec in plugin.measurements.items()),
+        *((f"maps.{name}", spec) for name, spec in plugin.maps.items()),
+        *((f"qualities.{name}", spec) for name, spec in plugin.qualities.items()),
     ]
-    keys = ("category", "type", "region", "code", "unit", "method", "derivation")
+    keys = ("category", "type", "region", "code", "quantity", "unit", "method", "derivation")
     found = [(f"{at}.{key}", getattr(table, key, None)) for at, table in tables for key in keys]
-    own = [("finding", plugin.finding), ("algorithm_family", plugin.algorithm_family)]
+    own = [
+        ("finding", plugin.finding),
+        ("algorithm_family", plugin.algorithm_family),
+        *(
+            (f"qualities.{name}.choices.{choice}", code)
+            for name, quality in plugin.qualities.items()
+            for choice, code in quality.choices.items()
+        ),
+    ]
     yield from ((at, code) for at, code in [*found, *own] if code)
 
 
@@ -364,10 +324,12 @@ def _check_attributes(keywords: Iterable[str], where: str) -> None:
             )
 
 
-def _pin(folder: Path, weights: Mapping[str, str], where: str) -> str:
+def _pin(folder: Path, plugin: PluginTable, where: str) -> str:
     try:
         hashes = file_hashes(folder)
-        check_weights(weights, hashes)
+        check_weights(plugin.weights, hashes)
+        if plugin.cohort is not None:
+            check_cohort(plugin.cohort.file, plugin.cohort.sha256, hashes)
     except ManifestError as error:
         _fail(where, str(error))
     return digest_of(hashes)

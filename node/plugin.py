@@ -109,12 +109,34 @@ class Segment:
         The input role whose grid the mask lies on.
     finding : int
         Number of the finding, from 1; several findings of one name are separate segments.
+    probability : float32, shape (slices, rows, columns), or None
+        From 0 to 1, what the mask was cut from. Written only where a viewer takes it.
     """
 
     name: str
     mask: NDArray[np.generic]
     role: str
     finding: int = 1
+    probability: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """One number for each voxel of an input volume: where a network looked, how sure it is.
+
+    Attributes
+    ----------
+    name : str
+        Name of a ``[maps.NAME]`` table of the manifest, which tells quantity and unit.
+    array : float32, shape (slices, rows, columns)
+        Finite values on the grid of the volume of `role`.
+    role : str
+        The input role whose grid the map lies on.
+    """
+
+    name: str
+    array: NDArray[np.float32]
+    role: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +155,8 @@ class Measurement:
         Number of the finding it belongs to.
     line : Line or None
         Where a diameter was measured, on the grid of the segment's volume.
+    interval : (low, high) or None
+        Where the true value lies, as the manifest's ``interval`` says; holds `value`.
     """
 
     name: str
@@ -140,6 +164,29 @@ class Measurement:
     segment: str | None = None
     finding: int = 1
     line: Line | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """One statement in words: a choice that the manifest offers.
+
+    Attributes
+    ----------
+    name : str
+        Name of a ``[qualities.NAME]`` table of the manifest.
+    choice : str
+        Name of one of its choices.
+    segment : str or None
+        Name of the segment it is about; None: the whole study.
+    finding : int
+        Number of the finding it is about.
+    """
+
+    name: str
+    choice: str
+    segment: str | None = None
+    finding: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +195,7 @@ class Result:
 
     Attributes
     ----------
-    segments, measurements : tuples
+    segments, measurements, maps, qualities : tuples
         All names are declared in the manifest.
     notes : tuple of str
         Sentences for the report (e.g. "ran on CPU after the GPU was out of memory").
@@ -157,6 +204,8 @@ class Result:
     segments: tuple[Segment, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     notes: tuple[str, ...] = ()
+    maps: tuple[Map, ...] = ()
+    qualities: tuple[Quality, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

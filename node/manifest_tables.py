@@ -1,0 +1,123 @@
+"""The tables of a ``plugin.toml``, as pydantic checks them; `node.manifest_file` uses them."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from node.toml_file import Bound, Flag, Number, Said, Table, Text, Whole
+
+_Name = Annotated[str, Field(strict=True, pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+_Version = Annotated[
+    str, Field(strict=True, pattern=r"^\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]+)?$", max_length=32)
+]
+# PS3.5 6.2: LO holds 64 characters, SH 16, CS 16 of a closed repertoire.
+_Lo = Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=64)]
+_Sh = Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=16)]
+_Cs = Annotated[str, Field(strict=True, pattern=r"^[A-Z0-9_ ]{1,16}$")]
+_Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
+RangeRow = tuple[Bound, Bound]
+CodeRow = tuple[_Sh, _Sh, _Lo]
+_Sha256 = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
+_Rank = Literal["original", "most_slices", "thin_slices", "large_coverage", "soft_kernel", "recent"]
+
+
+class InputTable(Table):
+    """``[inputs.ROLE]``."""
+
+    modality: Annotated[tuple[_Cs, ...], Field(min_length=1)]
+    plane: Literal["axial", "sagittal", "coronal", "any"] = "any"
+    slices: RangeRow = (2, math.inf)
+    slice_spacing_mm: RangeRow = (-math.inf, math.inf)
+    slice_thickness_mm: RangeRow = (-math.inf, math.inf)
+    pixel_spacing_mm: RangeRow = (-math.inf, math.inf)
+    values: Literal["HU", "raw"] = "HU"
+    allow: tuple[_Cs, ...] = ()
+    image_type_has: tuple[_Cs, ...] = ()
+    kernel: tuple[Said, ...] = ()
+    contrast: Literal["required", "absent", "any"] = "any"
+    lossy: Flag = False
+    window: tuple[Number, Annotated[Number, Field(gt=0)]] | None = None
+    rank: tuple[_Rank, ...] = ("original", "thin_slices", "large_coverage", "soft_kernel")
+
+
+class SegmentTable(Table):
+    """``[segments.NAME]``."""
+
+    label: _Lo
+    category: CodeRow
+    type: CodeRow
+    region: CodeRow | None = None
+    color_rgb: tuple[_Byte, _Byte, _Byte] = (255, 64, 64)
+    description: Text = ""
+
+
+class MeasurementTable(Table):
+    """``[measurements.NAME]``."""
+
+    code: CodeRow
+    unit: CodeRow
+    method: CodeRow | None = None
+    derivation: CodeRow | None = None
+    digits: Annotated[int, Field(strict=True, ge=0, le=9)] = 2
+    interval: _Lo = "95 % interval"
+
+
+class MapTable(Table):
+    """``[maps.NAME]``."""
+
+    label: _Lo
+    quantity: CodeRow
+    unit: CodeRow = ("1", "UCUM", "no units")
+
+
+class QualityTable(Table):
+    """``[qualities.NAME]``."""
+
+    code: CodeRow
+    choices: Annotated[dict[Said, CodeRow], Field(min_length=1)]
+
+
+class LimitsTable(Table):
+    """``[limits]``."""
+
+    time_s: Annotated[Number, Field(gt=0)] = 600.0
+    memory_mb: Annotated[Whole, Field(gt=0)] = 8192
+    device: Literal["any", "cpu", "cuda"] = "any"
+    age_years: RangeRow | None = None
+    body_parts: tuple[Text, ...] = ()
+
+
+class _Cohort(Table):
+    file: Said
+    sha256: _Sha256
+
+
+class PluginTable(Table):
+    """The whole file."""
+
+    name: _Name
+    version: _Version
+    title: _Lo
+    intended_use: Said
+    source: Said
+    grade: Literal["phantom", "evaluated"]
+    inputs: Annotated[dict[_Name, InputTable], Field(min_length=1)]
+    segments: dict[_Name, SegmentTable] = Field(default_factory=dict)
+    measurements: dict[_Name, MeasurementTable] = Field(default_factory=dict)
+    maps: dict[_Name, MapTable] = Field(default_factory=dict)
+    qualities: dict[_Name, QualityTable] = Field(default_factory=dict)
+    limits: LimitsTable = LimitsTable()
+    attributes: tuple[Text, ...] = ()
+    finding_name: Said = "finding"
+    training: Text = ""
+    parameters: dict[Said, Flag | Whole | Number | Text] = Field(default_factory=dict)
+    weights: dict[Said, _Sha256] = Field(default_factory=dict)
+    cohort: _Cohort | None = None
+    python: Text = ""
+    finding: CodeRow | None = None
+    manufacturer: _Lo = "Sentinel Node"
+    algorithm_family: CodeRow = ("123110", "DCM", "Artificial Intelligence")
+    private_schemes: tuple[Annotated[str, Field(pattern=r"^99[A-Z0-9_]{1,14}$")], ...] = ()
