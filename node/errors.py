@@ -185,6 +185,16 @@ class ResultInvalid(AttemptFailed):
     retry = False
 
 
+class LearningError(NodeError):
+    """Data, a cohort or a training are not what they must be; nothing was written over."""
+
+    code = "TRAINING_REFUSED"
+
+    def __init__(self, sentence: str, *, code: str = "TRAINING_REFUSED"):
+        super().__init__(sentence)
+        self.code = code
+
+
 class QueryFailed(NodeError):
     """A peer did not answer a query; says what, without patient data."""
 

@@ -57,3 +57,14 @@ def check_weights(weights: Mapping[str, str], hashes: Mapping[str, str]) -> None
             raise ManifestError(
                 f"weights {name} has SHA-256 {hashes[name]}, the manifest says {sha256}"
             )
+
+
+def check_cohort(name: str, sha256: str, hashes: Mapping[str, str]) -> None:
+    """Raise `ManifestError` unless the file that phantoms are drawn by is there with its hash."""
+    if name not in hashes:
+        raise ManifestError(f"cohort.file = {name}: no such file{nearest(name, hashes)}")
+    if hashes[name] != sha256:
+        raise ManifestError(
+            f"{name} has SHA-256 {hashes[name]}, the manifest's [cohort] says {sha256}; a law is "
+            "fixed before the first training, so weights trained on the other one do not count"
+        )
