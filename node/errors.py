@@ -75,6 +75,32 @@ class RefusalCode(StrEnum):
     SOURCE_ATTRIBUTE_UNUSABLE = "SOURCE_ATTRIBUTE_UNUSABLE"
     #: The result exceeds what may be encoded (frame budget, size).
     RESULT_TOO_LARGE = "RESULT_TOO_LARGE"
+    #: A region of interest has no voxel, drawn or on the grid it is asked for (S21).
+    ROI_EMPTY = "ROI_EMPTY"
+    #: More of a region lies outside the image than the rules allow.
+    ROI_OUTSIDE_IMAGE = "ROI_OUTSIDE_IMAGE"
+    #: A region lies in another frame of reference than the image, or names none.
+    ROI_FRAME_OF_REFERENCE = "ROI_FRAME_OF_REFERENCE"
+    #: A region belongs to another patient or another study than the image.
+    ROI_OTHER_PATIENT = "ROI_OTHER_PATIENT"
+    ROI_OTHER_STUDY = "ROI_OTHER_STUDY"
+    #: Approval Status of an RT Structure Set (S21).
+    ROI_REJECTED = "ROI_REJECTED"
+    ROI_UNAPPROVED = "ROI_UNAPPROVED"
+    #: Points, open lines or shapes that enclose nothing we can fill.
+    ROI_NOT_AN_AREA = "ROI_NOT_AN_AREA"
+    #: Contours lie between or across the image planes.
+    ROI_NOT_ON_PLANES = "ROI_NOT_ON_PLANES"
+    #: Contours on every second plane or fewer: what lies between was not drawn.
+    ROI_SLICES_SKIPPED = "ROI_SLICES_SKIPPED"
+    #: Contours of one plane cross: union or hole, nobody knows.
+    ROI_CONTOURS_CROSS = "ROI_CONTOURS_CROSS"
+    #: The segment or the images that a report's region points at are not at hand.
+    ROI_SEGMENT_MISSING = "ROI_SEGMENT_MISSING"
+    #: One region says two things: two frames at one place, two kinds of region in one group.
+    ROI_AMBIGUOUS = "ROI_AMBIGUOUS"
+    #: A region is not what its SOP class asks for, or in a form that cannot be read here.
+    ROI_UNREADABLE = "ROI_UNREADABLE"
 
 
 class NodeError(Exception):
