@@ -95,14 +95,10 @@ PLAIN_PACS = ViewerProfile(
 OHIF = ViewerProfile(name="ohif", sr="outline", parametric_map=False, tested="OHIF 3.13.2")
 
 #: Takes BINARY with the segment named in every frame; LABELMAP and FRACTIONAL are refused.
-DWV = ViewerProfile(
-    name="dwv", sr="text", secondary_capture=True, parametric_map=False, tested="dwv 0.36.4"
-)
+DWV = ViewerProfile(name="dwv", secondary_capture=True, parametric_map=False, tested="dwv 0.36.4")
 
 #: 4.6.0 disables a SEG of more than 400 frames (nroduit/Weasis#680).
-WEASIS = ViewerProfile(
-    name="weasis", max_seg_frames=400, sr="text", key_objects=True, parametric_map=False
-)
+WEASIS = ViewerProfile(name="weasis", max_seg_frames=400, key_objects=True, parametric_map=False)
 
 #: Ready profiles by name; `plain_pacs` is the default for unknown sites.
 PROFILES: Mapping[str, ViewerProfile] = {

@@ -23,10 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from node.errors import ResultInvalid
 from node.inference.transport import RESULT_FILE
 from node.manifest import Manifest
-from node.plugin import Case, Line, Measurement, Result, Segment
+from node.plugin import Case, Line, Map, Measurement, Quality, Result, Segment
 
 _MAX_DOCUMENT_BYTES = 16 << 20
 _MAX_SEGMENTS = 4096
+_MAX_MAPS = 16
 _MAX_NOTES = 50
 _MAX_NOTE = 1000
 
@@ -45,6 +46,30 @@ class _Measurement(BaseModel):
     segment: str | None
     finding: int
     line: _Line | None
+    interval: list[float] | None = Field(min_length=2, max_length=2)
+
+
+class _Quality(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    choice: str
+    segment: str | None
+    finding: int
+
+
+class _Map(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    role: str
+    shape: list[int] = Field(max_length=3)
+    file: str
+
+
+class _Probability(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    file: str
+    first: int
+    end: int
 
 
 class _Segment(BaseModel):
@@ -56,12 +81,15 @@ class _Segment(BaseModel):
     mask: str
     first: int
     end: int
+    probability: _Probability | None
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     segments: list[_Segment] = Field(max_length=_MAX_SEGMENTS)
     measurements: list[_Measurement]
+    maps: list[_Map] = Field(max_length=_MAX_MAPS)
+    qualities: list[_Quality] = Field(max_length=_MAX_SEGMENTS)
     notes: list[str] = Field(max_length=_MAX_NOTES)
 
 
@@ -71,8 +99,9 @@ def read_result(folder: Path, manifest: Manifest, case: Case) -> Result:
     Raises
     ------
     ResultInvalid
-        With the first thing that is wrong: an undeclared name, a mask off its grid, values other
-        than 0 and 1, a number that is not finite, a line outside the grid, two of one kind.
+        With the first thing that is wrong: an undeclared name, an array off its grid, values
+        other than 0 and 1, a number that is not finite, a line outside the grid, an interval
+        without its value, two of one kind.
     """
     document = _read_document(folder)
     segments = tuple(_segment(entry, folder, manifest, case) for entry in document.segments)
@@ -80,8 +109,17 @@ def read_result(folder: Path, manifest: Manifest, case: Case) -> Result:
     grids = {(s.name, s.finding): s.mask.shape for s in segments}
     measurements = tuple(_measurement(m, manifest, grids) for m in document.measurements)
     _refuse_twins(((m.name, m.segment, m.finding) for m in measurements), "measurements")
-    notes = tuple(_note(note) for note in document.notes)
-    return Result(segments=segments, measurements=measurements, notes=notes)
+    maps = tuple(_map(entry, folder, manifest, case) for entry in document.maps)
+    _refuse_twins(((m.name, m.role) for m in maps), "maps")
+    qualities = tuple(_quality(entry, manifest, grids) for entry in document.qualities)
+    _refuse_twins(((q.name, q.segment, q.finding) for q in qualities), "qualities")
+    return Result(
+        segments=segments,
+        measurements=measurements,
+        maps=maps,
+        qualities=qualities,
+        notes=tuple(_note(note) for note in document.notes),
+    )
 
 
 def _read_document(folder: Path) -> _Document:
@@ -109,14 +147,88 @@ def _segment(entry: _Segment, folder: Path, manifest: Manifest, case: Case) -> S
         raise ResultInvalid(f"segment {name!r} lies on input {entry.role!r}, which there is not")
     if entry.finding < 1:
         raise ResultInvalid(f"finding {entry.finding} of segment {name!r} is below 1")
-    grid = case.volumes[entry.role].array.shape
-    if tuple(entry.shape) != grid:
+    grid = _grid(entry.shape, entry.role, case, f"mask of segment {name!r}")
+    return Segment(
+        name=name,
+        mask=_read_mask(entry, folder, grid),
+        role=entry.role,
+        finding=entry.finding,
+        probability=_read_probability(entry, folder, grid),
+    )
+
+
+def _grid(shape: list[int], role: str, case: Case, what: str) -> tuple[int, int, int]:
+    grid = case.volumes[role].array.shape
+    if tuple(shape) != grid:
         raise ResultInvalid(
-            f"mask of segment {name!r} has shape {tuple(entry.shape)}, "
-            f"the grid of input {entry.role!r} has {grid}"
+            f"{what} has shape {tuple(shape)}, the grid of input {role!r} has {grid}"
         )
-    mask = _read_mask(entry, folder, (grid[0], grid[1], grid[2]))
-    return Segment(name=name, mask=mask, role=entry.role, finding=entry.finding)
+    return (grid[0], grid[1], grid[2])
+
+
+def _read_probability(
+    entry: _Segment, folder: Path, grid: tuple[int, int, int]
+) -> NDArray[np.float32] | None:
+    found = entry.probability
+    if found is None:
+        return None
+    what = f"probability of segment {entry.name!r}"
+    if not 0 <= found.first <= found.end <= grid[0] or "/" in found.file:
+        raise ResultInvalid(f"{what} names slices or a file wrongly")
+    part = (found.end - found.first, grid[1], grid[2])  # (slices, rows, columns)
+    with _opened(folder / found.file) as file:
+        values = _read_array(file, part, np.dtype(np.float32), what)
+    if values.size and not (float(values.min()) >= 0 and float(values.max()) <= 1):  # NaN too
+        raise ResultInvalid(f"{what} has values outside 0 to 1")
+    whole = np.zeros(grid, dtype=np.float32)
+    whole[found.first : found.end] = values
+    return whole
+
+
+def _map(entry: _Map, folder: Path, manifest: Manifest, case: Case) -> Map:
+    name = entry.name
+    if name not in manifest.maps:
+        raise ResultInvalid(f"map {name!r} is not declared; {_declared('maps', manifest.maps)}")
+    if entry.role not in case.volumes:
+        raise ResultInvalid(f"map {name!r} lies on input {entry.role!r}, which there is not")
+    what = f"array of map {name!r}"
+    grid = _grid(entry.shape, entry.role, case, what)
+    if "/" in entry.file:
+        raise ResultInvalid(f"{what} names a file wrongly")
+    with _opened(folder / entry.file) as file:
+        values = _read_array(file, grid, np.dtype(np.float32), what)
+    if not np.isfinite(values).all():
+        raise ResultInvalid(f"{what} has values that are not finite")
+    return Map(name=name, array=values, role=entry.role)
+
+
+def _quality(
+    entry: _Quality, manifest: Manifest, grids: Mapping[tuple[str, int], tuple[int, ...]]
+) -> Quality:
+    name = entry.name
+    if name not in manifest.qualities:
+        raise ResultInvalid(
+            f"quality {name!r} is not declared; {_declared('qualities', manifest.qualities)}"
+        )
+    choices = manifest.qualities[name].choices
+    if entry.choice not in choices:
+        raise ResultInvalid(
+            f"quality {name!r} has no choice {entry.choice!r}; {', '.join(choices)} are declared"
+        )
+    _refuse_foreign(f"quality {name!r}", entry.segment, entry.finding, grids)
+    return Quality(name=name, choice=entry.choice, segment=entry.segment, finding=entry.finding)
+
+
+def _refuse_foreign(
+    what: str, segment: str | None, finding: int, grids: Mapping[tuple[str, int], tuple[int, ...]]
+) -> None:
+    if finding < 1:
+        raise ResultInvalid(f"finding {finding} of {what} is below 1")
+    if segment is not None and (segment, finding) not in grids:
+        raise ResultInvalid(
+            f"{what} belongs to segment {segment!r}, finding {finding}, which the result does "
+            "not hold"
+        )
 
 
 def _read_mask(entry: _Segment, folder: Path, grid: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -124,7 +236,7 @@ def _read_mask(entry: _Segment, folder: Path, grid: tuple[int, int, int]) -> NDA
         raise ResultInvalid(f"mask of segment {entry.name!r} names slices or a file wrongly")
     part = (entry.end - entry.first, grid[1], grid[2])  # (slices, rows, columns)
     with _opened(folder / entry.mask) as file:
-        values = _read_array(file, part, entry.name)
+        values = _read_array(file, part, np.dtype(np.uint8), f"mask file of segment {entry.name!r}")
     if values.size and int(values.max()) > 1:
         raise ResultInvalid(f"mask of segment {entry.name!r} has values other than 0 and 1")
     # Untouched pages of zeros cost no memory: many small findings stay small.
@@ -133,21 +245,23 @@ def _read_mask(entry: _Segment, folder: Path, grid: tuple[int, int, int]) -> NDA
     return mask.view(np.bool_)
 
 
-def _read_array(file: BinaryIO, shape: tuple[int, int, int], name: str) -> NDArray[np.uint8]:
+def _read_array(
+    file: BinaryIO, shape: tuple[int, int, int], kind: np.dtype[Any], what: str
+) -> NDArray[Any]:
     """Read a .npy array of a known shape; its header is compared before memory is taken."""
     try:
         version = npy.read_magic(file)
         if version != (1, 0):
-            raise ResultInvalid(f"mask file of segment {name!r} has an unknown version")
+            raise ResultInvalid(f"{what} has an unknown version")
         found, fortran, dtype = npy.read_array_header_1_0(file)
     except ValueError as error:
-        raise ResultInvalid(f"mask file of segment {name!r} is not a .npy file") from error
-    if found != shape or dtype != np.uint8 or (fortran and math.prod(shape) > 1):
-        raise ResultInvalid(f"mask file of segment {name!r} is not uint8 of shape {shape}")
+        raise ResultInvalid(f"{what} is not a .npy file") from error
+    if found != shape or dtype != kind or (fortran and math.prod(shape) > 1):
+        raise ResultInvalid(f"{what} is not {kind} of shape {shape}")
     count = math.prod(shape)
-    values = np.fromfile(file, dtype=np.uint8, count=count)
+    values = np.fromfile(file, dtype=kind, count=count)
     if values.size != count:
-        raise ResultInvalid(f"mask file of segment {name!r} is too short")
+        raise ResultInvalid(f"{what} is too short")
     return values.reshape(shape)
 
 
@@ -162,21 +276,28 @@ def _measurement(
         )
     if not math.isfinite(entry.value):
         raise ResultInvalid(f"value of measurement {name!r} is {entry.value}, not finite")
-    if entry.finding < 1:
-        raise ResultInvalid(f"finding {entry.finding} of measurement {name!r} is below 1")
+    _refuse_foreign(f"measurement {name!r}", entry.segment, entry.finding, grids)
     grid = None if entry.segment is None else grids.get((entry.segment, entry.finding))
-    if entry.segment is not None and grid is None:
-        raise ResultInvalid(
-            f"measurement {name!r} belongs to segment {entry.segment!r}, finding "
-            f"{entry.finding}, which the result does not hold"
-        )
     return Measurement(
         name=name,
         value=entry.value,
         segment=entry.segment,
         finding=entry.finding,
         line=None if entry.line is None else _line(entry.line, grid, name),
+        interval=_interval(entry, name),
     )
+
+
+def _interval(entry: _Measurement, name: str) -> tuple[float, float] | None:
+    if entry.interval is None:
+        return None
+    low, high = entry.interval
+    if not (math.isfinite(low) and math.isfinite(high) and low <= entry.value <= high):
+        raise ResultInvalid(
+            f"interval of measurement {name!r} from {low} to {high} does not hold its value "
+            f"{entry.value}"
+        )
+    return low, high
 
 
 def _line(entry: _Line, grid: tuple[int, ...] | None, name: str) -> Line:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import ResultInvalid
-from node.plugin import Case, Line, Measurement, Result, Segment, Volume
+from node.plugin import Case, Line, Map, Measurement, Quality, Result, Segment, Volume
 
 CASE_FILE = "case.json"
 RESULT_FILE = "result.json"
@@ -99,6 +99,13 @@ def write_result(result: Result, folder: Path) -> None:
             _measurement(measurement)
             for measurement in _tuple_of(Measurement, result.measurements, "measurements")
         ],
+        "maps": [
+            _write_map(one, folder, number)
+            for number, one in enumerate(_tuple_of(Map, result.maps, "maps"))
+        ],
+        "qualities": [
+            _quality(quality) for quality in _tuple_of(Quality, result.qualities, "qualities")
+        ],
         "notes": [str(note) for note in result.notes],
     }
     (folder / RESULT_FILE).write_text(json.dumps(document), encoding="utf-8")
@@ -124,6 +131,51 @@ def _write_segment(segment: Segment, folder: Path, number: int) -> dict[str, Any
         "mask": name,
         "first": first,
         "end": end,
+        "probability": _write_probability(segment, folder, number),
+    }
+
+
+def _write_probability(segment: Segment, folder: Path, number: int) -> dict[str, Any] | None:
+    values = segment.probability
+    if values is None:
+        return None
+    what = f"probability of segment {segment.name!r}"
+    _refuse_unless_float32(values, what)
+    if values.shape != segment.mask.shape:
+        raise ResultInvalid(f"{what} has shape {values.shape}, its mask {segment.mask.shape}")
+    used = np.flatnonzero(values.any(axis=(1, 2)))  # (slices,)
+    first, end = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
+    name = f"probability-{number}.npy"
+    _save(folder / name, np.ascontiguousarray(values[first:end]))
+    return {"file": name, "first": first, "end": end}
+
+
+def _write_map(one: Map, folder: Path, number: int) -> dict[str, Any]:
+    _refuse_unless_float32(one.array, f"array of map {one.name!r}")
+    name = f"map-{number}.npy"
+    _save(folder / name, np.ascontiguousarray(one.array))
+    return {
+        "name": str(one.name),
+        "role": str(one.role),
+        "shape": list(one.array.shape),
+        "file": name,
+    }
+
+
+def _refuse_unless_float32(values: Any, what: str) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype != np.float32:
+        kind = values.dtype if isinstance(values, np.ndarray) else _kind(values)
+        raise ResultInvalid(f"{what} is {kind}, not float32")
+    if values.ndim != 3:
+        raise ResultInvalid(f"{what} has {values.ndim} axes, not 3")
+
+
+def _quality(quality: Quality) -> dict[str, Any]:
+    return {
+        "name": str(quality.name),
+        "choice": str(quality.choice),
+        "segment": None if quality.segment is None else str(quality.segment),
+        "finding": _whole(quality.finding, f"finding of quality {quality.name!r}"),
     }
 
 
@@ -135,7 +187,16 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
         "segment": None if measurement.segment is None else str(measurement.segment),
         "finding": _whole(measurement.finding, f"finding {of}"),
         "line": None if measurement.line is None else _line(measurement.line, f"line {of}"),
+        "interval": _interval(measurement.interval, f"interval {of}"),
     }
+
+
+def _interval(interval: Any, what: str) -> list[float] | None:
+    if interval is None:
+        return None
+    if not isinstance(interval, tuple | list) or len(interval) != 2:
+        raise ResultInvalid(f"{what} is not a pair of numbers")
+    return [_number(end, what) for end in interval]
 
 
 def _line(line: Line, what: str) -> dict[str, Any]:
