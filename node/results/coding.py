@@ -12,6 +12,7 @@ from pydicom.sequence import Sequence as ItemSequence
 from pydicom.valuerep import PersonName, format_number_as_ds
 
 from node.dicom.codes import PRIVATE_SCHEME, STANDARD_SCHEMES
+from node.manifest import Manifest
 
 #: The element that is long and holds codes of ours only.
 _PER_FRAME = "PerFrameFunctionalGroupsSequence"
@@ -98,10 +99,11 @@ def cielab(rgb: tuple[int, int, int]) -> list[int]:
     return [int(value) for value in CIELabColor.from_rgb(*rgb).value]
 
 
-def add_coding_schemes(ds: Dataset, source: Dataset) -> None:
+def add_coding_schemes(ds: Dataset, source: Dataset, manifest: Manifest) -> None:
     """Identify the coding schemes in `ds` that PS3.16 does not list (S26).
 
-    Ours is described here; the source's description of others is copied, where it has one.
+    Ours is described here, a plugin's by its manufacturer; the source's description of others
+    is copied, where it has one.
     """
     used = {scheme for scheme in _schemes(ds) if scheme and scheme not in STANDARD_SCHEMES}
     if not used:
@@ -111,13 +113,16 @@ def add_coding_schemes(ds: Dataset, source: Dataset) -> None:
         for item in source.get("CodingSchemeIdentificationSequence") or ()
     }
     ds.CodingSchemeIdentificationSequence = [
-        known.get(scheme) or _scheme_item(scheme) for scheme in sorted(used)
+        known.get(scheme) or _scheme_item(scheme, manifest) for scheme in sorted(used)
     ]
 
 
-def _scheme_item(scheme: str) -> Dataset:
+def _scheme_item(scheme: str, manifest: Manifest) -> Dataset:
     item = Dataset()
     item.CodingSchemeDesignator = scheme
+    if scheme in manifest.private_schemes:
+        item.CodingSchemeName = short(f"Private codes of {manifest.title}")
+        item.CodingSchemeResponsibleOrganization = manifest.manufacturer
     if scheme == PRIVATE_SCHEME:
         item.CodingSchemeName = "Sentinel Node private codes"
         item.CodingSchemeResponsibleOrganization = "Sentinel Node"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cached_property
 
@@ -18,7 +18,8 @@ from node.dicom.uids import derived_uid
 from node.errors import ResultInvalid
 from node.manifest import Manifest, SegmentSpec
 from node.model import Job
-from node.plugin import Measurement, Result, Segment
+from node.plugin import Map, Measurement, Quality, Result, Segment, Volume
+from node.profiles import STANDARD, ViewerProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,10 @@ class EncodeRequest:
         PRODUCT only where this site released the plugin (S4).
     run_notes : tuple of str
         Sentences of the node about the run, for the report; no patient data.
+    profile : ViewerProfile
+        Which objects are made, and of which kind.
+    volumes : mapping of input role to Volume
+        What the plugin saw; pictures show it, so a profile with pictures needs it.
     """
 
     job: Job
@@ -51,12 +56,16 @@ class EncodeRequest:
     institution: str = ""
     station_name: str = ""
     run_notes: tuple[str, ...] = ()
+    profile: ViewerProfile = STANDARD
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.content_qualification not in ("RESEARCH", "PRODUCT"):
             raise ValueError("content qualification is RESEARCH or PRODUCT")
         if not self.stacks or set(self.stacks) != set(self.headers):
             raise ValueError("stacks and headers need the same input roles")
+        if self.profile.secondary_capture and not set(self.stacks) <= set(self.volumes):
+            raise ValueError("pictures need the volume of every input role")
 
     @property
     def released(self) -> bool:
@@ -85,8 +94,17 @@ class EncodeRequest:
 
     def uid(self, *parts: str) -> str:
         """Return the UID of one thing in this job's evidence: f(job, run, role, profile) (S1)."""
-        profile = f"{self.charset}|{self.content_qualification}"
+        profile = f"{self.charset}|{self.content_qualification}|{self.profile.encoding}"
         return derived_uid(self.job.id, str(self.job.run_number), profile, *parts)
+
+    def tracking_uid(self, *parts: str) -> str:
+        """Return the Tracking UID of one finding: new in each run, in every profile alike (S10)."""
+        return derived_uid(self.job.id, str(self.job.run_number), "tracking", *parts)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """Return the segments that hold a voxel, as `findings_of`."""
+        return findings_of(self)
 
     @property
     def device_uid(self) -> str:
@@ -98,7 +116,7 @@ class EncodeRequest:
 class EncodedObject:
     """One finished object, exactly as it will lie on disk and be sent."""
 
-    #: ``seg``, ``seg2``… (one per grid), then ``sr``.
+    #: ``seg``, ``seg2``… (one per grid), ``pm``…, ``sr``, ``sr2``, ``sc``…, ``kos``.
     role: str
     #: The whole Part-10 file.
     content: bytes
@@ -168,7 +186,7 @@ def _number(
             first=first,
             last=last,
             label=f"{spec.label} {segment.finding}" if numbered else spec.label,
-            tracking_uid=request.uid("tracking", segment.name, str(segment.finding)),
+            tracking_uid=request.tracking_uid(segment.name, str(segment.finding)),
         )
 
 
@@ -181,8 +199,19 @@ def _slice_range(request: EncodeRequest, segment: Segment) -> tuple[int, int] | 
             f"segment {segment.name!r} with shape {segment.mask.shape} lies on no grid of "
             f"input {segment.role!r}"
         )
-    used = np.flatnonzero(segment.mask.any(axis=(1, 2)))  # (slices,)
+    probability = segment.probability
+    if probability is not None and probability.shape != segment.mask.shape:
+        raise ResultInvalid(f"probability of segment {segment.name!r} is not on its mask's grid")
+    used = np.flatnonzero(_slices_used(segment.mask))
     return (int(used[0]), int(used[-1])) if used.size else None
+
+
+def _slices_used(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return for each slice whether it holds a voxel; eight voxels at a time where they fit."""
+    flat = mask.reshape(mask.shape[0], -1)
+    if flat.dtype.itemsize == 1 and flat.shape[1] % 8 == 0 and flat.flags.c_contiguous:
+        flat = flat.view(np.uint64)
+    return np.asarray(flat.any(axis=1))
 
 
 def measurements_of(request: EncodeRequest) -> Mapping[tuple[str, int] | None, list[Measurement]]:
@@ -208,6 +237,48 @@ def measurements_of(request: EncodeRequest) -> Mapping[tuple[str, int] | None, l
             raise ResultInvalid(f"measurement {measurement.name!r} belongs to no segment")
         grouped.setdefault(key, []).append(measurement)
     return grouped
+
+
+def qualities_of(request: EncodeRequest) -> Mapping[tuple[str, int] | None, list[Quality]]:
+    """Return the qualities by the key of their finding; None: of the whole study.
+
+    Raises
+    ------
+    ResultInvalid
+        If one is not of the manifest, or belongs to a segment that the Result does not have.
+    """
+    grouped: dict[tuple[str, int] | None, list[Quality]] = {}
+    known = {(segment.name, segment.finding) for segment in request.result.segments}
+    for quality in request.result.qualities:
+        spec = request.manifest.qualities.get(quality.name)
+        if spec is None or quality.choice not in spec.choices:
+            raise ResultInvalid(
+                f"quality {quality.name!r} = {quality.choice!r} is not in the manifest"
+            )
+        key = None if quality.segment is None else (quality.segment, quality.finding)
+        if key is not None and key not in known:
+            raise ResultInvalid(f"quality {quality.name!r} belongs to no segment")
+        grouped.setdefault(key, []).append(quality)
+    return grouped
+
+
+def maps_of(request: EncodeRequest) -> tuple[Map, ...]:
+    """Return the maps that the profile wants.
+
+    Raises
+    ------
+    ResultInvalid
+        If one is not of the manifest, on no input's grid, or holds what is no number.
+    """
+    for one in request.result.maps:
+        stack = request.stacks.get(one.role)
+        if one.name not in request.manifest.maps:
+            raise ResultInvalid(f"map {one.name!r} is not in the manifest")
+        if stack is None or one.array.shape != stack.geometry.shape:
+            raise ResultInvalid(f"map {one.name!r} lies on no grid of input {one.role!r}")
+        if one.array.dtype != np.float32 or not np.isfinite(one.array).all():
+            raise ResultInvalid(f"map {one.name!r} is not of finite float32 values")
+    return request.result.maps if request.profile.parametric_map else ()
 
 
 def voxels(mask: NDArray[np.generic]) -> NDArray[np.uint8]:

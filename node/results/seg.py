@@ -1,4 +1,4 @@
-"""A BINARY Segmentation on the grid of its source images (PS3.3 A.51, C.8.20).
+"""A Segmentation on the grid of its source images: BINARY, LABELMAP, FRACTIONAL (PS3.3 A.51).
 
 Written by ourselves, not by highdicom, for three reasons that were measured: each segment is
 cropped to its slice range without holes (E17), the segment is named in every frame even when
@@ -10,22 +10,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 
-from node.dicom.codes import SEGMENTATION, SOURCE_IMAGE, code_item
-from node.dicom.frames import Frame, Stack
+from node.dicom.codes import SEGMENTATION, code_item
+from node.dicom.frames import Stack
 from node.errors import RefusalCode, Refused
-from node.results.coding import add_coding_schemes, cielab, copy_elements, decimals, short
+from node.profiles import MAX_SEG_FRAMES as MAX_FRAMES
+from node.results.coding import add_coding_schemes, cielab, copy_elements, short
+from node.results.planes import (
+    POSITION_DIMENSION,
+    SEGMENT_DIMENSION,
+    add_dimensions,
+    add_grid,
+    plane_groups,
+    referenced_series,
+    shared_groups,
+)
 from node.results.request import EncodeRequest, Finding, voxels
-from node.results.source import copy_request_attributes, new_object
+from node.results.source import add_anatomy, copy_request_attributes, new_object
 
-#: Frame budget of a BINARY SEG: beyond it writers, archives and viewers suffer (E17).
-MAX_FRAMES = 20_000
+__all__ = ["LABELMAP_STORAGE", "MAX_FRACTION", "MAX_FRAMES", "segmentation"]
+
+#: Label Map Segmentation Storage; pydicom 3.0.2 has no name for it.
+LABELMAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
+#: Value of probability 1 in a FRACTIONAL SEG.
+MAX_FRACTION = 255
 
 #: Without Laterality: empty or in a multi-frame object it is a fault (PS3.3 C.7.3.1).
 _GENERAL_SERIES = ("BodyPartExamined",)
-_LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 def segmentation(
@@ -42,54 +56,162 @@ def segmentation(
     Raises
     ------
     Refused
-        RESULT_TOO_LARGE if it needs more than `MAX_FRAMES` frames.
+        RESULT_TOO_LARGE if it needs more frames than the profile's budget.
     """
     input_role = findings[0].segment.role
     stack, source = request.stacks[input_role], request.headers[input_role][0]
-    frames = sum(finding.last - finding.first + 1 for finding in findings)
-    if frames > MAX_FRAMES:
-        raise Refused(
-            RefusalCode.RESULT_TOO_LARGE,
-            f"{len(findings)} segments need {frames} frames; at most {MAX_FRAMES} are written",
-        )
+    overlap = _overlap(findings)
+    kind, frames = _kind(request, findings, overlap=overlap)
     ds = new_object(request, role=role, modality="SEG", position=position)
-    ds.SOPClassUID = SegmentationStorage
+    ds.SOPClassUID = LABELMAP_STORAGE if kind == "labelmap" else SegmentationStorage
     copy_elements(source, ds, _GENERAL_SERIES)
     copy_request_attributes(source, ds)
     ds.SeriesDescriptionCodeSequence = [code_item(SEGMENTATION)]
-    ds.FrameOfReferenceUID = stack.geometry.frame_of_reference_uid
-    ds.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
-    _add_image(ds, request, stack, source)
+    add_anatomy(ds, source, [f.spec.region for f in findings])
+    add_grid(ds, stack, source)
+    _add_image(ds, request)
     ds.SegmentSequence = [_segment_item(request, finding) for finding in findings]
-    ds.SegmentsOverlap = "YES" if _overlap(findings) else "NO"
-    _add_dimensions(ds, request, role)
-    ds.SharedFunctionalGroupsSequence = [_shared_groups(stack)]
-    ds.PerFrameFunctionalGroupsSequence = list(_frame_groups(stack, findings))
-    ds.ReferencedSeriesSequence = [_referenced_series(stack, findings)]
+    ds.SharedFunctionalGroupsSequence = [shared_groups(stack)]
     ds.NumberOfFrames = frames
-    ds.PixelData = _packed(findings)
-    ds["PixelData"].VR = "OB"
-    add_coding_schemes(ds, source)
+    if kind == "labelmap":
+        _add_label_map(ds, request, findings, stack, role)
+    else:
+        _add_layers(ds, request, findings, stack, role, kind)
+        ds.SegmentsOverlap = "UNDEFINED" if kind == "fractional" else "YES" if overlap else "NO"
+    if len(ds.PixelData) % 2:
+        ds.PixelData += b"\0"
+    add_coding_schemes(ds, source, request.manifest)
     return ds
 
 
-def _add_image(ds: Dataset, request: EncodeRequest, stack: Stack, source: Dataset) -> None:
-    _, ds.Rows, ds.Columns = stack.geometry.shape
+def _kind(request: EncodeRequest, findings: Sequence[Finding], *, overlap: bool) -> tuple[str, int]:
+    """Return which kind of SEG is written, and its number of frames (E17)."""
+    wanted, budget = request.profile.seg, request.profile.max_seg_frames
+    layers = sum(len(slices_of(finding, wanted)) for finding in findings)
+    planes = len(_covered(findings))
+    frames = planes if wanted == "labelmap" and not overlap else layers
+    kind = "binary" if wanted == "labelmap" and overlap else wanted
+    if frames > budget and not overlap and kind == "binary" and planes <= budget:
+        kind, frames = "labelmap", planes
+    if frames > budget:
+        why = "; they overlap, so no label map can hold them" if overlap else ""
+        raise Refused(
+            RefusalCode.RESULT_TOO_LARGE,
+            f"{len(findings)} segments need {frames} frames; at most {budget} are written{why}",
+        )
+    return kind, frames
+
+
+def slices_of(finding: Finding, kind: str) -> range:
+    """Return the slices that a segment's own frames cover, without holes (E17)."""
+    if kind != "fractional" or finding.segment.probability is None:
+        return range(finding.first, finding.last + 1)
+    used = np.flatnonzero(finding.segment.probability.any(axis=(1, 2)))  # (slices,)
+    ends = [finding.first, finding.last, *used[:1].tolist(), *used[-1:].tolist()]
+    return range(min(ends), max(ends) + 1)
+
+
+def stored_values(finding: Finding, kind: str, slices: range) -> NDArray[np.uint8]:
+    """Return what one segment's frames hold, (slices, rows, columns)."""
+    part = slice(slices.start, slices.stop)
+    if kind != "fractional":
+        return voxels(finding.segment.mask[part])
+    probability = finding.segment.probability
+    if probability is None:
+        return voxels(finding.segment.mask[part]) * np.uint8(MAX_FRACTION)
+    return np.rint(probability[part] * MAX_FRACTION).astype(np.uint8)
+
+
+def _covered(findings: Sequence[Finding]) -> range:
+    return range(min(f.first for f in findings), max(f.last for f in findings) + 1)
+
+
+def _add_image(ds: Dataset, request: EncodeRequest) -> None:
     ds.ImageType = ["DERIVED", "PRIMARY"]
     ds.ContentLabel = "SEGMENTATION"
     ds.ContentDescription = short(f"{request.manifest.finding_name} by {request.manifest.title}")
     ds.ContentCreatorName = None
-    ds.SamplesPerPixel = 1
-    ds.PhotometricInterpretation = "MONOCHROME2"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 1, 1, 0
     ds.PixelRepresentation = 0
-    ds.SegmentationType = "BINARY"
-    ds.BurnedInAnnotation = "NO"
-    ds.LossyImageCompression = "00"
-    if any(frame.lossy for frame in stack.frames):
-        # PS3.3 C.7.6.1.1.5: what was lossy once stays marked, also in what is derived from it.
-        copy_elements(source, ds, _LOSSY)
-        ds.LossyImageCompression = "01"
+
+
+def _set_bits(ds: Dataset, bits: int) -> None:
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = bits, bits, bits - 1
+
+
+def _add_layers(
+    ds: Dataset,
+    request: EncodeRequest,
+    findings: Sequence[Finding],
+    stack: Stack,
+    role: str,
+    kind: str,
+) -> None:
+    """Add one frame for each segment and slice: bits, or fractions of 255."""
+    add_dimensions(ds, request, role, (SEGMENT_DIMENSION, POSITION_DIMENSION))
+    covered = [(finding, slices_of(finding, kind)) for finding in findings]
+    used = [index for _, slices in covered for index in slices]
+    ds.PerFrameFunctionalGroupsSequence = list(_layer_groups(stack, covered))
+    ds.ReferencedSeriesSequence = [referenced_series(stack, used)]
+    parts = [stored_values(finding, kind, slices).reshape(-1) for finding, slices in covered]
+    ds.SegmentationType = kind.upper()
+    if kind == "fractional":
+        _set_bits(ds, 8)
+        ds.SegmentationFractionalType = "PROBABILITY"
+        ds.MaximumFractionalValue = MAX_FRACTION
+        ds.PixelData = b"".join(part.tobytes() for part in parts)
+    else:
+        _set_bits(ds, 1)
+        ds.PixelData = _packed(parts)
+    ds["PixelData"].VR = "OB"
+
+
+def _layer_groups(stack: Stack, covered: Sequence[tuple[Finding, range]]) -> Iterator[Dataset]:
+    """Yield the functional groups of each frame, segment by segment, along the stack."""
+    used = sorted({index for _, slices in covered for index in slices})
+    rank = {slice_index: number for number, slice_index in enumerate(used, start=1)}
+    planes = {index: plane_groups(stack.frames[index], (0, 0), SEGMENTATION) for index in used}
+    for finding, slices in covered:
+        segment = Dataset()
+        segment.ReferencedSegmentNumber = finding.number
+        for slice_index in slices:
+            content = Dataset()
+            content.DimensionIndexValues = [finding.number, rank[slice_index]]
+            groups = Dataset()
+            groups.FrameContentSequence = [content]
+            # The same items for every segment of a plane: made once, written often.
+            for keyword in ("PlanePositionSequence", "DerivationImageSequence"):
+                groups[keyword] = planes[slice_index][keyword]
+            groups.SegmentIdentificationSequence = [segment]
+            yield groups
+
+
+def _add_label_map(
+    ds: Dataset, request: EncodeRequest, findings: Sequence[Finding], stack: Stack, role: str
+) -> None:
+    """Add one frame for each slice, whose values are segment numbers; 0 is no segment.
+
+    No Segment Sequence item describes the 0: OHIF 3.13.2 takes colours by position, and such
+    an item makes every segment black.
+    """
+    add_dimensions(ds, request, role, (POSITION_DIMENSION,))
+    covered = _covered(findings)
+    ds.PerFrameFunctionalGroupsSequence = [
+        plane_groups(stack.frames[index], (rank,), SEGMENTATION)
+        for rank, index in enumerate(covered, start=1)
+    ]
+    ds.ReferencedSeriesSequence = [referenced_series(stack, covered)]
+    ds.SegmentationType = "LABELMAP"
+    ds.SegmentsOverlap = "NO"
+    ds.PixelPaddingValue = 0
+    kind = np.dtype(np.uint8 if len(findings) < 256 else "<u2")
+    _set_bits(ds, kind.itemsize * 8)
+    labels = np.zeros((len(covered), *stack.geometry.shape[1:]), kind)
+    for finding in findings:
+        start, stop = finding.first - covered.start, finding.last + 1 - covered.start
+        mask = voxels(finding.segment.mask[finding.first : finding.last + 1]).view(np.bool_)
+        np.putmask(labels[start:stop], mask, finding.number)
+    ds.PixelData = labels.tobytes()
+    ds["PixelData"].VR = "OB" if kind.itemsize == 1 else "OW"
 
 
 def _segment_item(request: EncodeRequest, finding: Finding) -> Dataset:
@@ -132,120 +254,25 @@ def algorithm_parameters(request: EncodeRequest) -> list[str]:
 
 
 def _overlap(findings: Sequence[Finding]) -> bool:
-    """Return whether a voxel belongs to two segments, which BINARY allows."""
-    for index, one in enumerate(findings):
-        for other in findings[index + 1 :]:
-            first, last = max(one.first, other.first), min(one.last, other.last)
-            both = slice(first, last + 1)
-            if first <= last and np.any(
-                voxels(one.segment.mask[both]) & voxels(other.segment.mask[both])
-            ):
-                return True
+    """Return whether a voxel belongs to two segments, which a label map cannot hold."""
+    if len(findings) < 2:
+        return False
+    covered = _covered(findings)
+    taken = np.zeros((len(covered), *findings[0].segment.mask.shape[1:]), np.uint8)
+    for finding in findings:
+        part = taken[finding.first - covered.start : finding.last + 1 - covered.start]
+        mask = voxels(finding.segment.mask[finding.first : finding.last + 1])
+        if np.any(part & mask):
+            return True
+        part |= mask
     return False
 
 
-def _add_dimensions(ds: Dataset, request: EncodeRequest, role: str) -> None:
-    """Index frames by segment, then by position (PS3.3 C.7.6.17)."""
-    uid = request.uid("dimensions", role)
-    organization = Dataset()
-    organization.DimensionOrganizationUID = uid
-    ds.DimensionOrganizationSequence = [organization]
-    pointers = (
-        (0x0062000B, 0x0062000A, "Segment Number"),
-        (0x00200032, 0x00209113, "Image Position Patient"),
-    )
-    ds.DimensionIndexSequence = []
-    for pointer, group, label in pointers:
-        item = Dataset()
-        item.DimensionIndexPointer = pointer
-        item.FunctionalGroupPointer = group
-        item.DimensionOrganizationUID = uid
-        item.DimensionDescriptionLabel = label
-        ds.DimensionIndexSequence.append(item)
-
-
-def _shared_groups(stack: Stack) -> Dataset:
-    between_slices, between_rows, between_columns = stack.geometry.spacing_mm
-    thickness = stack.frames[0].slice_thickness_mm
-    measures = Dataset()
-    measures.SliceThickness = decimals([thickness or between_slices])[0]
-    measures.SpacingBetweenSlices = decimals([between_slices])[0]
-    measures.PixelSpacing = decimals([between_rows, between_columns])
-    orientation = Dataset()
-    directions = stack.frames[0].image_orientation_patient
-    assert directions is not None  # the geometry gate refused such frames
-    orientation.ImageOrientationPatient = decimals(directions)
-    shared = Dataset()
-    shared.PixelMeasuresSequence = [measures]
-    shared.PlaneOrientationSequence = [orientation]
-    return shared
-
-
-def _frame_groups(stack: Stack, findings: Sequence[Finding]) -> Iterator[Dataset]:
-    """Yield the functional groups of each frame, segment by segment, along the stack."""
-    used = sorted({i for f in findings for i in range(f.first, f.last + 1)})
-    rank = {slice_index: number for number, slice_index in enumerate(used, start=1)}
-    for finding in findings:
-        for slice_index in range(finding.first, finding.last + 1):
-            frame = stack.frames[slice_index]
-            content = Dataset()
-            content.DimensionIndexValues = [finding.number, rank[slice_index]]
-            place = Dataset()
-            assert frame.image_position_patient is not None  # as above
-            place.ImagePositionPatient = decimals(frame.image_position_patient)
-            segment = Dataset()
-            segment.ReferencedSegmentNumber = finding.number
-            groups = Dataset()
-            groups.FrameContentSequence = [content]
-            groups.PlanePositionSequence = [place]
-            groups.DerivationImageSequence = [_derivation(frame)]
-            groups.SegmentIdentificationSequence = [segment]
-            yield groups
-
-
-def _derivation(frame: Frame) -> Dataset:
-    source = image_reference(frame)
-    source.SpatialLocationsPreserved = "YES"
-    source.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
-    item = Dataset()
-    item.SourceImageSequence = [source]
-    item.DerivationCodeSequence = [code_item(SEGMENTATION)]
-    return item
-
-
-def image_reference(frame: Frame) -> Dataset:
-    """Return a reference to one image plane; to its frame in a multi-frame instance (S20)."""
-    item = Dataset()
-    item.ReferencedSOPClassUID = frame.sop_class_uid
-    item.ReferencedSOPInstanceUID = frame.sop_instance_uid
-    if frame.frame_number:
-        item.ReferencedFrameNumber = frame.frame_number
-    return item
-
-
-def _referenced_series(stack: Stack, findings: Sequence[Finding]) -> Dataset:
-    """Name every instance that a frame refers to (PS3.3 C.12.2)."""
-    used = sorted({i for f in findings for i in range(f.first, f.last + 1)})
-    instances = {stack.frames[i].sop_instance_uid: stack.frames[i].sop_class_uid for i in used}
-    series = Dataset()
-    series.SeriesInstanceUID = stack.series_instance_uid
-    series.ReferencedInstanceSequence = []
-    for sop_instance_uid, sop_class_uid in instances.items():
-        item = Dataset()
-        item.ReferencedSOPClassUID = sop_class_uid
-        item.ReferencedSOPInstanceUID = sop_instance_uid
-        series.ReferencedInstanceSequence.append(item)
-    return series
-
-
-def _packed(findings: Sequence[Finding]) -> bytes:
+def _packed(parts: Sequence[NDArray[np.uint8]]) -> bytes:
     """Return all frames as one string of bits, first voxel in the lowest bit (PS3.5 8.1.1).
 
     Frames follow each other without padding, so a frame may begin inside a byte.
     """
-    parts = [voxels(f.segment.mask[f.first : f.last + 1]).reshape(-1) for f in findings]
     if all(part.size % 8 == 0 for part in parts):
-        packed = b"".join(np.packbits(part, bitorder="little").tobytes() for part in parts)
-    else:
-        packed = np.packbits(np.concatenate(parts), bitorder="little").tobytes()
-    return packed + b"\0" * (len(packed) % 2)
+        return b"".join(np.packbits(part, bitorder="little").tobytes() for part in parts)
+    return np.packbits(np.concatenate(parts), bitorder="little").tobytes()

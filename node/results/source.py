@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from pydicom import Dataset
@@ -10,6 +10,7 @@ from pydicom import Dataset
 import node
 from node.dicom.codes import ACQUISITION_EQUIPMENT, PROCESSING_EQUIPMENT, code_item
 from node.errors import RefusalCode, Refused
+from node.manifest import Code
 from node.results.coding import copy_elements, plain_copy, set_empty, short
 from node.results.request import EncodeRequest
 
@@ -123,6 +124,9 @@ _SERIES_OF_A_PLUGIN = 10
 
 PRODUCT_NAME = "Sentinel Node"
 
+#: Image Laterality (0020,0062) as PS3.3 enumerates it.
+_SIDES = frozenset({"R", "L", "U", "B"})
+
 
 def source_header(request: EncodeRequest) -> Dataset:
     """Return the header that patient and study values come from: the findings' series (S3)."""
@@ -233,6 +237,16 @@ def _request_item(request: Dataset, source: Dataset, study_instance_uid: str) ->
     item.StudyInstanceUID = request.get("StudyInstanceUID") or study_instance_uid
     set_empty(item, _REQUEST_TYPE_2)
     return item
+
+
+def add_anatomy(ds: Dataset, source: Dataset, regions: Iterable[Code | None]) -> None:
+    """Write what archives are asked for by anatomy (AIR-9): structures, and the side if known."""
+    structures = dict.fromkeys(region for region in regions if region is not None)
+    if structures:
+        ds.PrimaryAnatomicStructureSequence = [code_item(region) for region in structures]
+    side = str(source.get("ImageLaterality") or source.get("Laterality") or "")
+    if side in _SIDES:
+        ds.ImageLaterality = side
 
 
 def copy_request_attributes(source: Dataset, target: Dataset) -> None:

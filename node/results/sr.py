@@ -52,7 +52,7 @@ def report(
         ds.CurrentRequestedProcedureEvidenceSequence = current
     if other:
         ds.PertinentOtherEvidenceSequence = other
-    add_coding_schemes(ds, source)
+    add_coding_schemes(ds, source, request.manifest)
     return ds
 
 

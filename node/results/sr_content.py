@@ -17,8 +17,9 @@ from node.errors import ResultInvalid
 from node.manifest import Code
 from node.plugin import Measurement
 from node.results.coding import decimal
+from node.results.planes import image_reference
 from node.results.request import EncodedObject, EncodeRequest, Finding, measurements_of
-from node.results.seg import algorithm_parameters, image_reference
+from node.results.seg import algorithm_parameters
 from node.results.sentences import report_sentences
 from node.results.source import PRODUCT_NAME, source_header
 
@@ -148,7 +149,7 @@ def _study_group(request: EncodeRequest, measured: list[Measurement]) -> Dataset
     """Return a group that belongs to no region (TID 1501)."""
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=request.uid("tracking"), identifier=request.manifest.title
+            uid=request.tracking_uid(), identifier=request.manifest.title
         ),
         algorithm_id=_algorithm(request),
         finding_type=_sr(request.manifest.finding) if request.manifest.finding else None,
