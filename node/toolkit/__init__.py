@@ -1,0 +1,1 @@
+"""What plugin authors import: inference, grids, measurements. Imports nothing by itself."""
