@@ -10,7 +10,8 @@ from node.dicom import codes
 from node.manifest import Code
 
 OURS = [value for value in vars(codes).values() if isinstance(value, Code)]
-OURS += [*codes.MODALITIES.values(), *codes.PROCEDURES.values()]
+OURS += [*codes.MODALITIES.values(), *codes.PROCEDURES.values(), *codes.OUTPUTS.values()]
+OURS = [code for code in OURS if code.scheme != codes.PRIVATE_SCHEME]
 #: TID 1500 row 12 uses the first; UCUM units are composed, not listed.
 UNLISTED = {"C0034375", "mm", "{pixels}"}
 
@@ -24,6 +25,15 @@ def test_every_code_of_ours_is_in_the_standards_dictionaries(code: Code) -> None
     }
 
     assert code.value in UNLISTED or (code.value, code.meaning.lower()) in known
+
+
+def test_private_codes_are_ours_and_fit_their_attributes() -> None:
+    private = [*codes.PRIVATE_OUTPUTS.values(), codes.PICTURE]
+
+    assert len({code.value for code in codes.PRIVATE_OUTPUTS.values()}) == len(private) - 1
+    for code in private:
+        assert code.scheme == codes.PRIVATE_SCHEME
+        assert len(code.value) <= 16 and len(code.meaning) <= 64
 
 
 def test_a_code_survives_the_way_through_an_item() -> None:
