@@ -1,0 +1,155 @@
+"""What a region of interest is, whichever object holds it, and what is asked of it (S21)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.sequence import Sequence
+
+from node.dicom.codes import code_of_item
+from node.dicom.values import lookup_in, text
+from node.errors import RefusalCode
+from node.manifest import Code
+
+#: Why something cannot be used: code and sentence.
+Fault = tuple[RefusalCode, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionRules:
+    """What a site or a training accepts; everything else about regions is fixed."""
+
+    #: Voxels of a FRACTIONAL segment count from this part of Maximum Fractional Value on.
+    fraction: float = 0.5
+    #: (S21) Is an RT Structure Set that nobody approved accepted? One that says nothing is such.
+    unapproved: bool = False
+    #: May the region come from another study of the same patient?
+    other_study: bool = False
+    #: Least part of the region, by volume, that lies inside the image.
+    inside: float = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One region as the header of its object describes it; no pixel was decoded.
+
+    Text is as the object has it. Nothing that names a person or a place is in the repr (S28).
+    """
+
+    #: Segment Label, ROI Name or Tracking Identifier: what the person who drew it typed.
+    name: str
+    #: Segment Description, ROI Observation Label or the finding's meaning; "" if none.
+    label: str = ""
+    category: Code | None = None
+    type: Code | None = None
+    #: Anatomic region or finding site.
+    site: Code | None = None
+    #: RT ROI Interpreted Type (GTV, ORGAN…).
+    interpreted_type: str = ""
+    #: Segment Number, ROI Number, or the measurement group's place in its report, from 1.
+    number: int
+    #: SEG, RTSTRUCT or SR.
+    source_kind: str
+    #: MANUAL, SEMIAUTOMATIC, AUTOMATIC, or "" if the object does not say.
+    algorithm: str = ""
+    #: Approval Status of an RT Structure Set, "" elsewhere.
+    approval: str = ""
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    patient_id: str = field(repr=False)
+    issuer_of_patient_id: str = field(repr=False)
+    #: Person, or else program.
+    creator: str = field(repr=False)
+    #: Date and time digits as the object says them, "" if unknown; later ones sort behind.
+    created_at: str = ""
+    tracking_uid: str = ""
+    tracking_id: str = field(default="", repr=False)
+    #: "" if the object leaves it to the images it refers to.
+    frame_of_reference_uid: str = ""
+    #: Series and images it was made on, where told.
+    referenced_series: tuple[str, ...] = field(default=(), repr=False)
+    referenced_instances: tuple[str, ...] = field(default=(), repr=False)
+    #: SOP Instance UID of the SEG and its segment numbers that a report points at.
+    segment_of: tuple[str, tuple[int, ...]] | None = None
+    path: Path = field(repr=False)
+    #: Why it can never become a mask, as far as the header tells.
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridMask:
+    """A mask with a grid of its own.
+
+    Attributes
+    ----------
+    mask : bool, shape (slices, rows, columns)
+    affine : float64, shape (4, 4)
+        Maps (slice, row, column, 1) to (x, y, z, 1) in mm, LPS+.
+    """
+
+    mask: NDArray[np.bool_]
+    affine: NDArray[np.float64]
+
+
+def items(ds: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence; none if it is absent or no sequence."""
+    sequence = lookup_in(ds)(keyword)
+    return list(sequence) if isinstance(sequence, Sequence) else []
+
+
+def value_of(ds: Dataset, keyword: str) -> str:
+    """Return an attribute as text, "" if it is absent."""
+    return text(lookup_in(ds)(keyword))
+
+
+def code_in(ds: Dataset, keyword: str) -> Code | None:
+    """Return the first code of a code sequence."""
+    found = items(ds, keyword)
+    return code_of_item(found[0]) if found else None
+
+
+def moment(ds: Dataset, *pairs: tuple[str, str]) -> str:
+    """Return the first date that is given with its time, as digits.
+
+    Examples
+    --------
+    >>> ds = Dataset()
+    >>> ds.ContentDate, ds.ContentTime = "20260301", "101500.5"
+    >>> moment(ds, ("StructureSetDate", "StructureSetTime"), ("ContentDate", "ContentTime"))
+    '20260301101500.5'
+    """
+    for date, time in pairs:
+        if value_of(ds, date):
+            return value_of(ds, date) + value_of(ds, time)
+    return ""
+
+
+def first_of(ds: Dataset, keywords: Collection[str]) -> str:
+    """Return the first of these attributes that is given."""
+    return next((found for keyword in keywords if (found := value_of(ds, keyword))), "")
+
+
+def unique(values: Collection[str]) -> tuple[str, ...]:
+    """Return values in their order, each once, none empty."""
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+def object_values(ds: Dataset, path: Path) -> dict[str, Any]:
+    """Return the fields of `Region` that say which object of whom it is."""
+    return {
+        "sop_class_uid": value_of(ds, "SOPClassUID"),
+        "sop_instance_uid": value_of(ds, "SOPInstanceUID"),
+        "series_instance_uid": value_of(ds, "SeriesInstanceUID"),
+        "study_instance_uid": value_of(ds, "StudyInstanceUID"),
+        "patient_id": value_of(ds, "PatientID"),
+        "issuer_of_patient_id": value_of(ds, "IssuerOfPatientID"),
+        "path": path,
+    }
