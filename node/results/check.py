@@ -15,7 +15,7 @@ from node.errors import EvidenceRejected
 from node.results import dciodvfy
 from node.results.coding import copy_elements, plain_copy
 from node.results.readback import geometry_faults, voxel_faults
-from node.results.request import EncodedObject, EncodeRequest, findings_of
+from node.results.request import EncodedObject, EncodeRequest
 from node.results.required import missing
 from node.results.source import ACQUISITION, PATIENT, STUDY, source_header
 
@@ -95,7 +95,7 @@ def _faults(
     yield from (("private attribute", str(tag)) for tag in _private(ds))
     if ds.SOPClassUID == SegmentationStorage:
         stack = request.stacks[item.source_role]
-        findings = [f for f in findings_of(request) if f.segment.role == item.source_role]
+        findings = [f for f in request.findings if f.segment.role == item.source_role]
         yield from (("geometry", fault) for fault in geometry_faults(ds, stack))
         yield from (("voxel", fault) for fault in voxel_faults(ds, stack, findings))
         known = set(_values(ds.ReferencedSeriesSequence, _REFERENCE))

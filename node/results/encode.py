@@ -12,9 +12,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from node.dicom.uids import derived_uid
-from node.results.request import EncodedObject, EncodeRequest, Finding, findings_of
+from node.results.request import EncodedObject, EncodeRequest, Finding
 from node.results.seg import segmentation
-from node.results.sr import report
+from node.results.sr import reports
 
 __all__ = ["EncodeRequest", "EncodedObject", "encode"]
 
@@ -34,15 +34,23 @@ def encode(request: EncodeRequest) -> tuple[EncodedObject, ...]:
     Refused
         RESULT_TOO_LARGE, or SOURCE_ATTRIBUTE_UNUSABLE.
     """
-    findings = findings_of(request)
     segs: dict[str, EncodedObject] = {}
-    for input_role in dict.fromkeys(finding.segment.role for finding in findings):
-        own = [finding for finding in findings if finding.segment.role == input_role]
-        segs[input_role] = _seg(request, own, number=len(segs) + 1)
+    if request.profile.seg != "none":
+        for input_role in dict.fromkeys(f.segment.role for f in request.findings):
+            own = [f for f in request.findings if f.segment.role == input_role]
+            segs[input_role] = _seg(request, own, number=len(segs) + 1)
     position = len(segs) + 1
-    ds = report(request, findings, segs, position=position)
-    sr = _encoded(request, ds, role="sr", position=position, source_role=request.main_role)
-    return (*segs.values(), sr)
+    srs = [
+        _encoded(
+            request,
+            ds,
+            role="sr" if n == 0 else f"sr{n + 1}",
+            position=position + n,
+            source_role=request.main_role,
+        )
+        for n, ds in enumerate(reports(request, segs, (), position=position))
+    ]
+    return (*segs.values(), *srs)
 
 
 def _seg(request: EncodeRequest, findings: Sequence[Finding], *, number: int) -> EncodedObject:

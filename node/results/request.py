@@ -147,6 +147,12 @@ class Finding:
     #: New in each run (S10), the same in SEG and SR.
     tracking_uid: str
 
+    @cached_property
+    def largest(self) -> int:
+        """Return the slice where the finding's area is largest."""
+        part = self.segment.mask[self.first : self.last + 1]
+        return self.first + int(np.argmax(np.count_nonzero(part, axis=(1, 2))))
+
     @property
     def key(self) -> tuple[str, int]:
         """Return the segment name and finding number, by which measurements refer to it."""

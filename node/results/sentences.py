@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from node.dicom.frames import Stack
+from node.manifest import Code
 from node.results.request import EncodeRequest
 
 RESEARCH_USE = "Research use only. Not for diagnosis or treatment."
@@ -18,6 +19,7 @@ def report_sentences(request: EncodeRequest, *, found: bool) -> Iterator[str]:
     """Yield the sentences of the report, in order."""
     if request.manifest.segments and not found:
         yield nothing_found(request)
+    yield from intervals(request)
     yield UNVERIFIED
     if request.manifest.training:
         yield _sentence(request.manifest.training)
@@ -25,6 +27,33 @@ def report_sentences(request: EncodeRequest, *, found: bool) -> Iterator[str]:
         yield RESEARCH_USE
     for note in (*request.result.notes, *request.run_notes):
         yield _sentence(note)
+
+
+def intervals(request: EncodeRequest) -> Iterator[str]:
+    """Yield each value that has an interval, with it: readers skip properties of numbers."""
+    labels = {finding.key: finding.label for finding in request.findings}
+    for m in request.result.measurements:
+        if m.interval is None:
+            continue
+        spec = request.manifest.measurements[m.name]
+        label = "" if m.segment is None else labels.get((m.segment, m.finding), "")
+        low, high = (f"{end:.{spec.digits}f}" for end in m.interval)
+        yield (
+            f"{label + ': ' if label else ''}{spec.code.meaning} {m.value:.{spec.digits}f} "
+            f"{unit_text(spec.unit)}".rstrip()
+            + f" ({spec.interval} {low} to {high})."
+        )
+
+
+def unit_text(unit: Code) -> str:
+    """Return a unit as people read it.
+
+    Examples
+    --------
+    >>> unit_text(Code("[hnsf'U]", "UCUM", "Hounsfield unit")), unit_text(Code("%", "UCUM", "%"))
+    ('HU', '%')
+    """
+    return {"[hnsf'U]": "HU", "1": "", "mm2": "mm²", "cm2": "cm²"}.get(unit.value, unit.value)
 
 
 def nothing_found(request: EncodeRequest) -> str:

@@ -7,68 +7,118 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
-from node.dicom.codes import ONCOLOGY_MEASUREMENT_REPORT, code_item
+from node.dicom import codes
 from node.results.coding import add_coding_schemes, copy_elements
-from node.results.request import EncodedObject, EncodeRequest, Finding
-from node.results.source import new_object, requests, source_header
+from node.results.request import EncodedObject, EncodeRequest
+from node.results.source import add_anatomy, new_object, requests, source_header
 from node.results.sr_content import report_tree
+from node.results.sr_groups import finding_groups, study_groups
 
 #: study, series, SOP class, SOP instance
 _Reference = tuple[str, str, str, str]
 
 
-def report(
+def reports(
     request: EncodeRequest,
-    findings: Sequence[Finding],
     segs: Mapping[str, EncodedObject],
+    others: Sequence[EncodedObject],
     *,
     position: int,
-) -> Dataset:
+) -> list[Dataset]:
     """Return the report on all findings, or on their absence (S7).
+
+    A second one only where the profile wants outlines and something has none: OHIF 3.13.2 takes
+    titles, not groups, and one group without coordinates under (126000, DCM) crashes it.
 
     Parameters
     ----------
     segs : mapping of input role to the SEG on its grid
+    others : further objects of this run that belong to the result (AIR-13)
     """
+    of_findings = list(finding_groups(request, segs))
+    of_study = list(study_groups(request))
+    outlined = request.profile.sr == "outline" and bool(of_findings)
+    parts = (
+        [(codes.IMAGING_MEASUREMENT_REPORT, of_findings)]
+        if outlined
+        else [(codes.ONCOLOGY_MEASUREMENT_REPORT, of_findings + of_study)]
+    )
+    if outlined and of_study:
+        parts.append((codes.ONCOLOGY_MEASUREMENT_REPORT, of_study))
+    references = list(_references(request, (*segs.values(), *others)))
+    return [
+        _report(
+            request,
+            report_tree(request, title, groups),
+            references,
+            role="sr" if number == 0 else f"sr{number + 1}",
+            position=position + number,
+        )
+        for number, (title, groups) in enumerate(parts)
+    ]
+
+
+def _report(
+    request: EncodeRequest,
+    tree: Dataset,
+    references: Sequence[_Reference],
+    *,
+    role: str,
+    position: int,
+) -> Dataset:
     source = source_header(request)
-    ds = new_object(request, role="sr", modality="SR", position=position)
+    ds = new_object(request, role=role, modality="SR", position=position)
     ds.SOPClassUID = Comprehensive3DSRStorage
-    ds.SeriesDescriptionCodeSequence = [code_item(ONCOLOGY_MEASUREMENT_REPORT)]
+    ds.SeriesDescriptionCodeSequence = list(tree.ConceptNameCodeSequence)
+    add_anatomy(ds, source, [finding.spec.region for finding in request.findings])
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.PerformedProcedureCodeSequence = []
     ds.PreliminaryFlag = "PRELIMINARY"
     ds.CompletionFlag = "COMPLETE"
     # S9: only a signed-in person makes it VERIFIED.
     ds.VerificationFlag = "UNVERIFIED"
+    add_orders(ds, source)
+    copy_elements(tree, ds, [element.keyword for element in tree])
+    add_evidence(ds, references)
+    add_coding_schemes(ds, source, request.manifest)
+    return ds
+
+
+def add_orders(ds: Dataset, source: Dataset) -> None:
+    """Name the orders that the study answers (S26)."""
     orders = requests(source, study_instance_uid=ds.StudyInstanceUID)
     if orders:
         ds.ReferencedRequestSequence = orders
-    tree = report_tree(request, findings, segs)
-    copy_elements(tree, ds, [element.keyword for element in tree])
-    evidence = _evidence(_references(request, segs.values()))
+
+
+def add_evidence(ds: Dataset, references: Iterable[_Reference]) -> None:
+    """List all that the tree refers to, and more, by study and series (PS3.3 C.17.2.3)."""
+    evidence = _evidence(references)
     current = [item for item in evidence if item.StudyInstanceUID == ds.StudyInstanceUID]
     other = [item for item in evidence if item.StudyInstanceUID != ds.StudyInstanceUID]
     if current:
         ds.CurrentRequestedProcedureEvidenceSequence = current
     if other:
         ds.PertinentOtherEvidenceSequence = other
-    add_coding_schemes(ds, source, request.manifest)
-    return ds
 
 
-def _references(request: EncodeRequest, segs: Iterable[EncodedObject]) -> Iterator[_Reference]:
-    """Yield every image that was used, and the SEGs: all that the tree refers to, and more."""
+def _references(request: EncodeRequest, objects: Iterable[EncodedObject]) -> Iterator[_Reference]:
+    """Yield every image that was used, and the objects of this run."""
     for role, stack in request.stacks.items():
         study = str(request.headers[role][0].StudyInstanceUID)
         for frame in stack.frames:
             yield study, stack.series_instance_uid, frame.sop_class_uid, frame.sop_instance_uid
-    for seg in segs:
-        yield (
-            seg.study_instance_uid,
-            seg.series_instance_uid,
-            seg.sop_class_uid,
-            seg.sop_instance_uid,
-        )
+    yield from map(reference_to, objects)
+
+
+def reference_to(made: EncodedObject) -> _Reference:
+    """Return study, series, class and instance of an object of ours."""
+    return (
+        made.study_instance_uid,
+        made.series_instance_uid,
+        made.sop_class_uid,
+        made.sop_instance_uid,
+    )
 
 
 def _evidence(references: Iterable[_Reference]) -> list[Dataset]:
