@@ -39,13 +39,14 @@ class RegionRules:
 class Region:
     """One region as the header of its object describes it; no pixel was decoded.
 
-    Text is as the object has it. Nothing that names a person or a place is in the repr (S28).
+    Text is as the object has it. No UID, no name and nothing that a person typed is in the repr
+    (S28).
     """
 
     #: Segment Label, ROI Name or Tracking Identifier: what the person who drew it typed.
-    name: str
+    name: str = field(repr=False)
     #: Segment Description, ROI Observation Label or the finding's meaning; "" if none.
-    label: str = ""
+    label: str = field(default="", repr=False)
     category: Code | None = None
     type: Code | None = None
     #: Anatomic region or finding site.
@@ -61,24 +62,24 @@ class Region:
     #: Approval Status of an RT Structure Set, "" elsewhere.
     approval: str = ""
     sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-    study_instance_uid: str
+    sop_instance_uid: str = field(repr=False)
+    series_instance_uid: str = field(repr=False)
+    study_instance_uid: str = field(repr=False)
     patient_id: str = field(repr=False)
     issuer_of_patient_id: str = field(repr=False)
     #: Person, or else program.
     creator: str = field(repr=False)
     #: Date and time digits as the object says them, "" if unknown; later ones sort behind.
     created_at: str = ""
-    tracking_uid: str = ""
+    tracking_uid: str = field(default="", repr=False)
     tracking_id: str = field(default="", repr=False)
     #: "" if the object leaves it to the images it refers to.
-    frame_of_reference_uid: str = ""
+    frame_of_reference_uid: str = field(default="", repr=False)
     #: Series and images it was made on, where told.
     referenced_series: tuple[str, ...] = field(default=(), repr=False)
     referenced_instances: tuple[str, ...] = field(default=(), repr=False)
     #: SOP Instance UID of the SEG and its segment numbers that a report points at.
-    segment_of: tuple[str, tuple[int, ...]] | None = None
+    segment_of: tuple[str, tuple[int, ...]] | None = field(default=None, repr=False)
     path: Path = field(repr=False)
     #: Why it can never become a mask, as far as the header tells.
     fault: Fault | None = None

@@ -338,12 +338,7 @@ def _on_own_planes(stack: Stack, planes: Sequence[_Plane]) -> _Placed:
     places = np.array([plane.position for plane in planes])
     along = places @ normal
     step = _step(stack, planes, along)
-    exact = (along - along.min()) / step
-    order = np.round(exact).astype(np.intp)
-    if np.abs(exact - order).max() > TOLERANCES.grid or order.max() > _MOST_PLANES:
-        raise Refused(
-            RefusalCode.SPACING_VARIABLE, "the planes of the segment are not equally spaced"
-        )
+    order = _numbered(along, step)
     first, last = int(order.argmin()), int(order.argmax())
     affine = np.eye(4)
     affine[:3, 0] = normal * step
@@ -357,6 +352,20 @@ def _on_own_planes(stack: Stack, planes: Sequence[_Plane]) -> _Placed:
             RefusalCode.ROI_UNREADABLE, "the planes of the segment are shifted against each other"
         )
     return order, affine
+
+
+def _numbered(along: Array, step: float) -> NDArray[np.intp]:
+    """Return each plane's number from 0 by its place along the normal, gaps counted as planes."""
+    places, which = np.unique(np.round(along / TOLERANCES.duplicate_mm), return_inverse=True)
+    gaps = np.diff(places) * TOLERANCES.duplicate_mm / step
+    planes = np.maximum(np.round(gaps), 1)
+    # Two steps that each may be off by so much: the smallest one, and the one compared with it.
+    if (np.abs(gaps / planes - 1) > 2 * TOLERANCES.spacing).any() or planes.sum() > _MOST_PLANES:
+        raise Refused(
+            RefusalCode.SPACING_VARIABLE, "the planes of the segment are not equally spaced"
+        )
+    from_first = np.concatenate([[0], np.cumsum(planes)]).astype(np.intp)
+    return np.asarray(from_first[which])
 
 
 def _step(stack: Stack, planes: Sequence[_Plane], along: Array) -> float:
