@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from node import __version__, logs
-from node.cli import admin, demo, listings, local, network, plugins, service
+from node.cli import admin, demo, learning, listings, local, network, plugins, service
 
 app = typer.Typer(
     name="sentinel-node",
@@ -42,6 +42,7 @@ def options(
 service.add_to(app)
 demo.add_to(app)
 local.add_to(app)
+learning.add_to(app)
 network.add_to(app)
 listings.add_to(app)
 admin.add_to(app)

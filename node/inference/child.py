@@ -103,16 +103,18 @@ class Child:
         return {"ok": True}
 
 
-def load_module(folder: Path) -> Any:
-    """Import ``plugin.py`` of `folder` under a name of its own, from source only.
+def load_module(folder: Path, file: str = "plugin.py") -> Any:
+    """Import a file of the plugin in `folder` under a name of its own, from source only.
 
     Compiled files (``__pycache__``) are outside the plugin's digest, so they are never read.
     """
-    sys.path_hooks.insert(0, _source_only(folder.resolve()))
-    sys.path.insert(0, str(folder.resolve()))
-    sys.path_importer_cache.clear()
-    name = f"sentinel_plugin_{re.sub(r'[^0-9A-Za-z_]', '_', folder.name)}"
-    path = folder.resolve() / "plugin.py"
+    place = folder.resolve()
+    if str(place) not in sys.path:
+        sys.path_hooks.insert(0, _source_only(place))
+        sys.path.insert(0, str(place))
+        sys.path_importer_cache.clear()
+    path = place / file
+    name = f"sentinel_plugin_{re.sub(r'[^0-9A-Za-z_]', '_', f'{folder.name}_{path.stem}')}"
     loader = _SourceLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None

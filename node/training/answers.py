@@ -1,0 +1,150 @@
+"""What a plugin says of cases: rendered or read by workers, run in the ordinary child process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.errors import AttemptFailed
+from node.inference.runner import Runner
+from node.inference.transport import read_case, write_case
+from node.manifest import Manifest
+from node.plugin import Case, Labels, Result
+from node.training import plugin_code
+from node.training.cases import Loaded, Task, content_of, load
+from node.training.workers import Workers, raised
+
+_MASK, _SCORE = "mask/", "score/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """One case, what is true of it, what simple rules say, and what the plugin says."""
+
+    loaded: Loaded
+    #: SHA-256 of its images.
+    content: str
+    scores: Mapping[str, NDArray[Any]]
+    result: Result
+    #: Why there is no result; "" where there is one.
+    failure: str
+    seconds: float
+
+
+def answers(
+    manifest: Manifest,
+    tasks: Sequence[Task],
+    *,
+    workers: Workers,
+    device: str,
+    with_scores: bool,
+) -> Iterator[Answered]:
+    """Yield what the plugin says of each case, in order; a case is gone when the next one comes.
+
+    A run that crashed or took too long is an answer without a result.
+
+    Raises
+    ------
+    LearningError
+        If a case cannot be made.
+    NodeError
+        If the plugin cannot run here at all.
+    """
+    with _runner(device) as runner, tempfile.TemporaryDirectory(prefix="sentinel-cases-") as top:
+        places = [Path(top, f"{number}") for number in range(len(tasks))]
+        job = Path(top, "job")
+        job.mkdir()
+        work = [(t, place, with_scores) for t, place in zip(tasks, places, strict=True)]
+        made = raised(workers.each(make_case, work, ahead=0))
+        for (content, loaded_facts), place in zip(made, places, strict=True):
+            loaded, scores = _read(place, loaded_facts)
+            yield _answer(runner, manifest, job, loaded, content, scores)
+            shutil.rmtree(place)
+
+
+def make_case(task: Task, place: Path, with_scores: bool) -> tuple[str, dict[str, Any]]:
+    """Write a case and its truth into `place`, in a worker."""
+    loaded = load(task)
+    scores = plugin_code.score(task.plugin, loaded.case) if with_scores else {}
+    place.mkdir()
+    write_case(loaded.case, place, device="cpu")
+    arrays = {f"{_MASK}{name}": mask for name, mask in loaded.labels.masks.items()}
+    arrays |= {f"{_SCORE}{name}": value for name, value in scores.items()}
+    np.savez(place / "truth.npz", allow_pickle=False, **arrays)
+    known = {
+        "patient": loaded.patient,
+        "institution": loaded.institution,
+        "facts": dict(loaded.facts),
+        "values": dict(loaded.labels.values),
+    }
+    return content_of(loaded.case).sha256, json.loads(json.dumps(known, default=_plain))
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _read(place: Path, known: Mapping[str, Any]) -> tuple[Loaded, dict[str, NDArray[Any]]]:
+    with np.load(place / "truth.npz", allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    masks = {n.removeprefix(_MASK): a for n, a in arrays.items() if n.startswith(_MASK)}
+    scores = {n.removeprefix(_SCORE): a for n, a in arrays.items() if n.startswith(_SCORE)}
+    loaded = Loaded(
+        case=read_case(place),
+        labels=Labels(masks=masks, values=known["values"]),
+        patient=known["patient"],
+        institution=known["institution"],
+        facts=known["facts"],
+    )
+    return loaded, scores
+
+
+def _answer(
+    runner: Runner,
+    manifest: Manifest,
+    job: Path,
+    loaded: Loaded,
+    content: str,
+    scores: Mapping[str, NDArray[Any]],
+) -> Answered:
+    result, failure, seconds = Result(), "", 0.0
+    try:
+        outcome = runner.run(manifest, _asked(manifest, loaded.case), job_folder=job)
+        result, seconds = outcome.result, outcome.seconds
+    except AttemptFailed as error:
+        failure = f"{error.code}: {error}"
+    return Answered(
+        loaded=loaded,
+        content=content,
+        scores=scores,
+        result=result,
+        failure=failure,
+        seconds=seconds,
+    )
+
+
+def _asked(manifest: Manifest, case: Case) -> Case:
+    """Return a case with the inputs and attributes that the manifest asks for, and no others."""
+    return Case(
+        volumes={role: case.volumes[role] for role in manifest.inputs},
+        attributes={k: v for k, v in case.attributes.items() if k in manifest.attributes},
+        device=case.device,
+    )
+
+
+@contextmanager
+def _runner(device: str) -> Iterator[Runner]:
+    runner = Runner(device)
+    try:
+        yield runner
+    finally:
+        runner.close()

@@ -1,0 +1,200 @@
+"""One case for learning: from the studies of a folder, or from a plan of a cohort.
+
+A `Task` names the case and travels to a worker process; `load` makes it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from node.dicom.source import read_series
+from node.errors import LearningError, NodeError
+from node.inference.case import build_case
+from node.manifest import Manifest
+from node.manifest_file import parse_manifest
+from node.plugin import Case, Labels
+from node.routing.guards import check_identity, check_patient
+from node.routing.selection import select
+from node.training import plugin_code
+from node.training.splits import Content, cohort_seed
+from node.training.table import TABLE_NAME, Row
+
+Fact = str | float | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomTask:
+    """One subject of a plugin's cohort."""
+
+    plugin: Path
+    split: str
+    count: int
+    seed: int
+    index: int
+
+    @property
+    def name(self) -> str:
+        """Return what decides the subject, beside the code and the law of the cohort."""
+        return f"phantom {self.split} {self.count} {self.seed} {self.index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTask:
+    """One study of a data folder, with its line of the table."""
+
+    plugin: Path
+    row: Row
+    split: str
+    images: tuple[Path, ...]
+    #: Files that may hold regions.
+    others: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """Return what decides the case: its files as they are now, and its line."""
+        files = (_stat(path) for path in (*self.images, *self.others))
+        values = sorted(self.row.values.items())
+        return f"study {self.row.outlined} {values} {'; '.join(files)}"
+
+
+Task = PhantomTask | StudyTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A case with what is known of it.
+
+    Attributes
+    ----------
+    patient : str
+        Unique in the data; of a data folder only the line of the table, never an identity.
+    """
+
+    case: Case
+    labels: Labels
+    patient: str
+    institution: str = ""
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+def phantom_tasks(plugin: Path, split: str, count: int, seed: int) -> tuple[PhantomTask, ...]:
+    """Return the tasks of one split of a cohort."""
+    drawn = cohort_seed(split, seed)
+    return tuple(
+        PhantomTask(plugin=plugin, split=split, count=count, seed=drawn, index=index)
+        for index in range(count)
+    )
+
+
+def load(task: Task) -> Loaded:
+    """Return the case that a task names.
+
+    Raises
+    ------
+    NodeError
+        With the line of the table, or the number of the subject, and what is wrong.
+    """
+    return _phantom(task) if isinstance(task, PhantomTask) else _study(task)
+
+
+def content_of(case: Case) -> Content:
+    """Return hashes of the values of a case."""
+    whole = hashlib.sha256()
+    slices: set[str] = set()
+    for role, volume in sorted(case.volumes.items()):
+        whole.update(f"{role} {volume.array.shape} {volume.array.dtype}".encode())
+        for plane in np.ascontiguousarray(volume.array):
+            values = plane.tobytes()
+            whole.update(values)
+            if plane.min() != plane.max():
+                slices.add(hashlib.sha256(values).hexdigest()[:32])
+    return Content(sha256=whole.hexdigest(), slices=frozenset(slices))
+
+
+def _phantom(task: PhantomTask) -> Loaded:
+    plans = plugin_code.subjects(task.plugin, task.split, task.count, task.seed)
+    subject = plugin_code.render(task.plugin, plans[task.index])
+    _check_masks(_manifest(task.plugin), subject.case, subject.labels)
+    return Loaded(
+        case=subject.case,
+        labels=subject.labels,
+        patient=subject.patient,
+        institution=subject.institution,
+        facts=dict(subject.facts),
+    )
+
+
+def _check_masks(manifest: Manifest, case: Case, labels: Labels) -> None:
+    shapes = {volume.array.shape for volume in case.volumes.values()}
+    missing = sorted(set(manifest.inputs) - set(case.volumes))
+    if missing:
+        raise LearningError(f"a rendered subject has no volume for the input {missing[0]}")
+    for name, mask in labels.masks.items():
+        if name not in manifest.segments:
+            raise LearningError(
+                f"a rendered subject has a mask `{name}`, the manifest has no such segment"
+            )
+        if mask.dtype != np.bool_ or mask.shape not in shapes:
+            raise LearningError(
+                f"mask `{name}` of a rendered subject is {mask.dtype} {mask.shape}; it must be "
+                f"bool on the grid of its volume {sorted(shapes)}"
+            )
+
+
+def _study(task: StudyTask) -> Loaded:
+    try:
+        return _read(task)
+    except NodeError as error:
+        raise LearningError(
+            f"{TABLE_NAME} line {task.row.line}: {error}", code="DATA_INVALID"
+        ) from error
+
+
+def _read(task: StudyTask) -> Loaded:
+    from node.training.truth import masks_of
+
+    manifest = _manifest(task.plugin)
+    series = read_series(task.images)
+    selection = select(manifest, series)
+    if selection.refusal is not None:
+        raise selection.refusal
+    chosen = selection.inputs
+    check_identity([header for one in chosen.values() for header in one.series.headers])
+    check_patient(manifest.limits, [one.header for one in chosen.values()])
+    stacks = {role: one.stack for role, one in chosen.items()}
+    case = build_case(manifest, stacks, {r: (o.header,) for r, o in chosen.items()}, "cpu")
+    masks = masks_of(manifest, task.others, stacks, outlined=task.row.outlined)
+    first = next(iter(chosen.values())).header
+    return Loaded(
+        case=case,
+        labels=Labels(masks=masks, values=dict(task.row.values)),
+        patient=f"line {task.row.line}",
+        institution=_institution(str(first.get("InstitutionName", ""))),
+        facts=dict(task.row.values),
+    )
+
+
+def _institution(name: str) -> str:
+    """Return a name that tells institutions apart and names none."""
+    return hashlib.sha256(name.encode()).hexdigest()[:8] if name else ""
+
+
+def _stat(path: Path) -> str:
+    found = path.stat()
+    return f"{path} {found.st_size} {found.st_mtime_ns}"
+
+
+@cache
+def _manifest(folder: Path) -> Manifest:
+    return parse_manifest(folder)
+
+
+def tasks_of(tasks: Sequence[Task], split: str) -> tuple[Task, ...]:
+    """Return the tasks of one split."""
+    return tuple(task for task in tasks if task.split == split)

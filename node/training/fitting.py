@@ -1,0 +1,195 @@
+"""`fit` in a process of its own, which goes on after a kill where its checkpoint was."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from node.errors import LearningError, NodeError
+from node.toolkit.training import (
+    CachedExamples,
+    Examples,
+    TrainingRun,
+    seed_everything,
+    write_weights,
+)
+from node.training import plugin_code
+from node.training.store import write_whole
+from node.training.workers import failure_of, start_worker, threads_in_environment
+
+_SPENT, _FITTED, _WEIGHTS = "spent.json", "fitted.json", "weights"
+_NOTE_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitJob:
+    """One training; travels to its process."""
+
+    plugin: Path
+    train: tuple[Path, ...]
+    tuning: tuple[Path, ...]
+    seed: int
+    device: str
+    threads: int
+    max_seconds: float | None
+    #: Checkpoint, time spent, and at the end the weights.
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a training left."""
+
+    #: Weights files by name.
+    weights: Mapping[str, Path]
+    #: The last that `progress` was told.
+    figures: Mapping[str, float]
+    #: Of `fit`, all attempts together.
+    seconds: float
+    #: Versions of the libraries that it loaded.
+    versions: Mapping[str, str]
+
+
+def fit(job: FitJob, progress: Callable[[float, float, Mapping[str, float]], None]) -> Fitted:
+    """Run a training to its end, or find that it ended already.
+
+    Raises
+    ------
+    LearningError
+        What went wrong; the checkpoint stays, and the same command goes on from it.
+    """
+    if (found := _fitted(job)) is not None:
+        return found
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_fit_process, args=(job, theirs), name="fit")
+    with threads_in_environment(job.threads):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        process.start()
+    theirs.close()
+    try:
+        _follow(ours, progress)
+    finally:
+        process.kill()  # after its last word there is nothing left to do for it
+        process.join()
+    found = _fitted(job)
+    assert found is not None
+    return found
+
+
+def _follow(answers: Connection, progress: Callable[..., None]) -> None:
+    while True:
+        try:
+            kind, *what = answers.recv()
+        except (EOFError, ConnectionError) as error:
+            raise LearningError(
+                "the training's process died, most likely because memory was short; the same "
+                "command goes on from its checkpoint",
+                code="WORKER_DIED",
+            ) from error
+        if kind == "progress":
+            progress(*what)
+        elif kind == "failed":
+            raise LearningError(what[1], code=what[0])
+        else:
+            return
+
+
+def _fit_process(job: FitJob, answers: Connection) -> None:
+    start_worker()
+    try:
+        _fit(job, answers)
+    except NodeError as error:
+        failure = failure_of(error)
+        answers.send(("failed", failure.code, failure.sentence))
+    except OSError as error:
+        answers.send(("failed", "SYSTEM_ERROR", str(error)))
+    else:
+        answers.send(("done",))
+    answers.close()
+
+
+def _fit(job: FitJob, answers: Connection) -> None:
+    watch = _Watch(job, answers)
+    left = None if job.max_seconds is None else max(0.0, job.max_seconds - watch.before)
+    plugin_code.abilities(job.plugin)  # torch is imported before it is seeded
+    seed_everything(job.seed)
+    weights = plugin_code.fit(
+        job.plugin,
+        Examples(train=CachedExamples(job.train), tuning=CachedExamples(job.tuning)),
+        seed=job.seed,
+        run=TrainingRun(
+            device=job.device, folder=job.folder, max_seconds=left, progress=watch.progress
+        ),
+    )
+    folder = job.folder / _WEIGHTS
+    folder.mkdir(exist_ok=True)
+    for name, tensors in weights.items():
+        try:
+            write_weights(folder / name, tensors)
+        except (ValueError, TypeError) as error:
+            raise LearningError(
+                f"{error}; the training diverged", code="MODEL_COLLAPSED"
+            ) from error
+    document = {
+        "files": sorted(weights),
+        "figures": watch.figures,
+        "seconds": round(watch.spent(), 1),
+        "versions": _versions(),
+    }
+    write_whole(job.folder / _FITTED, json.dumps(document).encode())
+
+
+class _Watch:
+    """Passes progress on, and keeps how much time was spent in case the next moment is a kill."""
+
+    def __init__(self, job: FitJob, answers: Connection):
+        self._path = job.folder / _SPENT
+        self._answers = answers
+        self._started = self._noted = time.monotonic()
+        try:
+            self.before = float(json.loads(self._path.read_text()))
+        except (OSError, ValueError, TypeError):
+            self.before = 0.0
+        self.figures: dict[str, float] = {}
+
+    def spent(self) -> float:
+        return self.before + time.monotonic() - self._started
+
+    def progress(self, done: float, total: float, **figures: float) -> None:
+        self.figures = {name: float(value) for name, value in figures.items()}
+        now = time.monotonic()
+        if now - self._noted >= _NOTE_EVERY_S:
+            self._noted = now
+            write_whole(self._path, json.dumps(self.spent()).encode())
+        self._answers.send(("progress", float(done), float(total), self.figures))
+
+
+def _fitted(job: FitJob) -> Fitted | None:
+    try:
+        document: dict[str, Any] = json.loads((job.folder / _FITTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    paths = {name: job.folder / _WEIGHTS / name for name in document["files"]}
+    if not all(path.is_file() for path in paths.values()):
+        return None
+    return Fitted(
+        weights=paths,
+        figures=document["figures"],
+        seconds=document["seconds"],
+        versions=document["versions"],
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("numpy", "torch", "monai", "sklearn", "scipy")
+    found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
+    return {name: str(version) for name, version in found.items() if version}

@@ -1,0 +1,84 @@
+"""Change a few keys of a ``plugin.toml`` and leave every comment where it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+
+from node.errors import LearningError
+
+_TABLE = re.compile(r"^\s*\[")
+
+
+def edited(text: str, keys: Mapping[str, str], weights: Mapping[str, str]) -> str:
+    """Return a manifest with text values at the top, and ``[weights]``, set.
+
+    Parameters
+    ----------
+    text : str
+        A valid manifest.
+    keys : mapping of top-level key to text
+    weights : mapping of file name to SHA-256
+        Replaces the whole table.
+
+    Raises
+    ------
+    LearningError
+        If the manifest is written so that this cannot be done line by line.
+
+    Examples
+    --------
+    >>> print(edited('version = "1"  # ours', {"version": "2"}, {"a": "0"}), end="")
+    version = "2"  # ours
+    <BLANKLINE>
+    [weights]
+    "a" = "0"
+    """
+    expected = tomllib.loads(text) | dict(keys) | {"weights": dict(weights)}
+    lines = text.splitlines()
+    for key, value in keys.items():
+        lines = _with_key(lines, key, value)
+    lines = _with_weights(lines, weights)
+    made = "\n".join(lines) + "\n"
+    try:
+        right = tomllib.loads(made) == expected
+    except tomllib.TOMLDecodeError:
+        right = False
+    if not right:
+        raise LearningError(
+            f"plugin.toml cannot be edited line by line; write {', '.join(keys)} and each entry "
+            "of [weights] on one line of their own"
+        )
+    return made
+
+
+def _with_key(lines: list[str], key: str, value: str) -> list[str]:
+    top = next((i for i, line in enumerate(lines) if _TABLE.match(line)), len(lines))
+    written = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    pattern = re.compile(rf"^{re.escape(key)}\s*=\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*')")
+    for index in range(top):
+        if pattern.match(lines[index]):
+            changed = pattern.sub(lambda _: written, lines[index])
+            return [*lines[:index], changed, *lines[index + 1 :]]
+    while top and not lines[top - 1].strip():
+        top -= 1
+    return [*lines[:top], written, *lines[top:]]
+
+
+def _with_weights(lines: list[str], weights: Mapping[str, str]) -> list[str]:
+    entries = [f'"{name}" = "{sha256}"' for name, sha256 in sorted(weights.items())]
+    start = next((i for i, line in enumerate(lines) if line.strip().startswith("[weights]")), None)
+    if start is None:
+        return [*lines, "", "[weights]", *entries]
+    after = range(start + 1, len(lines))
+    end = next((i for i in after if _TABLE.match(lines[i])), len(lines))
+    kept = [line for line in lines[start + 1 : end] if not line.strip() or _is_comment(line)]
+    comments = [line for line in kept if line.strip()]
+    rest = lines[end:]
+    return [*lines[: start + 1], *comments, *entries, *([""] if rest else []), *rest]
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")

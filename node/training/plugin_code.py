@@ -1,0 +1,176 @@
+"""`train.py` and `cohort.py` of a plugin, called; what they get wrong becomes one sentence.
+
+Only worker processes import this code: two plugins may each have a ``net.py``.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.errors import LearningError, NodeError
+from node.inference.child import load_module
+from node.phantom.subject import Subject
+from node.plugin import Case, Labels
+from node.toolkit.training import Examples, TrainingRun
+
+TRAIN, COHORT = "train.py", "cohort.py"
+#: What a column of labels may hold: ``number``, ``text``, or one of these words.
+Kind = str | tuple[str, ...]
+
+_PATHS = re.compile(r"(?:/[^\s/'\":,;]+)+/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abilities:
+    """What a plugin offers beside `run`; travels between processes."""
+
+    #: Functions of ``train.py`` that are there.
+    train: frozenset[str]
+    has_cohort: bool
+    #: Columns of the table of labels that it learns from.
+    labels: Mapping[str, Kind]
+
+
+def abilities(folder: Path) -> Abilities:
+    """Import the plugin's learning code and return what it can."""
+    train = _module(folder, TRAIN) if (folder / TRAIN).is_file() else None
+    cohort = _module(folder, COHORT) if (folder / COHORT).is_file() else None
+    if cohort is not None:
+        for name in ("subjects", "render"):
+            if not hasattr(cohort, name):
+                raise LearningError(f"{COHORT} of {folder.name} has no function `{name}`")
+    offered = {name for name in ("examples", "fit", "score") if hasattr(train, name)}
+    return Abilities(
+        train=frozenset(offered),
+        has_cohort=cohort is not None,
+        labels={str(k): _kind(folder, k, v) for k, v in getattr(train, "LABELS", {}).items()},
+    )
+
+
+def examples(folder: Path, case: Case, labels: Labels) -> dict[str, NDArray[Any]]:
+    """Return what the plugin's `fit` needs of one case."""
+    with plugin_code(folder, TRAIN, "examples"):
+        made = _module(folder, TRAIN).examples(case, labels)
+        return _arrays(made, f"`examples` of {folder.name}")
+
+
+def score(folder: Path, case: Case) -> dict[str, NDArray[Any]]:
+    """Return what simple rules without learning say; {} where there is no `score`."""
+    function = getattr(_module(folder, TRAIN), "score", None)
+    if function is None:
+        return {}
+    with plugin_code(folder, TRAIN, "score"):
+        return _arrays(function(case), f"`score` of {folder.name}")
+
+
+def fit(
+    folder: Path, learned: Examples, *, seed: int, run: TrainingRun
+) -> dict[str, dict[str, NDArray[Any]]]:
+    """Return the weights by file name."""
+    with plugin_code(folder, TRAIN, "fit"):
+        weights = _module(folder, TRAIN).fit(learned, seed=seed, run=run)
+    if not isinstance(weights, Mapping) or not weights:
+        raise LearningError(
+            f"`fit` of {folder.name} returned {_what(weights)}; it must return weights by file "
+            'name: {"weights.safetensors": {"name": array}}'
+        )
+    for name in weights:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*\.safetensors", str(name)):
+            raise LearningError(
+                f"`fit` of {folder.name} names a weights file {str(name)!r}; use letters, digits "
+                "and _ with the ending .safetensors"
+            )
+    return {name: _arrays(arrays, f"{name} of `fit`") for name, arrays in sorted(weights.items())}
+
+
+@cache
+def subjects(folder: Path, split: str, count: int, seed: int) -> Sequence[Any]:
+    """Return the plans of a cohort, drawn once per process."""
+    with plugin_code(folder, COHORT, "subjects"):
+        plans: Sequence[Any] = _module(folder, COHORT).subjects(split, count, seed=seed)
+        drawn = len(plans)
+    if drawn != count:
+        raise LearningError(
+            f"`subjects` of {folder.name} drew {drawn} subjects of split {split}, {count} were "
+            "asked for"
+        )
+    return plans
+
+
+def render(folder: Path, plan: Any) -> Subject:
+    """Return the subject that a plan describes."""
+    with plugin_code(folder, COHORT, "render"):
+        subject = _module(folder, COHORT).render(plan)
+    if not isinstance(subject, Subject):
+        raise LearningError(
+            f"`render` of {folder.name} returned {_what(subject)}, not a Subject "
+            "(node.phantom.subject)"
+        )
+    return subject
+
+
+@contextmanager
+def plugin_code(folder: Path, file: str, function: str) -> Iterator[None]:
+    """Turn whatever the plugin raises inside into one sentence with its place."""
+    try:
+        yield
+    except NodeError:
+        raise
+    except Exception as error:
+        message = _PATHS.sub("", str(error))[:400]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_of(f, folder)]
+        at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        raise LearningError(
+            f"`{function}` in {file} of {folder.name} failed: {type(error).__name__}: "
+            f"{message}{at}",
+            code="PLUGIN_FAILED",
+        ) from error
+
+
+def _is_of(frame: traceback.FrameSummary, folder: Path) -> bool:
+    return Path(frame.filename).is_relative_to(folder.resolve())
+
+
+@cache
+def _module(folder: Path, file: str) -> Any:
+    if not (folder / file).is_file():
+        raise LearningError(f"{folder.name} has no {file}; see docs/train.md")
+    with plugin_code(folder, file, "import"):
+        return load_module(folder, file)
+
+
+def _kind(folder: Path, column: object, given: object) -> Kind:
+    if given in (float, int, "number"):
+        return "number"
+    if given in (str, "text"):
+        return "text"
+    if isinstance(given, tuple | list) and given and all(isinstance(word, str) for word in given):
+        return tuple(given)
+    raise LearningError(
+        f"LABELS in {TRAIN} of {folder.name}: {column} = {given!r} is not float, str or a list "
+        "of words"
+    )
+
+
+def _arrays(made: object, what: str) -> dict[str, NDArray[Any]]:
+    if not isinstance(made, Mapping):
+        raise LearningError(f"{what} returned {_what(made)}, not arrays by name")
+    arrays = {str(name): np.asarray(value) for name, value in made.items()}
+    for name, array in arrays.items():
+        if array.dtype == object:
+            raise LearningError(f"{what}: {name} is no array of numbers or text")
+    return arrays
+
+
+def _what(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__}"

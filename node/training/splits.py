@@ -1,0 +1,112 @@
+"""Who is learned from, who says when to stop, who is only tested: by patient, never by image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from node.errors import LearningError
+from node.training.table import SPLITS, Faults, Row
+
+TRAIN_SPLIT, TUNING_SPLIT, TEST_SPLIT = SPLITS
+#: The same for every training: a patient of the test split is never learned from by any seed.
+_SALT = "sentinel-node split"
+_TUNING_FROM, _TEST_FROM = 0.7, 0.8
+#: Cohorts of different splits draw from seeds that are far apart, whatever `cohort.py` does.
+_FIRST_SEED: Mapping[str, int] = {
+    TRAIN_SPLIT: 0,
+    TUNING_SPLIT: 1_000_000,
+    TEST_SPLIT: 2_000_000,
+}
+#: Seeds that a person may give are below it.
+SEEDS = 1_000_000
+
+
+def split_of(patient: str) -> str:
+    """Return the split of a patient whom the table gives none: 70, 10 and 20 of 100.
+
+    Examples
+    --------
+    >>> split_of("P-1") == split_of("P-1")
+    True
+    >>> many = [split_of(f"P-{number}") for number in range(1000)]
+    >>> [round(many.count(split) / 1000, 1) for split in ("train", "tuning", "test")]
+    [0.7, 0.1, 0.2]
+    """
+    digest = hashlib.sha256(f"{_SALT}:{patient}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    if place < _TUNING_FROM:
+        return TRAIN_SPLIT
+    return TUNING_SPLIT if place < _TEST_FROM else TEST_SPLIT
+
+
+def cohort_seed(split: str, seed: int) -> int:
+    """Return the seed that a cohort draws a split with; no two splits ever share one.
+
+    Raises
+    ------
+    LearningError
+        If `seed` is negative or so large that it would be another split's.
+
+    Examples
+    --------
+    >>> cohort_seed("train", 7), cohort_seed("test", 7)
+    (7, 2000007)
+    """
+    if not 0 <= seed < SEEDS:
+        raise LearningError(f"--seed {seed} is not from 0 to {SEEDS - 1}; choose another one")
+    return _FIRST_SEED[split] + seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What the images of one case are, without saying whose."""
+
+    #: Of the whole case: every value of every volume.
+    sha256: str
+    #: Of each slice that is not all one value.
+    slices: frozenset[str]
+
+
+def check_leaks(rows: Sequence[tuple[Row, str, Content]], faults: Faults) -> None:
+    """Note each line whose images, or some of them, lie in another split as well.
+
+    Parameters
+    ----------
+    rows : sequence of (row, its split, what its images are)
+    faults : Faults
+        Gets a sentence for each.
+    """
+    first: dict[str, tuple[Row, str]] = {}
+    for row, split, content in rows:
+        met = {
+            place[0].line: place
+            for one in sorted(content.slices)
+            if (place := first.setdefault(one, (row, split)))[1] != split
+        }
+        for other, other_split in met.values():
+            faults.add(
+                f"leak: images of this study (split {split}) have the same pixels as images of "
+                f"line {other.line} (split {other_split}); take one of them out",
+                row.line,
+            )
+
+
+def check_unseen(learned: Mapping[str, object], contents: Sequence[str]) -> None:
+    """Raise `LearningError` if a test case is one that the weights were learned from.
+
+    Parameters
+    ----------
+    learned : mapping
+        What `training.json` of the plugin says, {} where there is none.
+    contents : sequence of str
+        `Content.sha256` of the test cases.
+    """
+    seen = set(str(learned.get("cases", "")).split())
+    count = sum(content[:16] in seen for content in contents)
+    if count:
+        raise LearningError(
+            f"{count} of {len(contents)} test cases were learned from (training.json); their "
+            "figures would say nothing: evaluate on others"
+        )

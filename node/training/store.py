@@ -1,0 +1,89 @@
+"""What a training remembers between two calls of the same command; private, safe to delete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def default_store() -> Path:
+    """Return ``$XDG_CACHE_HOME/sentinel-node/training``."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "sentinel-node" / "training"
+
+
+class Store:
+    """Documents and examples by key. Each is there whole or not at all."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @staticmethod
+    def key(*parts: str) -> str:
+        """Return one key for what depends on all of `parts`."""
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return a document, None where there is none."""
+        try:
+            document = json.loads(self._path(key, ".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def write(self, key: str, document: Mapping[str, object]) -> None:
+        """Keep a document."""
+        write_whole(self._path(key, ".json"), json.dumps(document).encode())
+
+    def example(self, key: str) -> Path:
+        """Return where the example of a key is, or will be."""
+        return self._path(key, ".npz")
+
+    def write_example(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep an example."""
+        path = self.example(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{os.getpid()}-{path.name}")
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **dict(arrays))
+        temporary.replace(path)
+
+    def salt(self) -> str:
+        """Return a random word of this store: hashes of identities mean nothing elsewhere."""
+        path = self.folder / "salt"
+        if not path.is_file():
+            write_whole(path, os.urandom(16).hex().encode())
+        return path.read_text(encoding="ascii")
+
+    def run_folder(self, key: str) -> Path:
+        """Return the folder of one training, made if need be."""
+        folder = self.folder / "runs" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def drop(self, folder: Path) -> None:
+        """Remove a folder of this store."""
+        assert folder.is_relative_to(self.folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _path(self, key: str, ending: str) -> Path:
+        return self.folder / "kept" / key[:2] / f"{key}{ending}"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as one step, so that a kill leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,334 @@
+"""`sentinel-node train`: cases, examples, `fit`, a look at what came out, and only then files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from node import __version__
+from node.errors import LearningError
+from node.manifest import Manifest
+from node.manifest_file import MANIFEST_NAME, parse_manifest
+from node.plugin_files import file_hashes
+from node.training.answers import answers
+from node.training.cases import Task, phantom_tasks, tasks_of
+from node.training.collapse import answer_of, collapsed
+from node.training.examples import Made, keys_of, make_examples
+from node.training.fitting import FitJob, Fitted, fit
+from node.training.folder import studies_of
+from node.training.manifest_edit import edited
+from node.training.plugin_code import Abilities, abilities
+from node.training.relevant import manifest_part
+from node.training.splits import SEEDS, TRAIN_SPLIT, TUNING_SPLIT
+from node.training.store import Store, write_whole
+from node.training.workers import Workers, fit_threads
+
+PROVENANCE = "training.json"
+#: So many tuning cases are run before weights count as a result.
+_LOOKED_AT = 8
+
+#: Called with the stage, what is done, how much there is, and figures.
+Progress = Callable[[str, float, float, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOrder:
+    """What `train` was asked for."""
+
+    plugin: Path
+    #: A data folder, or so many phantoms.
+    data: Path | None = None
+    phantoms: int | None = None
+    seed: int = 0
+    #: A new folder for the trained plugin; None: into the plugin itself.
+    out: Path | None
+    #: For `fit`; None: until it stops by itself.
+    minutes: float | None = None
+    device: str = "cpu"
+    store: Path
+    #: Neither examples nor checkpoint of an earlier call.
+    fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training gave."""
+
+    folder: Path
+    manifest: Manifest
+    figures: Mapping[str, float]
+    seconds: float
+    train: int
+    tuning: int
+
+
+def train(order: TrainOrder, progress: Progress) -> Trained:
+    """Train a plugin and write it, weights, hashes and provenance included.
+
+    Raises
+    ------
+    LearningError
+        If data, code or result are not what they must be; then nothing is written over.
+    ManifestError
+        If the plugin is none.
+    """
+    manifest = parse_manifest(order.plugin)
+    check_source(order.data, order.phantoms, fewest=2)
+    _check_out(order.out)
+    store = Store(order.store)
+    with Workers() as workers:
+        able = workers.one(abilities, order.plugin)
+        _check_able(manifest, able, order)
+        tasks = _tasks(order, able, workers, store, progress)
+        made = {
+            split: make_examples(
+                tasks_of(tasks, split),
+                workers=workers,
+                store=store,
+                fresh=order.fresh,
+                advance=partial(_advance, progress, f"{split} examples"),
+            )
+            for split in (TRAIN_SPLIT, TUNING_SPLIT)
+        }
+    _check_distinct(made[TRAIN_SPLIT], made[TUNING_SPLIT])
+    run = store.run_folder(_run_key(order, tasks, store))
+    if order.fresh:
+        store.drop(run)
+        run.mkdir()
+    job = FitJob(
+        plugin=order.plugin,
+        train=tuple(one.path for one in made[TRAIN_SPLIT]),
+        tuning=tuple(one.path for one in made[TUNING_SPLIT]),
+        seed=order.seed,
+        device=order.device,
+        threads=fit_threads(),
+        max_seconds=None if order.minutes is None else 60.0 * order.minutes,
+        folder=run,
+    )
+    fitted = fit(job, lambda done, total, figures: progress("fit", done, total, figures))
+    candidate = _candidate(order, manifest, fitted, job, made, run)
+    try:
+        _check_learned(candidate, tasks_of(tasks, TUNING_SPLIT), order, progress)
+    except LearningError:
+        store.drop(run)  # the same weights would only be refused again
+        raise
+    folder = _publish(candidate.folder, order)
+    store.drop(run)
+    return Trained(
+        folder=folder,
+        manifest=parse_manifest(folder),
+        figures=fitted.figures,
+        seconds=fitted.seconds,
+        train=len(job.train),
+        tuning=len(job.tuning),
+    )
+
+
+def check_source(data: Path | None, phantoms: int | None, *, fewest: int) -> None:
+    """Raise `LearningError` unless there is a data folder or a number of phantoms, not both."""
+    if (data is None) == (phantoms is None):
+        raise LearningError("give either --data DIR or --phantom N")
+    if phantoms is not None and phantoms < fewest:
+        raise LearningError(f"--phantom {phantoms} is too few; give at least {fewest}")
+
+
+def check_cohort(manifest: Manifest, able: Abilities) -> None:
+    """Raise `LearningError` unless the plugin has phantoms whose law was fixed before (E11)."""
+    if not able.has_cohort:
+        raise LearningError(
+            f"{manifest.name} has no cohort.py, so there are no phantoms of it; use --data, or "
+            "see docs/train.md"
+        )
+    if manifest.cohort is None:
+        raise LearningError(
+            f"plugin.toml of {manifest.name} has no [cohort] with file and sha256; the law of the "
+            "phantoms is fixed before anything is trained on them (docs/train.md)"
+        )
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise LearningError(f"{out} is there already and not empty; name a new folder")
+
+
+def _check_able(manifest: Manifest, able: Abilities, order: TrainOrder) -> None:
+    missing = [name for name in ("examples", "fit") if name not in able.train]
+    if missing:
+        raise LearningError(
+            f"{manifest.name} cannot be trained: no function `{missing[0]}` in a train.py beside "
+            "plugin.toml (docs/train.md)"
+        )
+    if not 0 <= order.seed < SEEDS:
+        raise LearningError(f"--seed {order.seed} is not from 0 to {SEEDS - 1}; choose another one")
+    if order.minutes is not None and not order.minutes > 0:
+        raise LearningError(f"--minutes {order.minutes:g} is no time; give more than 0")
+    if order.phantoms is not None:
+        check_cohort(manifest, able)
+
+
+def _tasks(
+    order: TrainOrder, able: Abilities, workers: Workers, store: Store, progress: Progress
+) -> tuple[Task, ...]:
+    if order.phantoms is not None:
+        tuning = max(4, order.phantoms // 8)
+        return (
+            *phantom_tasks(order.plugin, TRAIN_SPLIT, order.phantoms, order.seed),
+            *phantom_tasks(order.plugin, TUNING_SPLIT, tuning, order.seed),
+        )
+    assert order.data is not None
+    tasks = studies_of(
+        order.data,
+        order.plugin,
+        able.labels,
+        workers=workers,
+        store=store,
+        advance=partial(_advance, progress, "look at studies"),
+    )
+    for split in (TRAIN_SPLIT, TUNING_SPLIT):
+        if not tasks_of(tasks, split):
+            raise LearningError(
+                f"no patient is in split {split}; add patients, or say the split in a column "
+                "`split` (train, tuning, test)",
+                code="DATA_INVALID",
+            )
+    return tasks
+
+
+def _advance(progress: Progress, stage: str, done: int, total: int) -> None:
+    progress(stage, done, total, {})
+
+
+def _check_distinct(train: Sequence[Made], tuning: Sequence[Made]) -> None:
+    shared = {one.content for one in train} & {one.content for one in tuning}
+    if shared:
+        raise LearningError(
+            f"leak: {len(shared)} cases of split tuning have the same images as cases of split "
+            "train; `subjects` of cohort.py must draw by its split and seed"
+        )
+
+
+def _run_key(order: TrainOrder, tasks: Sequence[Task], store: Store) -> str:
+    """Return a key for all that decides the outcome: only the same command finds the same run."""
+    hashes = file_hashes(order.plugin)
+    code = sorted(f"{name} {sha}" for name, sha in hashes.items() if name.endswith(".py"))
+    asked = f"{order.seed} {order.minutes} {order.device} {fit_threads()}"
+    return store.key("run", *code, manifest_part(order.plugin), *keys_of(tasks, store), asked)
+
+
+def _candidate(
+    order: TrainOrder,
+    manifest: Manifest,
+    fitted: Fitted,
+    job: FitJob,
+    made: Mapping[str, Sequence[Made]],
+    run: Path,
+) -> Manifest:
+    """Return the trained plugin in a folder of its own, as it would be published."""
+    folder = run / "candidate" / order.plugin.resolve().name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(order.plugin, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for name, path in fitted.weights.items():
+        shutil.copyfile(path, folder / name)
+    hashes = dict(manifest.weights) | {n: _sha256(p) for n, p in fitted.weights.items()}
+    words = {"grade": "phantom", "training": _sentence(order, len(job.train))}
+    if order.out is not None:
+        words["version"] = _version(manifest.version, hashes)
+    text = (folder / MANIFEST_NAME).read_text(encoding="utf-8")
+    (folder / MANIFEST_NAME).write_text(edited(text, words, hashes), encoding="utf-8")
+    provenance = _provenance(order, manifest, fitted, job, made)
+    (folder / PROVENANCE).write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
+    return parse_manifest(folder)
+
+
+def _sentence(order: TrainOrder, count: int) -> str:
+    if order.phantoms is not None:
+        return f"trained on {count} synthetic phantoms (seed {order.seed}), no clinical validity"
+    return f"trained on {count} studies of a data folder (seed {order.seed}), not evaluated"
+
+
+def _version(version: str, hashes: Mapping[str, str]) -> str:
+    """Return the version with a word for its weights; 32 characters at most."""
+    suffix = hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()[:8]
+    return f"{version.partition('+')[0][:14]}+trained.{suffix}"
+
+
+def _provenance(
+    order: TrainOrder,
+    manifest: Manifest,
+    fitted: Fitted,
+    job: FitJob,
+    made: Mapping[str, Sequence[Made]],
+) -> dict[str, object]:
+    """Return where the weights come from; no identity, no path."""
+    return {
+        "plugin": manifest.name_version,
+        "trained_from_digest": manifest.digest,
+        "data": "phantoms" if order.phantoms is not None else "folder",
+        "cohort_sha256": manifest.cohort.sha256 if manifest.cohort and order.phantoms else "",
+        "train": len(job.train),
+        "tuning": len(job.tuning),
+        "seed": order.seed,
+        "device": job.device,
+        "threads": job.threads,
+        "minutes": order.minutes,
+        "fit_seconds": fitted.seconds,
+        "figures": dict(fitted.figures),
+        "weights": {
+            name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+            for name, path in fitted.weights.items()
+        },
+        "versions": {"sentinel-node": __version__, **fitted.versions},
+        # What `evaluate` must not be given again.
+        "cases": " ".join(sorted(one.content[:16] for each in made.values() for one in each)),
+    }
+
+
+def _check_learned(
+    candidate: Manifest, tuning: Sequence[Task], order: TrainOrder, progress: Progress
+) -> None:
+    """Raise `LearningError` if the weights say the same, or nothing, of every tuning case."""
+    looked_at = tuning[:_LOOKED_AT]
+    said = []
+    with Workers() as workers:
+        found = answers(
+            candidate, looked_at, workers=workers, device=order.device, with_scores=False
+        )
+        for answered in found:
+            if answered.failure:
+                raise LearningError(
+                    f"the trained plugin fails on a tuning case: {answered.failure}",
+                    code="PLUGIN_FAILED",
+                )
+            said.append(answer_of(answered.result, answered.loaded.labels))
+            progress("look at the result", len(said), len(looked_at), {})
+    why = collapsed(candidate, said)
+    if why:
+        raise LearningError(
+            f"the model collapsed: {why}; nothing was written. Train longer, on more cases, or "
+            "with another --seed",
+            code="MODEL_COLLAPSED",
+        )
+
+
+def _publish(candidate: Path, order: TrainOrder) -> Path:
+    """Put what is new or changed into its place, readable by whom the manifest was readable."""
+    folder = order.plugin if order.out is None else order.out
+    mode = (order.plugin / MANIFEST_NAME).stat().st_mode & 0o777
+    files = [path for path in candidate.rglob("*") if path.is_file()]
+    # The manifest last: it names the hashes of the others.
+    for path in sorted(files, key=lambda p: (p.name == MANIFEST_NAME, p)):
+        target, content = folder / path.relative_to(candidate), path.read_bytes()
+        if not target.is_file() or target.read_bytes() != content:
+            write_whole(target, content)
+            target.chmod(mode)
+    return folder
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
