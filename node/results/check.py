@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from node.errors import EvidenceRejected
 from node.results import dciodvfy
-from node.results.coding import copy_elements, plain_copy
-from node.results.readback import geometry_faults, voxel_faults
+from node.results.coding import copy_elements
+from node.results.faults import faults
 from node.results.request import EncodedObject, EncodeRequest
-from node.results.required import missing
+from node.results.seg import LABELMAP_STORAGE
 from node.results.source import ACQUISITION, PATIENT, STUDY, source_header
 
 #: Top of what was copied besides patient and study attributes.
@@ -42,7 +49,15 @@ _CONTEXT = (
     "InstanceNumber",
     "Modality",
 )
-_REFERENCE = "ReferencedSOPInstanceUID"
+#: What our own reading of an object adds, by SOP class: it passed, or there are no facts.
+_READ_BACK = {
+    SegmentationStorage: ("voxels_read_back",),
+    LABELMAP_STORAGE: ("voxels_read_back",),
+    ParametricMapStorage: ("voxels_read_back",),
+    SecondaryCaptureImageStorage: ("picture_read_back",),
+    Comprehensive3DSRStorage: ("tree_rules",),
+    KeyObjectSelectionDocumentStorage: ("tree_rules",),
+}
 
 
 def check_objects(
@@ -75,106 +90,13 @@ def check_objects(
         said = [pool.submit(dciodvfy.run, program, o.content) if program else None for o in objects]
         parsed = {item.role: dcmread(io.BytesIO(item.content)) for item in objects}
         for item in objects:
-            _reject(item, _faults(item, parsed, request))
+            _reject(item, faults(item, parsed, request))
         messages = [None if future is None else future.result() for future in said]
     of_source = _messages_of_source(request, program, messages)
     return {
         item.role: _facts(item, program, found, of_source)
         for item, found in zip(objects, messages, strict=True)
     }
-
-
-def _faults(
-    item: EncodedObject, parsed: Mapping[str, Dataset], request: EncodeRequest
-) -> Iterator[tuple[str, str]]:
-    """Yield (check, fault) of one object; each check names the rule it holds."""
-    ds = parsed[item.role]
-    yield from (("required attribute", path) for path in missing(ds))
-    yield from (("identity (S3)", keyword) for keyword in _identity_faults(ds, request))
-    yield from (("own identity (S1)", fault) for fault in _name_faults(item, ds))
-    yield from (("private attribute", str(tag)) for tag in _private(ds))
-    if ds.SOPClassUID == SegmentationStorage:
-        stack = request.stacks[item.source_role]
-        findings = [f for f in request.findings if f.segment.role == item.source_role]
-        yield from (("geometry", fault) for fault in geometry_faults(ds, stack))
-        yield from (("voxel", fault) for fault in voxel_faults(ds, stack, findings))
-        known = set(_values(ds.ReferencedSeriesSequence, _REFERENCE))
-        references = set(_values(ds.PerFrameFunctionalGroupsSequence, _REFERENCE))
-    else:
-        known = set(_values(ds.CurrentRequestedProcedureEvidenceSequence, _REFERENCE))
-        known |= set(_values(ds.get("PertinentOtherEvidenceSequence") or (), _REFERENCE))
-        references = set(_values(ds.ContentSequence, _REFERENCE))
-        segs = [other for other in parsed.values() if other.SOPClassUID == SegmentationStorage]
-        references |= {str(seg.SOPInstanceUID) for seg in segs}
-        references |= {str(h.SOPInstanceUID) for all_ in request.headers.values() for h in all_}
-        yield from (("tracking", fault) for fault in _tracking_faults(ds, segs))
-    if references - known:
-        yield "evidence (S26)", f"{len(references - known)} references are not in the evidence"
-
-
-def _identity_faults(ds: Dataset, request: EncodeRequest) -> Iterator[str]:
-    """Yield patient and study attributes that do not say what the source says (S3, S6)."""
-    source = source_header(request)
-    for keyword in (*PATIENT, *STUDY):
-        if _comparable(ds, keyword) != _comparable(source, keyword):
-            yield keyword
-
-
-def _comparable(ds: Dataset, keyword: str) -> str:
-    """Return an attribute's decoded text; absent and empty are equal, so are trailing spaces."""
-    if keyword not in ds or ds[keyword].is_empty:
-        return ""
-    value = ds[keyword].value
-    if ds[keyword].VR == "SQ":
-        return str([_item_text(plain_copy(item)) for item in value])
-    text = str(value).rstrip(" \0")
-    return text.rstrip("=^") if ds[keyword].VR == "PN" else text
-
-
-def _item_text(item: Dataset) -> list[tuple[str, str]]:
-    return [(element.keyword, _comparable(item, element.keyword)) for element in item]
-
-
-def _name_faults(item: EncodedObject, ds: Dataset) -> Iterator[str]:
-    expected = {
-        "StudyInstanceUID": item.study_instance_uid,
-        "SeriesInstanceUID": item.series_instance_uid,
-        "SOPInstanceUID": item.sop_instance_uid,
-        "SOPClassUID": item.sop_class_uid,
-    }
-    yield from (keyword for keyword, uid in expected.items() if ds.get(keyword) != uid)
-    if ds.file_meta.MediaStorageSOPInstanceUID != item.sop_instance_uid:
-        yield "MediaStorageSOPInstanceUID"
-    if ds.file_meta.TransferSyntaxUID != item.transfer_syntax_uid:
-        yield "TransferSyntaxUID"
-
-
-def _tracking_faults(ds: Dataset, segs: Iterable[Dataset]) -> Iterator[str]:
-    """Yield if a segment's tracking UID is in no measurement group (S26)."""
-    in_tree = set(_values(ds.ContentSequence, "UID"))
-    for seg in segs:
-        for segment in seg.SegmentSequence:
-            if segment.TrackingUID not in in_tree:
-                yield f"segment {segment.SegmentNumber} is in no group of the report"
-
-
-def _values(items: Iterable[Dataset], keyword: str) -> Iterator[str]:
-    """Yield every value of `keyword` in the items, however deep."""
-    for item in items:
-        for element in item:
-            if element.keyword == keyword:
-                yield str(element.value)
-            elif element.VR == "SQ":
-                yield from _values(element.value, keyword)
-
-
-def _private(ds: Dataset) -> Iterator[object]:
-    for element in ds:
-        if element.tag.is_private:
-            yield element.tag
-        elif element.VR == "SQ":
-            for item in element.value:
-                yield from _private(item)
 
 
 def _reject(item: EncodedObject, faults: Iterable[tuple[str, str]]) -> None:
@@ -218,8 +140,7 @@ def _facts(
         "identity": "passed",
         "evidence_references": "passed",
     }
-    if item.sop_class_uid == SegmentationStorage:
-        facts["voxels_read_back"] = "passed"
+    facts |= dict.fromkeys(_READ_BACK[item.sop_class_uid], "passed")
     if messages is None:
         why = "not installed" if program is None else "it gave no verdict"
         return {**facts, "dciodvfy": {"ran": False, "why": why}}

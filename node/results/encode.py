@@ -1,9 +1,10 @@
-"""A Result as DICOM files: one SEG for each grid, then the report. Same job, same bytes (S1)."""
+"""A Result as DICOM files, as a viewer profile wants them. Same job, same bytes (S1)."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from pydicom import Dataset, dcmwrite
@@ -12,7 +13,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from node.dicom.uids import derived_uid
-from node.results.request import EncodedObject, EncodeRequest, Finding
+from node.results.capture import captures
+from node.results.key_objects import key_objects
+from node.results.parametric_map import parametric_map
+from node.results.request import EncodedObject, EncodeRequest, maps_of
 from node.results.seg import segmentation
 from node.results.sr import reports
 
@@ -22,10 +26,21 @@ _UNICODE = "ISO_IR 192"
 _TEXT_VRS = frozenset({"PN", "LO", "SH", "ST", "LT", "UC", "UT"})
 
 
-def encode(request: EncodeRequest) -> tuple[EncodedObject, ...]:
-    """Return the evidence of one job: SEGs, then the SR that refers to them (S25).
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """One object before it is bytes."""
 
-    Without a voxel in any segment there is no SEG, and the SR says so (S7).
+    role: str
+    source_role: str
+    ds: Dataset
+
+
+def encode(request: EncodeRequest) -> tuple[EncodedObject, ...]:
+    """Return the evidence of one job in the order of delivery (S25).
+
+    SEGs and maps, then the reports that refer to them, pictures, the key object selection:
+    which of them, the profile says. Without a voxel in any segment there is no SEG, and the SR
+    says so (S7).
 
     Raises
     ------
@@ -34,38 +49,59 @@ def encode(request: EncodeRequest) -> tuple[EncodedObject, ...]:
     Refused
         RESULT_TOO_LARGE, or SOURCE_ATTRIBUTE_UNUSABLE.
     """
-    segs: dict[str, EncodedObject] = {}
-    if request.profile.seg != "none":
-        for input_role in dict.fromkeys(f.segment.role for f in request.findings):
-            own = [f for f in request.findings if f.segment.role == input_role]
-            segs[input_role] = _seg(request, own, number=len(segs) + 1)
-    position = len(segs) + 1
-    srs = [
-        _encoded(
-            request,
-            ds,
-            role="sr" if n == 0 else f"sr{n + 1}",
-            position=position + n,
-            source_role=request.main_role,
-        )
-        for n, ds in enumerate(reports(request, segs, (), position=position))
-    ]
-    return (*segs.values(), *srs)
+    segs, maps = list(_segs(request)), list(_maps(request))
+    later = [*_pictures(request), *_selection(request)]
+    srs = reports(
+        request,
+        {draft.source_role: draft.ds for draft in segs},
+        [draft.ds for draft in (*maps, *later)],
+    )
+    drafts = [*segs, *maps, *_drafts("sr", request.main_role, srs), *later]
+    return tuple(_encoded(request, draft, n) for n, draft in enumerate(drafts, start=1))
 
 
-def _seg(request: EncodeRequest, findings: Sequence[Finding], *, number: int) -> EncodedObject:
-    role = "seg" if number == 1 else f"seg{number}"
-    ds = segmentation(request, findings, role=role, position=number)
-    source_role = findings[0].segment.role
-    return _encoded(request, ds, role=role, position=number, source_role=source_role)
+def _segs(request: EncodeRequest) -> Iterator[_Draft]:
+    if request.profile.seg == "none":
+        return
+    input_roles = dict.fromkeys(finding.segment.role for finding in request.findings)
+    for number, input_role in enumerate(input_roles, start=1):
+        role = _numbered("seg", number)
+        own = [f for f in request.findings if f.segment.role == input_role]
+        yield _Draft(role=role, source_role=input_role, ds=segmentation(request, own, role=role))
 
 
-def _encoded(
-    request: EncodeRequest, ds: Dataset, *, role: str, position: int, source_role: str
-) -> EncodedObject:
+def _maps(request: EncodeRequest) -> Iterator[_Draft]:
+    for number, one in enumerate(maps_of(request), start=1):
+        role = _numbered("pm", number)
+        yield _Draft(role=role, source_role=one.role, ds=parametric_map(request, one, role=role))
+
+
+def _pictures(request: EncodeRequest) -> Iterator[_Draft]:
+    if request.profile.secondary_capture:
+        for number, (input_role, ds) in enumerate(captures(request), start=1):
+            yield _Draft(role=_numbered("sc", number), source_role=input_role, ds=ds)
+
+
+def _selection(request: EncodeRequest) -> Iterator[_Draft]:
+    ds = key_objects(request) if request.profile.key_objects else None
+    if ds is not None:
+        yield _Draft(role="kos", source_role=request.main_role, ds=ds)
+
+
+def _drafts(kind: str, source_role: str, objects: Sequence[Dataset]) -> Iterator[_Draft]:
+    for number, ds in enumerate(objects, start=1):
+        yield _Draft(role=_numbered(kind, number), source_role=source_role, ds=ds)
+
+
+def _numbered(kind: str, number: int) -> str:
+    return kind if number == 1 else f"{kind}{number}"
+
+
+def _encoded(request: EncodeRequest, draft: _Draft, position: int) -> EncodedObject:
+    ds = draft.ds
     ds.SpecificCharacterSet = _charset(ds, request.charset)
     return EncodedObject(
-        role=role,
+        role=draft.role,
         content=_file(ds),
         study_instance_uid=str(ds.StudyInstanceUID),
         series_instance_uid=str(ds.SeriesInstanceUID),
@@ -73,7 +109,7 @@ def _encoded(
         sop_class_uid=str(ds.SOPClassUID),
         transfer_syntax_uid=str(ExplicitVRLittleEndian),
         position=position,
-        source_role=source_role,
+        source_role=draft.source_role,
     )
 
 

@@ -1,11 +1,19 @@
-"""Our own table of what SEG and SR must hold with a value, checked always (S5; PS3.3)."""
+"""Our own table of what each object must hold with a value, checked always (S5; PS3.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+
+from node.results.seg import LABELMAP_STORAGE
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -15,20 +23,25 @@ def _names(text: str) -> tuple[str, ...]:
 _COMMON = _names(
     "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber InstanceNumber "
     "Modality Manufacturer ManufacturerModelName DeviceSerialNumber SoftwareVersions "
-    "SpecificCharacterSet ContentDate ContentTime ContentQualification SeriesDescription "
-    "ContributingEquipmentSequence"
+    "SpecificCharacterSet ContentDate ContentTime SeriesDescription "
+    "SeriesDescriptionCodeSequence ContributingEquipmentSequence"
 )
 #: Present, empty if the source has nothing (type 2).
 _PRESENT = _names(
     "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID "
     "AccessionNumber ReferringPhysicianName"
 )
-_SEG = _names(
-    "ImageType ContentLabel SamplesPerPixel PhotometricInterpretation Rows Columns BitsAllocated "
-    "BitsStored LossyImageCompression SegmentationType SegmentSequence NumberOfFrames "
-    "FrameOfReferenceUID DimensionOrganizationSequence DimensionIndexSequence "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence ReferencedSeriesSequence "
-    "PixelData"
+_MULTI_FRAME = _names(
+    "ContentQualification ImageType ContentLabel SamplesPerPixel PhotometricInterpretation Rows "
+    "Columns BitsAllocated LossyImageCompression NumberOfFrames FrameOfReferenceUID "
+    "DimensionOrganizationSequence DimensionIndexSequence SharedFunctionalGroupsSequence "
+    "PerFrameFunctionalGroupsSequence ReferencedSeriesSequence"
+)
+_SEG = (*_MULTI_FRAME, *_names("BitsStored SegmentationType SegmentSequence PixelData"))
+_MAP = (*_MULTI_FRAME, *_names("PresentationLUTShape FloatPixelData"))
+_CAPTURE = _names(
+    "ImageType ConversionType SamplesPerPixel PhotometricInterpretation Rows Columns "
+    "BitsAllocated BitsStored BurnedInAnnotation SourceImageSequence PixelData"
 )
 _SEGMENT = _names(
     "SegmentNumber SegmentLabel SegmentAlgorithmType SegmentAlgorithmName "
@@ -36,23 +49,41 @@ _SEGMENT = _names(
     "SegmentationAlgorithmIdentificationSequence RecommendedDisplayCIELabValue "
     "TrackingID TrackingUID"
 )
-_FRAME = _names(
-    "FrameContentSequence PlanePositionSequence DerivationImageSequence "
-    "SegmentIdentificationSequence"
+_FRAME = _names("FrameContentSequence PlanePositionSequence DerivationImageSequence")
+_DOCUMENT = _names(
+    "ValueType ConceptNameCodeSequence ContinuityOfContent ContentTemplateSequence "
+    "ContentSequence CurrentRequestedProcedureEvidenceSequence"
 )
-_SR = _names(
-    "CompletionFlag VerificationFlag ValueType ConceptNameCodeSequence ContinuityOfContent "
-    "ContentTemplateSequence ContentSequence CurrentRequestedProcedureEvidenceSequence"
-)
+_SR = (*_DOCUMENT, *_names("ContentQualification CompletionFlag VerificationFlag"))
+_SHARED = _names("PixelMeasuresSequence PlaneOrientationSequence")
+_SERIES = _names("SeriesInstanceUID ReferencedInstanceSequence")
 
 #: SOP class → sequence at the top ("" = the data set itself) → type 1 attributes there.
 REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     SegmentationStorage: {
         "": (*_COMMON, *_SEG),
         "SegmentSequence": _SEGMENT,
-        "SharedFunctionalGroupsSequence": ("PixelMeasuresSequence", "PlaneOrientationSequence"),
+        "SharedFunctionalGroupsSequence": _SHARED,
+        "PerFrameFunctionalGroupsSequence": (*_FRAME, "SegmentIdentificationSequence"),
+        "ReferencedSeriesSequence": _SERIES,
+    },
+    LABELMAP_STORAGE: {
+        "": (*_COMMON, *_SEG, "PixelPaddingValue"),
+        "SegmentSequence": _SEGMENT,
+        "SharedFunctionalGroupsSequence": _SHARED,
         "PerFrameFunctionalGroupsSequence": _FRAME,
-        "ReferencedSeriesSequence": ("SeriesInstanceUID", "ReferencedInstanceSequence"),
+        "ReferencedSeriesSequence": _SERIES,
+    },
+    ParametricMapStorage: {
+        "": (*_COMMON, *_MAP),
+        "SharedFunctionalGroupsSequence": (*_SHARED, "RealWorldValueMappingSequence"),
+        "PerFrameFunctionalGroupsSequence": _FRAME,
+        "ReferencedSeriesSequence": _SERIES,
+    },
+    SecondaryCaptureImageStorage: {"": (*_COMMON, *_CAPTURE)},
+    KeyObjectSelectionDocumentStorage: {
+        "": (*_COMMON, *_DOCUMENT),
+        "ReferencedRequestSequence": ("StudyInstanceUID",),
     },
     Comprehensive3DSRStorage: {
         "": (*_COMMON, *_SR),

@@ -42,9 +42,7 @@ MAX_FRACTION = 255
 _GENERAL_SERIES = ("BodyPartExamined",)
 
 
-def segmentation(
-    request: EncodeRequest, findings: Sequence[Finding], *, role: str, position: int
-) -> Dataset:
+def segmentation(request: EncodeRequest, findings: Sequence[Finding], *, role: str) -> Dataset:
     """Return the SEG of the findings on one input's grid, pixel data included.
 
     Parameters
@@ -62,7 +60,7 @@ def segmentation(
     stack, source = request.stacks[input_role], request.headers[input_role][0]
     overlap = _overlap(findings)
     kind, frames = _kind(request, findings, overlap=overlap)
-    ds = new_object(request, role=role, modality="SEG", position=position)
+    ds = new_object(request, role=role, modality="SEG")
     ds.SOPClassUID = LABELMAP_STORAGE if kind == "labelmap" else SegmentationStorage
     copy_elements(source, ds, _GENERAL_SERIES)
     copy_request_attributes(source, ds)

@@ -121,6 +121,7 @@ ACQUISITION = (
 #: First of our series numbers (S27), and how many each plugin may use.
 _FIRST_SERIES_NUMBER = 9000
 _SERIES_OF_A_PLUGIN = 10
+_PLACES = {"seg": 1, "sr": 4, "pm": 6, "sc": 8, "kos": 9}
 
 PRODUCT_NAME = "Sentinel Node"
 
@@ -133,7 +134,7 @@ def source_header(request: EncodeRequest) -> Dataset:
     return request.headers[request.main_role][0]
 
 
-def new_object(request: EncodeRequest, *, role: str, modality: str, position: int) -> Dataset:
+def new_object(request: EncodeRequest, *, role: str, modality: str) -> Dataset:
     """Return a data set with everything but the IOD's own content.
 
     Raises
@@ -147,7 +148,7 @@ def new_object(request: EncodeRequest, *, role: str, modality: str, position: in
     ds = Dataset()
     copy_elements(source, ds, (*PATIENT, *STUDY))
     set_empty(ds, _TYPE_2)
-    _add_series(ds, request, role=role, modality=modality, position=position)
+    _add_series(ds, request, role=role, modality=modality)
     _add_equipment(ds, request)
     ds.ContributingEquipmentSequence = list(_contributors(request, source))
     _add_times(ds, request.time)
@@ -157,15 +158,27 @@ def new_object(request: EncodeRequest, *, role: str, modality: str, position: in
     return ds
 
 
-def _add_series(
-    ds: Dataset, request: EncodeRequest, *, role: str, modality: str, position: int
-) -> None:
+def _add_series(ds: Dataset, request: EncodeRequest, *, role: str, modality: str) -> None:
     slot = int(request.job.plugin_digest[:8] or "0", 16) % 90 * _SERIES_OF_A_PLUGIN
     prefix = "" if request.released else "RESEARCH "
     ds.Modality = modality
     ds.SeriesInstanceUID = request.uid("series", role)
-    ds.SeriesNumber = _FIRST_SERIES_NUMBER + slot + position
+    ds.SeriesNumber = _FIRST_SERIES_NUMBER + slot + _place(role)
     ds.SeriesDescription = short(f"{prefix}{request.manifest.title} {modality}")
+
+
+def _place(role: str) -> int:
+    """Return the place of an object's series among those of a plugin.
+
+    Examples
+    --------
+    >>> [_place(role) for role in ("seg", "seg2", "sr", "pm", "sc7", "kos")]
+    [1, 2, 4, 6, 8, 9]
+    """
+    kind = role.rstrip("0123456789")
+    if kind == "sc":
+        return _PLACES[kind]
+    return _PLACES[kind] + int(role.removeprefix(kind) or 1) - 1
 
 
 def _add_equipment(ds: Dataset, request: EncodeRequest) -> None:
@@ -244,9 +257,20 @@ def add_anatomy(ds: Dataset, source: Dataset, regions: Iterable[Code | None]) ->
     structures = dict.fromkeys(region for region in regions if region is not None)
     if structures:
         ds.PrimaryAnatomicStructureSequence = [code_item(region) for region in structures]
-    side = str(source.get("ImageLaterality") or source.get("Laterality") or "")
-    if side in _SIDES:
+    side = _side(source)
+    if side:
         ds.ImageLaterality = side
+
+
+def add_side(ds: Dataset, source: Dataset) -> None:
+    """Write that the side is unknown, where it is: Laterality is type 2C in a plain image."""
+    if not _side(source):
+        ds.Laterality = ""
+
+
+def _side(source: Dataset) -> str:
+    side = str(source.get("ImageLaterality") or source.get("Laterality") or "")
+    return side if side in _SIDES else ""
 
 
 def copy_request_attributes(source: Dataset, target: Dataset) -> None:

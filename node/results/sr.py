@@ -9,8 +9,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from node.dicom import codes
 from node.results.coding import add_coding_schemes, copy_elements
-from node.results.request import EncodedObject, EncodeRequest
-from node.results.source import add_anatomy, new_object, requests, source_header
+from node.results.request import EncodeRequest
+from node.results.source import new_object, requests, source_header
 from node.results.sr_content import report_tree
 from node.results.sr_groups import finding_groups, study_groups
 
@@ -20,10 +20,8 @@ _Reference = tuple[str, str, str, str]
 
 def reports(
     request: EncodeRequest,
-    segs: Mapping[str, EncodedObject],
-    others: Sequence[EncodedObject],
-    *,
-    position: int,
+    segs: Mapping[str, Dataset],
+    others: Sequence[Dataset],
 ) -> list[Dataset]:
     """Return the report on all findings, or on their absence (S7).
 
@@ -52,7 +50,6 @@ def reports(
             report_tree(request, title, groups),
             references,
             role="sr" if number == 0 else f"sr{number + 1}",
-            position=position + number,
         )
         for number, (title, groups) in enumerate(parts)
     ]
@@ -64,13 +61,11 @@ def _report(
     references: Sequence[_Reference],
     *,
     role: str,
-    position: int,
 ) -> Dataset:
     source = source_header(request)
-    ds = new_object(request, role=role, modality="SR", position=position)
+    ds = new_object(request, role=role, modality="SR")
     ds.SOPClassUID = Comprehensive3DSRStorage
     ds.SeriesDescriptionCodeSequence = list(tree.ConceptNameCodeSequence)
-    add_anatomy(ds, source, [finding.spec.region for finding in request.findings])
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.PerformedProcedureCodeSequence = []
     ds.PreliminaryFlag = "PRELIMINARY"
@@ -102,7 +97,7 @@ def add_evidence(ds: Dataset, references: Iterable[_Reference]) -> None:
         ds.PertinentOtherEvidenceSequence = other
 
 
-def _references(request: EncodeRequest, objects: Iterable[EncodedObject]) -> Iterator[_Reference]:
+def _references(request: EncodeRequest, objects: Iterable[Dataset]) -> Iterator[_Reference]:
     """Yield every image that was used, and the objects of this run."""
     for role, stack in request.stacks.items():
         study = str(request.headers[role][0].StudyInstanceUID)
@@ -111,13 +106,13 @@ def _references(request: EncodeRequest, objects: Iterable[EncodedObject]) -> Ite
     yield from map(reference_to, objects)
 
 
-def reference_to(made: EncodedObject) -> _Reference:
+def reference_to(made: Dataset) -> _Reference:
     """Return study, series, class and instance of an object of ours."""
     return (
-        made.study_instance_uid,
-        made.series_instance_uid,
-        made.sop_class_uid,
-        made.sop_instance_uid,
+        str(made.StudyInstanceUID),
+        str(made.SeriesInstanceUID),
+        str(made.SOPClassUID),
+        str(made.SOPInstanceUID),
     )
 
 

@@ -15,7 +15,6 @@ from node.errors import ResultInvalid
 from node.plugin import Line, Measurement, Quality
 from node.results.outlines import outlines
 from node.results.request import (
-    EncodedObject,
     EncodeRequest,
     Finding,
     measurements_of,
@@ -28,7 +27,7 @@ from node.results.sr_items import concept, number
 _MAX_REGIONS = 1000
 
 
-def finding_groups(request: EncodeRequest, segs: Mapping[str, EncodedObject]) -> Iterator[Dataset]:
+def finding_groups(request: EncodeRequest, segs: Mapping[str, Dataset]) -> Iterator[Dataset]:
     """Yield the groups of every finding, in the shape that the profile wants.
 
     Each group has exactly one kind of region of interest, and all groups of a finding share
@@ -106,15 +105,15 @@ def _volume_group(
 
 
 def _region(
-    request: EncodeRequest, finding: Finding, segs: Mapping[str, EncodedObject]
+    request: EncodeRequest, finding: Finding, segs: Mapping[str, Dataset]
 ) -> Mapping[str, Any]:
     stack = request.stacks[finding.segment.role]
     if request.profile.sr == "outline":
         return {"referenced_regions": list(_regions(finding, stack))[:_MAX_REGIONS]}
     seg = segs[finding.segment.role]
     segment = hd.sr.ReferencedSegment(
-        sop_class_uid=seg.sop_class_uid,
-        sop_instance_uid=seg.sop_instance_uid,
+        sop_class_uid=seg.SOPClassUID,
+        sop_instance_uid=seg.SOPInstanceUID,
         segment_number=finding.number,
         source_series=hd.sr.SourceSeriesForSegmentation(stack.series_instance_uid),
     )
