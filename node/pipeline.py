@@ -94,7 +94,7 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
         case = build_case(manifest, sources.stacks, sources.headers, runner.device)
     with watch.stage("run the plugin"):
         outcome = runner.run(manifest, case, job_folder=folder)
-    request = encode_request(job, node, manifest, sources, outcome)
+    request = encode_request(job, node, manifest, sources, case=case, outcome=outcome)
     with watch.stage("encode"):
         objects = encode(request)
     with watch.stage("check"):
@@ -156,7 +156,7 @@ def read_sources(job: Job, node: Node) -> Sources:
 
 
 def encode_request(
-    job: Job, node: Node, manifest: Manifest, sources: Sources, outcome: RunOutcome
+    job: Job, node: Node, manifest: Manifest, sources: Sources, *, case: Case, outcome: RunOutcome
 ) -> EncodeRequest:
     """Return everything that decides the bytes of the evidence."""
     wanted = {node.settings.destination(name).charset for name in job.destinations}
@@ -173,6 +173,7 @@ def encode_request(
         institution=node.settings.institution,
         station_name=node.settings.ae_titles[0],
         run_notes=outcome.notes,
+        volumes=case.volumes,
     )
 
 

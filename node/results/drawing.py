@@ -13,7 +13,7 @@ from pydicom.multival import MultiValue
 from node.dicom.frames import Stack
 from node.plugin import Line, Volume
 from node.results.request import EncodeRequest, Finding, measurements_of
-from node.results.sentences import RESEARCH_USE, unit_text
+from node.results.sentences import RESEARCH_USE, value_text
 
 #: Longest side of the picture, pixels, and the lines of text below it.
 _SIDE = 768
@@ -188,9 +188,8 @@ def _caption(
 
 def _values(request: EncodeRequest, finding: Finding) -> str:
     values = [
-        f"{spec.code.meaning} {m.value:.{spec.digits}f} {unit_text(spec.unit)}".rstrip()
+        value_text(m, request.manifest.measurements[m.name])
         for m in measurements_of(request).get(finding.key, [])
-        for spec in (request.manifest.measurements[m.name],)
     ]
     return f"{finding.label}: {', '.join(values)}" if values else finding.label
 

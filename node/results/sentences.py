@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from node.dicom.frames import Stack
-from node.manifest import Code
+from node.manifest import Code, MeasurementSpec
+from node.plugin import Measurement
 from node.results.request import EncodeRequest
 
 RESEARCH_USE = "Research use only. Not for diagnosis or treatment."
@@ -33,16 +34,20 @@ def intervals(request: EncodeRequest) -> Iterator[str]:
     """Yield each value that has an interval, with it: readers skip properties of numbers."""
     labels = {finding.key: finding.label for finding in request.findings}
     for m in request.result.measurements:
-        if m.interval is None:
-            continue
-        spec = request.manifest.measurements[m.name]
-        label = "" if m.segment is None else labels.get((m.segment, m.finding), "")
-        low, high = (f"{end:.{spec.digits}f}" for end in m.interval)
-        yield (
-            f"{label + ': ' if label else ''}{spec.code.meaning} {m.value:.{spec.digits}f} "
-            f"{unit_text(spec.unit)}".rstrip()
-            + f" ({spec.interval} {low} to {high})."
-        )
+        if m.interval is not None:
+            label = "" if m.segment is None else labels.get((m.segment, m.finding), m.segment)
+            text = value_text(m, request.manifest.measurements[m.name])
+            yield f"{label}: {text}." if label else f"{text}."
+
+
+def value_text(measurement: Measurement, spec: MeasurementSpec) -> str:
+    """Return a value with its name, unit and interval, as people read it."""
+    digits = spec.digits
+    text = f"{spec.code.meaning} {measurement.value:.{digits}f} {unit_text(spec.unit)}".rstrip()
+    if measurement.interval is None:
+        return text
+    low, high = measurement.interval
+    return f"{text} ({spec.interval} {low:.{digits}f} to {high:.{digits}f})"
 
 
 def unit_text(unit: Code) -> str:

@@ -79,7 +79,7 @@ def _coordinates(group: Dataset) -> Sequence[Dataset]:
 def _number_faults(ds: Dataset) -> Iterator[str]:
     for item in _walk(ds):
         if item.get("ValueType") == "NUM":
-            measured = item.get("MeasuredValueSequence") or ()
+            measured = item.get("MeasuredValueSequence") or []
             if len(measured) != 1 or not measured[0].get("MeasurementUnitsCodeSequence"):
                 yield "a number has no value or no unit"
 
