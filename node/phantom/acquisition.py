@@ -56,7 +56,7 @@ class Acquisition:
         habit = str(rng.choice(list(own.phases), p=list(own.phases.values())))
         distance = float(rng.choice(own.slice_mm))
         turn = rng.normal(0, own.turn_deg, 3) * (0.35, 0.35, 1.0)
-        shift = rng.normal(0, 4.0, 3) + (*own.offset_mm, 0.0)
+        shift = rng.normal(0, 4.0, 3) + np.array([*own.offset_mm, 0.0])
         grain = {"soft": 0.8, "fine": 1.5}.get(KERNELS[kernel][2], 1.0)
         thin = float(np.clip((3.0 / (distance * own.overlap)) ** 0.35, 0.8, 1.5))
         return cls(
@@ -183,7 +183,8 @@ def _noise_level(field: Image, noise_hu: float) -> Image:
     rows = np.repeat(rows, 4, axis=1)[:, : field.shape[1]]
     whole = tissue.mean(axis=(1, 2), dtype=np.float32)[:, None]
     level = np.float32(0.45) + np.float32(0.45) * rows + np.float32(0.9) * whole
-    return (level * np.float32(noise_hu))[:, :, None]
+    scaled: Image = (level * np.float32(noise_hu))[:, :, None]
+    return scaled
 
 
 def _add_table(field: Image, kind: str, row_mm: float) -> None:

@@ -1,62 +1,18 @@
-"""What lies in the chest: lungs and their vessels, airways, heart, great vessels, gullet."""
+"""What lies between the lungs: airways, heart, great vessels, gullet; and the thyroid above."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from node.phantom import tissue
-from node.phantom.chest_wall import EVERYWHERE, Wall
-from node.phantom.grid import Field, Lattice, Point
-from node.phantom.scene import Layer, Paint, Texture
-from node.phantom.shapes import Both, Ellipsoid, Region, Shape, Tube, Waves, Wavy, tube
+from node.phantom.chest_lungs import Organs, cavity_paint, lung_paints, lung_shapes, tree_paints
+from node.phantom.chest_wall import Wall
+from node.phantom.grid import Point
+from node.phantom.scene import Layer, Paint
+from node.phantom.shapes import Ellipsoid, Shape, Tube, Waves, Wavy, tube
 from node.phantom.tissue import Contrast
-
-
-@dataclass(frozen=True, kw_only=True)
-class Organs:
-    """What differs between the organs of two chests.
-
-    Attributes
-    ----------
-    heart : factor on the heart's size
-    aorta : factor on the width of the aorta
-    unfolding_mm : how far the arch reaches out and up, as in old age
-    dome_mm : height of the diaphragm's right dome
-    thymic_mm : thickness of the fat behind the breast bone
-    lung_hu : mean of the lungs
-    vessels : factor on the number of visible vessels in the lungs
-    thyroid : factor on its size
-    jitter : shifts of points of the vessels, shape (64, 3), in mm
-    """
-
-    heart: float
-    aorta: float
-    unfolding_mm: float
-    dome_mm: float
-    thymic_mm: float
-    lung_hu: float
-    vessels: float
-    thyroid: float
-    jitter: np.ndarray  # type: ignore[type-arg]
-
-    @classmethod
-    def drawn(cls, rng: np.random.Generator, *, age: float) -> Organs:
-        """Return the organs of one patient of many."""
-        old = float(np.clip((age - 30) / 50, 0, 1))
-        return cls(
-            heart=float(rng.uniform(0.9, 1.08) + 0.05 * old),
-            aorta=float(rng.uniform(0.88, 1.06) + 0.14 * old),
-            unfolding_mm=float(rng.uniform(0, 4) + 9 * old * rng.random()),
-            dome_mm=float(rng.uniform(-104, -86)),
-            thymic_mm=float(rng.uniform(2, 10)),
-            lung_hu=float(rng.uniform(-885, -815)),
-            vessels=float(rng.uniform(0.8, 1.1)),
-            thyroid=float(rng.uniform(0.8, 1.2)),
-            jitter=rng.normal(0, 1.6, (64, 3)),
-        )
 
 
 def organ_paints(
@@ -65,161 +21,13 @@ def organ_paints(
     """Return what fills the chest."""
     build = _Builder(wall, organs, blood)
     lungs = lung_shapes(wall, organs)
-    paints = [_cavity(wall, rng), *_lungs(lungs, organs, rng)]
-    paints.extend(_trees(wall, organs, blood, rng))
+    paints = [cavity_paint(wall, rng), *lung_paints(lungs, organs, rng)]
+    paints.extend(tree_paints(wall, organs, blood, rng))
     paints.extend(build.heart())
     paints.extend(build.vessels())
     paints.extend(build.airways())
     paints.extend(build.gullet_and_thyroid(rng))
     return paints
-
-
-def _cavity(wall: Wall, rng: np.random.Generator) -> Paint:
-    texture = Texture(Waves.drawn(rng, 12.0, count=5), 7.0)
-    return Paint(
-        shape=Region(EVERYWHERE, wall.cavity),
-        value=tissue.FAT,
-        texture=texture,
-        name="fat",
-        stage="body",
-    )
-
-
-def dome(wall: Wall, organs: Organs) -> Callable[[Lattice], Field]:
-    """Return the diaphragm as a field: mm below it are negative."""
-    width, depth = wall.size[0], wall.size[1]
-
-    def function(lattice: Lattice) -> Field:
-        x, y = lattice.x / np.float32(width), lattice.y / np.float32(depth)
-        bow = np.minimum(((np.abs(x) - 58) / 62) ** 2, 2.2) * 26
-        slope = np.maximum(y + 10, 0) ** 2 / 150 + np.minimum(y + 10, 0) ** 2 / 420
-        lower = np.where(x > 0, np.float32(12), np.float32(0))
-        field: Field = (lattice.z - (organs.dome_mm - bow - slope - lower)) * np.float32(0.8)
-        return field
-
-    return function
-
-
-def lung_shapes(wall: Wall, organs: Organs) -> tuple[Region, Region]:
-    """Return the right and the left lung, mediastinum already left out."""
-    below = dome(wall, organs)
-
-    def lung(side: int) -> Region:
-        def field(lattice: Lattice) -> Field:
-            width = _mediastinum(lattice, wall, organs, side)
-            outer = wall.cavity(lattice, -2.0)
-            inner = width - lattice.x * np.float32(side)
-            result: Field = np.maximum(np.maximum(outer, inner), -below(lattice))
-            return result
-
-        low, high = (-170.0, -130.0, -260.0), (170.0, 130.0, 112.0 * wall.size[2])
-        return Region(
-            ((low[0] if side < 0 else 0.0, *low[1:]), (high[0] if side > 0 else 0.0, *high[1:])),
-            field,
-        )
-
-    return lung(-1), lung(1)
-
-
-def _mediastinum(lattice: Lattice, wall: Wall, organs: Organs, side: int) -> Field:
-    """Return the half width of the mediastinum to one side, in mm: from front to back."""
-    y = lattice.y / np.float32(wall.size[1])
-    z = lattice.height / np.float32(wall.size[2])
-    base = np.interp(z, (-120, -60, -20, 20, 60, 100), (26, 20, 21, 25, 25, 17))
-    base = base.astype(np.float32)
-    front = np.interp(z, (-110, -60, -30, 20, 50, 80), (-76, -84, -82, -72, -62, -52))
-    front = front.astype(np.float32)
-    # The lungs nearly touch behind the breast bone; fat fills a wedge between them.
-    rise = np.clip((y - front) / np.float32(34), 0, 1)
-    tip = np.interp(z, (-110, -60, -20, 30, 60), (22, 5, 2, 5, 18)).astype(np.float32)
-    tip = tip + np.float32(organs.thymic_mm) * (z > -40)
-    width = tip + (base - tip) * rise
-    behind = np.clip((y - 18) / np.float32(24), 0, 1)
-    target = np.float32(15 if side < 0 else 21)
-    width = width + (target - width) * behind
-    field: Field = width * np.float32(wall.size[0])
-    return field
-
-
-def _lungs(lungs: tuple[Region, Region], organs: Organs, rng: np.random.Generator) -> list[Paint]:
-    slow = Waves.drawn(rng, 60.0, count=3)
-    return [
-        Paint(
-            shape=lung,
-            value=organs.lung_hu,
-            texture=Texture(slow, 12.0),
-            name="lung",
-            stage="lung",
-        )
-        for lung in lungs
-    ]
-
-
-def _trees(wall: Wall, organs: Organs, blood: Contrast, rng: np.random.Generator) -> list[Paint]:
-    """Return the vessels of both lungs, as trees that fork towards the wall."""
-    paints = []
-    for side in (-1, 1):
-        root = np.array(wall.at(side * 46, 6, -14))
-        lines: list[Tube] = []
-        targets = _targets(wall, organs, side, int(38 * organs.vessels), rng)
-        for target in targets:
-            _grow(lines, root + rng.normal(0, 4, 3), target, 3.6, 3, rng)
-        for line in lines:
-            paints.append(
-                Paint(
-                    shape=line,
-                    value=min(blood.pulmonary, 160.0) * 0.85 - 15,
-                    name="lung vessel",
-                    stage="lung",
-                )
-            )
-    return paints
-
-
-def _targets(
-    wall: Wall, organs: Organs, side: int, count: int, rng: np.random.Generator
-) -> np.ndarray:  # type: ignore[type-arg]
-    """Return places near the surface of one lung, spread over it."""
-    up = rng.uniform(-1, 1, count)
-    z = np.where(up > 0, up * 82, up * 110) * wall.size[2]
-    angle = rng.uniform(0.12, 0.9, count) * np.pi
-    height = z.astype(np.float32)
-    half_width = wall.profile((118, 124, 130, 129, 122, 108, 86, 62, 34, 24, 20), height, 0)
-    share = rng.uniform(0.78, 0.95, count)
-    x = side * half_width * np.sin(angle) * share
-    y = (np.cos(angle) * 76 - 2) * wall.size[1] * share
-    x = side * np.maximum(side * x, 36 * wall.size[0])
-    return np.stack([x, y, z], axis=1)
-
-
-def _grow(
-    lines: list[Tube],
-    start: np.ndarray,  # type: ignore[type-arg]
-    target: np.ndarray,  # type: ignore[type-arg]
-    radius: float,
-    forks: int,
-    rng: np.random.Generator,
-) -> None:
-    """Append a vessel from `start` to `target`, bent, thinning, with side branches."""
-    length = float(np.linalg.norm(target - start))
-    middle = (start + target) / 2 + rng.normal(0, 0.09 * length, 3)
-    radius = min(radius, 0.9 + 0.028 * length)
-    ends = (radius, max(0.55 * radius, 0.6), 0.5)
-    lines.append(Tube(np.stack([start, middle, target]), np.array(ends)))
-    if forks == 0 or length < 18:
-        return
-    for place in (0.4, 0.7):
-        root = (
-            start + (middle - start) * (2 * place)
-            if place < 0.5
-            else (middle + (target - middle) * (2 * place - 1))
-        )
-        away = rng.normal(0, 1, 3)
-        away /= np.linalg.norm(away)
-        onward = (target - start) / max(length, 1.0)
-        reach = length * (1 - place) * rng.uniform(0.6, 0.95)
-        tip = root + (onward * 0.75 + away * 0.65) * reach
-        _grow(lines, root, tip, 0.6 * radius, forks - 1 if forks < 3 else 1, rng)
 
 
 class _Builder:
@@ -326,7 +134,8 @@ class _Builder:
              (-9, -20, 34 + out), (6, -4, 41 + out), (18 + out, 16, 36), (22 + out, 29, 20),
              (21 + out, 34, -10), (18 + out, 36, -60), (10, 36, -120), (4, 28, -180),
              (2, 20, -260)),
-            (15, 16, 16.5, 16, 14.5, 14, 13.5, 13, 12.5, 12, 11.5, 11, 10)), blood.aorta)  # fmt: skip
+            (15, 16, 16.5, 16, 14.5, 14, 13.5, 13, 12.5, 12, 11.5, 11, 10)),
+            blood.aorta)  # fmt: skip
         paints[-1] = Paint(
             shape=_widened(paints[-1].shape, wide),
             value=blood.aorta,
@@ -387,51 +196,3 @@ def _widened(shape: Shape, factor: float) -> Shape:
     if not isinstance(shape, Tube):
         return shape
     return Tube(shape.points, shape.radii * factor, shape.squash)
-
-
-def upper_abdomen(
-    wall: Wall, organs: Organs, blood: Contrast, rng: np.random.Generator
-) -> list[Paint]:
-    """Return what a chest CT shows below the diaphragm: liver, spleen, stomach, in fat."""
-    below = dome(wall, organs)
-    under = Region(EVERYWHERE, lambda lattice: np.maximum(below(lattice), wall.cavity(lattice)))
-    inner = Region(
-        EVERYWHERE,
-        lambda lattice: np.maximum(below(lattice) + 3.0, wall.cavity(lattice, -4.0)),
-    )
-
-    def organ(name: str, value: float, shape: Shape, layers: tuple[Layer, ...] = ()) -> Paint:
-        return Paint(shape=Both((inner, shape)), value=value, name=name, layers=layers, edge_mm=1.0)
-
-    z = organs.dome_mm
-    liver = Wavy(
-        Ellipsoid(wall.at(-44, -8, z - 62), (96, 84, 78), (0, -12, 0)), Waves.drawn(rng, 70), 3.0
-    )
-    left_lobe = Ellipsoid(wall.at(18, -44, z - 44), (52, 32, 34), (0, -14, 0))
-    spleen = Wavy(
-        Ellipsoid(wall.at(84, 40, z - 58), (26, 40, 42), (0, 0, 30)), Waves.drawn(rng, 40), 2.0
-    )
-    stomach = Wavy(
-        Ellipsoid(wall.at(56, -8, z - 52), (34, 40, 40), (0, 20, 0)), Waves.drawn(rng, 45), 3.0
-    )
-    fluid = float(rng.uniform(0, 40))
-    level = wall.at(0, float(rng.uniform(-28, 0)), 0)[1]
-    gas_box = ((-400.0, -400.0, -400.0), (400.0, level, 400.0))
-    gas = Region(
-        gas_box, lambda lattice: np.broadcast_to(lattice.y - np.float32(level), lattice.shape)
-    )
-    hollow = Wavy(Ellipsoid(wall.at(56, -8, z - 52), (29, 35, 35), (0, 20, 0)), stomach.waves, 3.0)
-    return [
-        Paint(
-            shape=under,
-            value=tissue.MUSCLE,
-            layers=(Layer(3.0, tissue.FAT),),
-            name="diaphragm",
-            stage="fat",
-        ),
-        organ("stomach", blood.bowel_wall, stomach, (Layer(4.0, fluid),)),
-        Paint(shape=Both((inner, hollow, gas)), value=tissue.GAS, name="stomach"),
-        organ("spleen", blood.spleen, spleen),
-        organ("liver", blood.liver, liver),
-        organ("liver", blood.liver, left_lobe),
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,18 +11,60 @@ import numpy as np
 from node.phantom import tissue
 from node.phantom.grid import Field, Lattice, Point
 from node.phantom.scene import Layer, Paint, Texture
-from node.phantom.shapes import Bounds, Ellipsoid, Region, Tube, Union, Waves, tube
+from node.phantom.shapes import Bounds, Ellipsoid, Region, Tube, Union, Waves, smooth_minimum, tube
 
-_FAR = 400.0
+_FAR = 480.0
 EVERYWHERE: Bounds = ((-_FAR, -_FAR, -_FAR), (_FAR, _FAR, _FAR))
 
 #: Profiles along z of an average chest, in mm; z = 0 is the fork of the windpipe.
-_HEIGHTS = (-260.0, -180.0, -110.0, -50.0, 0.0, 40.0, 70.0, 92.0, 112.0, 135.0, 175.0)
-_CAVITY_HALF_WIDTH = (118.0, 124.0, 130.0, 129.0, 122.0, 108.0, 86.0, 62.0, 34.0, 24.0, 20.0)
-_CAVITY_FRONT = (-88.0, -90.0, -92.0, -88.0, -78.0, -66.0, -55.0, -46.0, -36.0, -30.0, -28.0)
-_CAVITY_BACK = (70.0, 76.0, 80.0, 80.0, 76.0, 70.0, 62.0, 52.0, 40.0, 32.0, 26.0)
-_WALL_MM = (15.0, 15.0, 16.0, 18.0, 23.0, 31.0, 44.0, 60.0, 62.0, 42.0, 36.0)
-_SPINE_Y = (40.0, 46.0, 52.0, 54.0, 52.0, 47.0, 40.0, 34.0, 27.0, 18.0, 10.0)
+_HEIGHTS = (
+    -420.0,
+    -340.0,
+    -260.0,
+    -180.0,
+    -110.0,
+    -50.0,
+    0.0,
+    40.0,
+    70.0,
+    92.0,
+    112.0,
+    135.0,
+    175.0,
+)
+CAVITY_HALF_WIDTH = (
+    122.0,
+    116.0,
+    116.0,
+    122.0,
+    130.0,
+    129.0,
+    122.0,
+    108.0,
+    86.0,
+    62.0,
+    34.0,
+    24.0,
+    20.0,
+)
+_CAVITY_FRONT = (
+    -86.0,
+    -88.0,
+    -90.0,
+    -91.0,
+    -92.0,
+    -88.0,
+    -78.0,
+    -66.0,
+    -55.0,
+    -46.0,
+    -36.0,
+    -30.0,
+    -28.0,
+)
+_CAVITY_BACK = (60.0, 58.0, 62.0, 74.0, 80.0, 80.0, 76.0, 70.0, 62.0, 52.0, 40.0, 32.0, 26.0)
+_WALL_MM = (18.0, 16.0, 15.0, 15.0, 16.0, 18.0, 23.0, 31.0, 44.0, 60.0, 62.0, 42.0, 36.0)
+_SPINE_Y = (32.0, 26.0, 32.0, 44.0, 52.0, 54.0, 52.0, 47.0, 40.0, 34.0, 27.0, 18.0, 10.0)
 
 VERTEBRA_PITCH_MM, DISC_MM = 25.0, 5.0
 RIB_PITCH_MM = 25.0
@@ -40,6 +82,7 @@ class Wall:
     breasts_mm : how far the breasts stand out; 0 for none
     arms : True where the arms lie beside the head (shoulders drawn up)
     phase_mm : where along z the first vertebra and rib begin
+    lean_mm : how far skin and muscles are shifted to the left of the bones
     """
 
     size: Point = (1.0, 1.0, 1.0)
@@ -48,9 +91,7 @@ class Wall:
     breasts_mm: float = 0.0
     arms: bool = True
     phase_mm: float = 0.0
-    waves: Waves = field(
-        default_factory=lambda: Waves.drawn(np.random.default_rng(0), 160.0, count=3)
-    )
+    lean_mm: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, *, female: bool) -> Wall:
@@ -67,7 +108,7 @@ class Wall:
             breasts_mm=float(rng.uniform(12, 42)) if female else 0.0,
             arms=bool(rng.random() < 0.9),
             phase_mm=float(rng.uniform(0, VERTEBRA_PITCH_MM)),
-            waves=Waves.drawn(rng, 160.0, count=3),
+            lean_mm=(float(rng.normal(0, 3)), float(rng.normal(0, 2))),
         )
 
     def profile(self, values: Sequence[float], height: Field, axis: int) -> Field:
@@ -76,45 +117,30 @@ class Wall:
         return scaled.astype(np.float32)
 
     def cavity(self, lattice: Lattice, grown_mm: float = 0.0) -> Field:
-        """Return mm outside of the chest's inner wall (`grown_mm` moves it outwards)."""
+        """Return mm outside of the trunk's inner wall (`grown_mm` moves it outwards)."""
         height = lattice.height
-        half_width = self.profile(_CAVITY_HALF_WIDTH, height, 0) + np.float32(grown_mm)
-        front = self.profile(_CAVITY_FRONT, height, 1)
-        back = self.profile(_CAVITY_BACK, height, 1)
-        half_depth = (back - front) / 2 + np.float32(grown_mm)
-        return _rounded(lattice.x / half_width, (lattice.y - (front + back) / 2) / half_depth) * (
-            half_depth
-        )
+        half_width = self.profile(CAVITY_HALF_WIDTH, height, 0) + grown_mm
+        front = self.profile(_CAVITY_FRONT, height, 1) - grown_mm
+        back = self.profile(_CAVITY_BACK, height, 1) + grown_mm
+        return _oval(lattice, half_width, front, back)
 
     def muscles(self, lattice: Lattice) -> Field:
         """Return mm outside of the muscles that cover the ribs."""
         height = lattice.height
-        wall = self.profile(_WALL_MM, height, 0) * np.float32(self.muscle)
-        half_width = self.profile(_CAVITY_HALF_WIDTH, height, 0) + wall
+        wall = self.profile(_WALL_MM, height, 0) * self.muscle
+        half_width = self.profile(CAVITY_HALF_WIDTH, height, 0) + wall
         front = self.profile(_CAVITY_FRONT, height, 1) - np.minimum(wall * 0.75, 20)
-        back = self.profile(_CAVITY_BACK, height, 1) + np.minimum(wall, 26) * np.float32(1.05)
-        half_depth = (back - front) / 2
-        return _rounded(lattice.x / half_width, (lattice.y - (front + back) / 2) / half_depth) * (
-            half_depth
-        )
+        back = self.profile(_CAVITY_BACK, height, 1) + np.minimum(wall, 26) * 1.05
+        return _oval(lattice, half_width, front, back, self.lean_mm[1])
 
     def outline(self, lattice: Lattice) -> Field:
         """Return mm outside of the skin, without breasts and shoulders."""
-        height = lattice.height
-        wall = self.profile(_WALL_MM, height, 0) * np.float32(self.muscle)
-        half_width = self.profile(_CAVITY_HALF_WIDTH, height, 0) + wall + self.fat_mm * 1.15
-        front = self.profile(_CAVITY_FRONT, height, 1) - np.minimum(wall * 0.75, 20) - self.fat_mm
-        back = (
-            self.profile(_CAVITY_BACK, height, 1)
-            + np.minimum(wall, 26) * 1.05
-            + 0.8 * (self.fat_mm)
-        )
-        half_depth = ((back - front) / 2).astype(np.float32)
-        middle = ((front + back) / 2).astype(np.float32)
-        flat = _rounded(
-            lattice.x / half_width.astype(np.float32), (lattice.y - middle) / half_depth
-        )
-        return flat * half_depth
+        height, fat = lattice.height, self.fat_mm
+        wall = self.profile(_WALL_MM, height, 0) * self.muscle
+        half_width = self.profile(CAVITY_HALF_WIDTH, height, 0) + wall + 1.15 * fat
+        front = self.profile(_CAVITY_FRONT, height, 1) - np.minimum(wall * 0.75, 20) - fat
+        back = self.profile(_CAVITY_BACK, height, 1) + np.minimum(wall, 26) * 1.05 + 0.8 * fat
+        return _oval(lattice, half_width, front, back, self.lean_mm[0])
 
     def at(self, x: float, y: float, z: float) -> Point:
         """Return a point of the average chest in this one."""
@@ -129,35 +155,48 @@ class Wall:
         return float(np.interp(z / self.size[2], _HEIGHTS, _CAVITY_FRONT)) * self.size[1]
 
 
+def cavity_bounds(wall: Wall) -> Bounds:
+    """Return a box that holds the chest's inner wall at all heights."""
+    half = max(CAVITY_HALF_WIDTH) * wall.size[0] + 2
+    front, back = min(_CAVITY_FRONT) * wall.size[1] - 2, max(_CAVITY_BACK) * wall.size[1] + 2
+    return (-half, front, -_FAR), (half, back, _FAR)
+
+
 def wall_paints(wall: Wall, rng: np.random.Generator) -> list[Paint]:
     """Return skin, fat, muscles and bones of a chest."""
     return [*_soft(wall, rng), *_muscle_paints(wall), *_spine(wall), *_ribs(wall), *_front(wall)]
 
 
 def _soft(wall: Wall, rng: np.random.Generator) -> list[Paint]:
-    streaks = Texture(Waves.drawn(rng, 18.0, count=5), 5.0)
-    skin = (Layer(2.0, tissue.FAT),)
-    shapes: list[tuple[str, Region | Ellipsoid]] = [
-        ("body", Region(EVERYWHERE, wall.outline)),
-    ]
-    if wall.arms:
-        for side in (-1, 1):
+    parts: list[Ellipsoid] = []
+    for side in (-1, 1):
+        if wall.arms:
             centre = wall.at(side * 148, 14, 96)
             half = (54 + wall.fat_mm * 0.6, 52 + wall.fat_mm * 0.5, 62)
-            shapes.append(("shoulder", Ellipsoid(centre, half, (0, 0, side * 12))))
-    if wall.breasts_mm > 0:
-        for side in (-1, 1):
+            parts.append(Ellipsoid(centre, half, (0, 0, side * 12)))
+        if wall.breasts_mm > 0:
             front = wall.front_y(-40) - 14 - wall.fat_mm
-            centre = (side * 80 * wall.size[0], front + 34, -48 * wall.size[2])
-            half = (66, wall.breasts_mm + 30, 62)
-            shapes.append(("breast", Ellipsoid(centre, half, (0, 0, side * 16))))
+            centre = (side * 80 * wall.size[0], front + 34, -50 * wall.size[2])
+            parts.append(Ellipsoid(centre, (64, wall.breasts_mm + 28, 60), (0, 0, side * 16)))
+
+    def skin(lattice: Lattice) -> Field:
+        field = np.array(np.broadcast_to(wall.outline(lattice), lattice.shape))
+        for part in parts:
+            low, high = np.array(part.bounds)
+            box = lattice.box(low - 12, high + 12)
+            if box is not None:
+                field[box] = smooth_minimum(field[box], part.field(lattice.crop(box)), 12.0)
+        return field
+
     paints = [
-        Paint(shape=shape, value=tissue.SKIN, layers=skin, name=name, stage="body")
-        for name, shape in shapes
+        Paint(
+            shape=Region(EVERYWHERE, skin),
+            value=tissue.SKIN,
+            layers=(Layer(2.0, tissue.FAT),),
+            name="body",
+            stage="body",
+        )
     ]
-    # Fat again, without skin, where the parts join.
-    inner = Region(EVERYWHERE, lambda lattice: wall.outline(lattice) + 2.5)
-    paints.append(Paint(shape=inner, value=tissue.FAT, texture=streaks, name="fat", stage="body"))
     if wall.breasts_mm > 0:
         paints.extend(_glands(wall, rng))
     return paints
@@ -202,7 +241,7 @@ def _muscle_paints(wall: Wall) -> list[Paint]:
             (56, 15, 55),
             (10, 0, side * 18),
         )
-        for z in np.arange(-240, 121, 30.0):
+        for z in np.arange(-420, 121, 30.0):
             scaled = z * wall.size[2]
             add((side * 25, wall.spine_y(scaled) + 32, scaled), (23, 15, 32))
         # Around the shoulder blade, and the arm's root.
@@ -210,6 +249,14 @@ def _muscle_paints(wall: Wall) -> list[Paint]:
         add(wall.at(side * 45, 72, 85), (48, 13, 40), (0, 0, side * 6))
         if wall.arms:
             add(wall.at(side * 140, 14, 92), (38, 38, 58))
+        # Sternomastoid and strap muscles of the neck.
+        ends = [
+            wall.at(side * 20, -52, 74),
+            wall.at(side * 38, -26, 112),
+            wall.at(side * 52, 2, 170),
+        ]
+        neck = Tube(np.array(ends), np.array([6.0, 8.0, 9.0]), squash=(0.8, 1.0, 1.0))
+        paints.append(Paint(shape=neck, value=tissue.MUSCLE, name="muscle", stage="fat"))
     return paints
 
 
@@ -290,7 +337,7 @@ def _ribs(wall: Wall) -> list[Paint]:
 def _on_wall(wall: Wall, side: int, angle: float, back_z: float, drop: float) -> Point:
     z = back_z - drop * float(np.sin(angle / 2) ** 1.5)
     height = np.array([z], np.float32)
-    half_width = float(wall.profile(_CAVITY_HALF_WIDTH, height, 0)[0]) + 5.0
+    half_width = float(wall.profile(CAVITY_HALF_WIDTH, height, 0)[0]) + 5.0
     front = float(wall.profile(_CAVITY_FRONT, height, 1)[0]) - 3.0
     back = float(wall.profile(_CAVITY_BACK, height, 1)[0]) + 5.0
     x = side * half_width * float(np.sin(angle)) ** 0.8
@@ -325,9 +372,14 @@ def _front(wall: Wall) -> list[Paint]:
     return paints
 
 
-def _rounded(x: Field, y: Field) -> Field:
-    """Return radius - 1 of a superellipse of exponent 2.5, to first order."""
-    across, deep = np.abs(x), np.abs(y)
+def _oval(
+    lattice: Lattice, half_width: Field, front: Field, back: Field, shift_mm: float = 0.0
+) -> Field:
+    """Return mm outside of a superellipse of exponent 2.5 in each plane, to first order."""
+    half_depth = ((back - front) / 2).astype(np.float32)
+    middle = ((back + front) / 2).astype(np.float32)
+    across = np.abs((lattice.x - np.float32(shift_mm)) / half_width.astype(np.float32))
+    deep = np.abs((lattice.y - middle) / half_depth)
     total = across * across * np.sqrt(across) + deep * deep * np.sqrt(deep)
-    field: Field = (np.sqrt(total) - 1) * np.float32(0.8)
+    field: Field = (np.sqrt(total) - 1) * (np.float32(0.8) * half_depth)
     return field

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
+from node.phantom.chest_lungs import lung_shapes
 from node.phantom.grid import Point
 from node.phantom.masses import Inside, mass, mass_paints
 from node.phantom.scene import Layer, Paint, Texture
-from node.phantom.shapes import Ellipsoid, Shape, Union, Waves, Wavy, tube
+from node.phantom.shapes import Both, Ellipsoid, Shape, Union, Waves, Wavy, tube
 from node.phantom.thorax import Thorax
 from node.phantom.tissue import FAT, WATER
 
@@ -80,9 +82,9 @@ def goitre(thorax: Thorax, rng: np.random.Generator) -> Paints:
     reach, width = float(rng.uniform(38, 62)), float(rng.uniform(13, 19))
     sign = 1 if side == "left" else -1
     points = [
-        _point(top + (0, -2, 6)),
-        _point(top + (sign * 2, -6, -0.45 * reach)),
-        _point(top + (sign * 1, -12, -reach)),
+        _point(top + np.array([0, -2, 6])),
+        _point(top + np.array([sign * 2, -6, -0.45 * reach])),
+        _point(top + np.array([sign * 1, -12, -reach])),
     ]
     shape = Wavy(tube(points, (0.8 * width, width, 0.75 * width)), Waves.drawn(rng, 22.0), 1.6)
     inside = Inside(
@@ -141,7 +143,8 @@ def effusion(thorax: Thorax, rng: np.random.Generator) -> Paints:
     side = 1 if rng.random() < 0.5 else -1
     wall = thorax.anatomy.wall
     centre = wall.at(side * 70, 74, -78)
-    shape = Ellipsoid(centre, (58, float(rng.uniform(14, 34)), 88), (14, 0, side * -24))
+    pool = Ellipsoid(centre, (58, float(rng.uniform(14, 34)), 88), (14, 0, side * -24))
+    shape = Both((pool, lung_shapes(wall, thorax.anatomy.organs)[(side + 1) // 2]))
     return (
         Paint(
             shape=shape,
@@ -164,5 +167,5 @@ DISTRACTORS: Mapping[str, Callable[[Thorax, np.random.Generator], Paints]] = {
 }
 
 
-def _point(values: np.ndarray) -> Point:  # type: ignore[type-arg]
+def _point(values: NDArray[np.float64]) -> Point:
     return (float(values[0]), float(values[1]), float(values[2]))

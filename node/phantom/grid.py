@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 #: Numbers over a box of voxels, shape (slices, rows, columns) or one that broadcasts to it.
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 #: A point or lengths along x, y, z in mm, LPS+.
 Point = tuple[float, float, float]
 Box = tuple[slice, slice, slice]

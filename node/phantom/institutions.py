@@ -105,7 +105,7 @@ def institutions(count: int, *, seed: int, family: str = "train") -> tuple[Insti
 
 def _drawn(index: int, family: str, rng: np.random.Generator) -> Institution:
     manufacturer, models, pattern, names = _VENDORS[int(rng.integers(len(_VENDORS)))]
-    known: Mapping[str, object] = names  # type: ignore[assignment]
+    known: Mapping[str, object] = names
     used = list(rng.choice(TRAIN_KERNELS[:3], size=int(rng.integers(1, 3)), replace=False))
     if rng.random() < 0.25:
         used.append("sharp")

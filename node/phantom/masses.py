@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from node.phantom.grid import Field, Lattice, Point, turned
 from node.phantom.scene import Layer, Paint, Texture
@@ -287,5 +288,5 @@ def _scaled(half: Point, factor: float) -> Point:
     return (half[0] * factor, half[1] * factor, half[2] * factor)
 
 
-def _point(values: np.ndarray) -> Point:  # type: ignore[type-arg]
+def _point(values: NDArray[np.float64]) -> Point:
     return (float(values[0]), float(values[1]), float(values[2]))

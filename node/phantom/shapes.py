@@ -42,7 +42,8 @@ class Ellipsoid:
 
     def field(self, lattice: Lattice) -> Field:
         """Return mm outside of the surface at these voxels, float32."""
-        near, far = np.float32(0), np.float32(0)
+        near: Field = np.zeros((1, 1, 1), np.float32)
+        far = near
         for local, half in zip(
             local_axes(lattice, self.centre, self.turn_deg), self.half, strict=True
         ):
@@ -225,7 +226,7 @@ class Waves:
 
     def at(self, x: Field, y: Field, z: Field) -> Field:
         """Return the function at these places in mm."""
-        total = np.float32(0)
+        total: Field = np.zeros((1, 1, 1), np.float32)
         for (a, b, c), phase in zip(self.vectors, self.phases, strict=True):
             total = total + np.sin(a * x + b * y + (c * z + phase))
         field: Field = total * np.float32(np.sqrt(2 / len(self.phases)))

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from node.phantom.chest_organs import Organs, organ_paints, upper_abdomen
+from node.phantom.chest_base import upper_abdomen
+from node.phantom.chest_lungs import Organs
+from node.phantom.chest_organs import organ_paints
 from node.phantom.chest_wall import Wall, wall_paints
 from node.phantom.grid import UPRIGHT, Point, Pose
 from node.phantom.scene import Paint, Scene
@@ -88,8 +90,8 @@ _LANDMARKS: Mapping[str, Point] = {
     "anterior_mediastinum_high": (0, -50, 44),
     "anterior_mediastinum_low": (4, -70, -34),
     "thymic_bed": (2, -52, 22),
-    "cardiophrenic_right": (-52, -62, -92),
-    "cardiophrenic_left": (74, -56, -100),
+    "cardiophrenic_right": (-50, -50, -80),
+    "cardiophrenic_left": (78, -56, -86),
     "pericardium_right": (-58, -34, -70),
     "paratracheal": (-17, 2, 32),
     "prevascular": (12, -40, 34),
