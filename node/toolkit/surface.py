@@ -116,7 +116,7 @@ def surface_distances(
         raise ValueError(
             f"masks of shapes {truth.shape} and {prediction.shape} are not on one grid"
         )
-    box = _box(truth | prediction)
+    box = bounding_box(truth | prediction)
     codes_truth, codes_prediction = _codes(truth[box]), _codes(prediction[box])
     areas = _areas_mm2(tuple(float(step) for step in spacing_mm))
     to_truth = _distance_map(_border(codes_truth), spacing_mm)
@@ -131,7 +131,7 @@ def surface_distances(
     )
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     """Return the smallest box that holds every True; an empty one for an empty mask."""
     spans = []
     for axis in range(mask.ndim):

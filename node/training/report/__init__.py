@@ -1,0 +1,25 @@
+"""The report of an evaluation: `report.json`, `report.html`, pictures (docs/evaluation.md)."""
+
+from node.training.report.cases import Known, SegmentationCase, assess_case
+from node.training.report.evaluation import (
+    REFERENCE_NAME,
+    DataSource,
+    Evaluation,
+    Reference,
+    read_reference,
+)
+from node.training.report.figures import collapse_of
+from node.training.report.write import write_report
+
+__all__ = [
+    "REFERENCE_NAME",
+    "DataSource",
+    "Evaluation",
+    "Known",
+    "Reference",
+    "SegmentationCase",
+    "assess_case",
+    "collapse_of",
+    "read_reference",
+    "write_report",
+]

@@ -1,0 +1,151 @@
+"""From the cases to numbers: everything that `report.json` holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from node.errors import LearningError
+from node.toolkit.froc import ScanMatch
+from node.training.report.cases import Region, SegmentationCase
+from node.training.report.curves import over_match_iou, over_score
+from node.training.report.evaluation import Evaluation
+from node.training.report.statistics import Cases, Document, counts, headline
+from node.training.report.tables import baselines, by_size, grouped, surface
+
+#: A mask that fills this part of every volume is no segmentation.
+_MOST_FILLED = 0.5
+
+#: First line of every report about phantoms.
+SYNTHETIC = (
+    "Synthetic phantoms: this report proves that the pipeline works, and says nothing about "
+    "clinical quality."
+)
+NOT_SYNTHETIC = "Research use only: an evaluation on one site's data is no clinical validation."
+
+
+def document_of(evaluation: Evaluation) -> Document:
+    """Return what `report.json` holds; NaN and infinity stand as None.
+
+    Raises
+    ------
+    LearningError
+        If there is no case.
+    """
+    if not evaluation.cases:
+        raise LearningError("no case was evaluated: there is nothing to report")
+    intervals = headline(evaluation, evaluation.cases)
+    rules = baselines(evaluation)
+    collapsed = collapse_of(evaluation.cases)
+    best = max(rules.values(), key=lambda b: b["dice"]["estimate"], default=None)
+    document = {
+        "format": "sentinel-node-segmentation-1",
+        "statement": SYNTHETIC if evaluation.data.synthetic else NOT_SYNTHETIC,
+        **{key: interval.estimate for key, interval in intervals.items()},
+        "baseline_dice": best["dice"]["estimate"] if best else None,
+        "collapsed": bool(collapsed),
+        "collapsed_reason": collapsed,
+        "synthetic": evaluation.data.synthetic,
+        "intervals": {key: asdict(interval) for key, interval in intervals.items()},
+        "counts": counts(evaluation.cases),
+        "baselines": rules,
+        "surface": surface(evaluation.cases),
+        "froc_over_match_iou": over_match_iou(evaluation),
+        "froc_over_score": over_score(evaluation.cases),
+        "by_size": by_size(evaluation),
+        "by_institution": grouped(evaluation, lambda case: case.known.institution),
+        "by_fact": {name: grouped(evaluation, _fact(name)) for name in evaluation.group_by},
+        **_provenance(evaluation),
+        "cases": [_case(case) for case in evaluation.cases],
+    }
+    return {key: _plain(value) for key, value in document.items()}
+
+
+def collapse_of(cases: Cases) -> str:
+    """Return why the outputs are those of a collapsed model, as a sentence; "" if they are not."""
+    with_tumor = [case for case in cases if not case.tumor_free]
+    if with_tumor and not any(case.components for case in with_tumor):
+        return "Collapsed: the mask is empty in every CT that has a tumour."
+    if len(cases) > 1 and cases[0].components and len({c.mask_sha256 for c in cases}) == 1:
+        return "Collapsed: the mask is the same in every CT."
+    if all(case.filled >= _MOST_FILLED for case in cases):
+        return "Collapsed: the mask fills half of every CT or more."
+    return ""
+
+
+def _fact(name: str) -> Callable[[SegmentationCase], str]:
+    """Return what reads one fact of a case."""
+    return lambda case: str(case.known.facts.get(name, ""))
+
+
+def _provenance(evaluation: Evaluation) -> Document:
+    """Return what was evaluated on what, with what."""
+    manifest, reference = evaluation.manifest, evaluation.reference
+    return {
+        "plugin": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "title": manifest.title,
+            "digest": manifest.digest,
+            "grade": str(manifest.grade.value),
+            "training": manifest.training,
+            "weights_sha256": dict(manifest.weights),
+        },
+        "data": {**asdict(evaluation.data), "synthetic": evaluation.data.synthetic},
+        "bootstrap": {
+            "unit": "patient",
+            "method": "percentile",
+            "runs": evaluation.bootstrap_runs,
+            "seed": evaluation.bootstrap_seed,
+        },
+        "machine": dict(evaluation.machine),
+        "versions": dict(evaluation.versions),
+        "date": evaluation.date,
+        "notes": list(evaluation.notes),
+        "reference": asdict(reference) if reference else None,
+    }
+
+
+def _case(case: SegmentationCase) -> Document:
+    """Return one row of the table of cases."""
+    match = case.match
+    return {
+        "case": case.known.patient,
+        "institution": case.known.institution,
+        "facts": dict(case.known.facts),
+        "tumor_free": case.tumor_free,
+        **asdict(case.overlap),
+        "surface": asdict(case.surface) if case.surface else None,
+        "lesions": [_region(r) | {"iou": _iou(match, i)} for i, r in enumerate(case.lesions)],
+        "components": [_region(r) | {"score": r.score} for r in case.components],
+        "hits": match.hits(),
+        "false_positives": match.false_positives(),
+        "baseline_dice": dict(case.baseline_dice),
+    }
+
+
+def _region(region: Region) -> Document:
+    """Return the size of a region."""
+    return {"volume_ml": region.volume_ml, "diameter_mm": region.diameter_mm}
+
+
+def _iou(match: ScanMatch, lesion: int) -> float:
+    """Return the IoU of the component that was matched with a lesion; 0 without one."""
+    return next((pair.iou for pair in match.pairs if pair.lesion == lesion), 0.0)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it: no NumPy, no NaN, no infinity."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str | bool) or value is None:
+        return value
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    if isinstance(value, int | np.integer):
+        return int(value)
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,204 @@
+"""The pictures of a report, drawn from its document and the slices of its cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from node.training.report.cases import SegmentationCase
+from node.training.report.statistics import Cases, Document
+
+_OURS, _OTHER, _PAPER = "#1f5fa8", "#c2571a", "#777777"
+_TRUTH, _FOUND = "#35d04a", "#ff4fd8"
+#: Every file that `draw_all` may write.
+PICTURES = (
+    "froc-match-iou.png",
+    "froc-score.png",
+    "dice-by-size.png",
+    "dice-histogram.png",
+    "worst.png",
+    "median.png",
+    "best.png",
+    "false-positives.png",
+)
+#: Cases in one picture.
+_SHOWN = 6
+_DPI = 110
+
+
+def draw_all(folder: Path, document: Document, cases: Cases) -> dict[str, str]:
+    """Write every picture; return file name to what it shows, in the order of the page."""
+    captions = {
+        "froc-match-iou.png": "FROC (a), over the match IoU. " + _meaning(document, "match_iou"),
+        "froc-score.png": "FROC (b), over the score. " + _meaning(document, "score"),
+        "dice-by-size.png": "Dice of each CT with a tumour by its largest lesion "
+        "(diameter of the sphere of the same volume).",
+        "dice-histogram.png": "Dice of each CT with a tumour.",
+    }
+    _froc_over_match_iou(folder / "froc-match-iou.png", document)
+    _froc_over_score(folder / "froc-score.png", document)
+    with_tumor = sorted((c for c in cases if not c.tumor_free), key=lambda c: c.overlap.dice)
+    _dice_by_size(folder / "dice-by-size.png", document, with_tumor)
+    _dice_histogram(folder / "dice-histogram.png", with_tumor)
+    middle = max(0, len(with_tumor) // 2 - _SHOWN // 2)
+    false = sorted((c for c in cases if c.tumor_free and c.components), key=lambda c: -c.filled)
+    legend = " Green: the reference. Magenta: what was found."
+    for name, some, caption in (
+        ("worst.png", with_tumor[:_SHOWN], "The CTs of lowest Dice."),
+        ("median.png", with_tumor[middle : middle + _SHOWN], "CTs around the median Dice."),
+        ("best.png", with_tumor[::-1][:_SHOWN], "The CTs of highest Dice."),
+        (
+            "false-positives.png",
+            false[:_SHOWN],
+            "False positives in tumour-free CTs, largest first.",
+        ),
+    ):
+        if some:
+            _gallery(folder / name, some)
+            captions[name] = caption + legend
+    return captions
+
+
+def _meaning(document: Document, name: str) -> str:
+    return str(document[f"froc_over_{name}"]["meaning"])
+
+
+@contextmanager
+def _page(path: Path, size: tuple[float, float], grid: tuple[int, int] = (1, 1)) -> Iterator[Any]:
+    """Yield the axes of a figure and save it. The figure is ours alone: no pyplot, no state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    yield figure.subplots(*grid, squeeze=False)
+    figure.savefig(path, dpi=_DPI)
+
+
+def _froc_over_match_iou(path: Path, document: Document) -> None:
+    points = [p for p in document["froc_over_match_iou"]["points"] if p["sensitivity"] is not None]
+    with _page(path, (6.4, 4.6)) as axes:
+        ax = axes[0, 0]
+        rates = [p["fp_per_scan"] for p in points]
+        found = [p["sensitivity"] for p in points]
+        ax.plot(rates, found, "o-", color=_OURS, label="ours, CTs with a tumour")
+        for point, rate, sensitivity in zip(points, rates, found, strict=True):
+            low, high = (point["intervals"]["sensitivity"][k] for k in ("low", "high"))
+            if low is not None and high is not None:
+                ax.plot([rate, rate], [low, high], color=_OURS, alpha=0.35)
+            ax.annotate(
+                f"IoU {point['match_iou']:g}",
+                (rate, sensitivity),
+                textcoords="offset points",
+                xytext=(6, -12),
+                fontsize=8,
+            )
+        most = _paper(ax, document, "at IoU 0.5")
+        _froc_axes(ax, [*rates, most], "FROC (a): the match IoU is swept")
+
+
+def _froc_over_score(path: Path, document: Document) -> None:
+    points = document["froc_over_score"]["points"]
+    with _page(path, (6.4, 4.6)) as axes:
+        ax, every = axes[0, 0], [0.0]
+        for key, color, style, label in (
+            ("fp_per_scan", _OURS, "-", "false positives in CTs with a tumour"),
+            ("fp_per_tumor_free_scan", _OTHER, "--", "false positives in tumour-free CTs"),
+        ):
+            some = [p for p in points if p[key] is not None and p["sensitivity"] is not None]
+            rates = [p[key] for p in some]
+            every += rates
+            if some:
+                ax.plot(rates, [p["sensitivity"] for p in some], style, color=color, label=label)
+                ax.plot(rates[-1:], [some[-1]["sensitivity"]], "o", color=color)
+        every.append(_paper(ax, document, "(one point, all components)"))
+        _froc_axes(ax, every, "FROC (b), classic: the score is swept, match IoU 0.5")
+
+
+def _paper(ax: Any, document: Document, where: str) -> float:
+    """Draw the paper's own point, clearly not as ours; return its false positives per scan."""
+    figures = (document["reference"] or {}).get("figures", {})
+    if "sensitivity" not in figures or "fp_per_scan" not in figures:
+        return 0.0
+    rate, sensitivity = figures["fp_per_scan"], figures["sensitivity"]
+    label = f"the paper's own figure {where}: other data, not ours"
+    ax.axhline(sensitivity, color=_PAPER, lw=0.8, ls=":")
+    ax.plot([rate], [sensitivity], "*", ms=12, mfc="none", color=_PAPER, label=label)
+    return float(rate)
+
+
+def _froc_axes(ax: Any, rates: Sequence[float], title: str) -> None:
+    ax.set(xlabel="false positives per CT", ylabel="sensitivity", title=title)
+    ax.set_xlim(0, max(1.0, 1.1 * max(rates)))
+    ax.set_ylim(0, 1.04)
+    ax.grid(alpha=0.3)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="lower right", fontsize=8)
+
+
+def _dice_by_size(path: Path, document: Document, cases: Cases) -> None:
+    with _page(path, (6.4, 4.2)) as axes:
+        ax = axes[0, 0]
+        ax.plot(
+            [c.largest_mm for c in cases],
+            [c.overlap.dice for c in cases],
+            ".",
+            color=_OURS,
+            alpha=0.6,
+        )
+        for edge in document["by_size"]["edges_mm"]:
+            ax.axvline(edge, color=_PAPER, lw=0.8)
+        ax.set(xlabel="largest lesion, mm", ylabel="Dice", ylim=(-0.02, 1.02))
+        ax.set_title("Dice by size of the largest lesion")
+        ax.grid(alpha=0.3)
+
+
+def _dice_histogram(path: Path, cases: Cases) -> None:
+    dice = [c.overlap.dice for c in cases]
+    with _page(path, (6.4, 3.8)) as axes:
+        ax = axes[0, 0]
+        ax.hist(dice, bins=np.linspace(0, 1, 21).tolist(), color=_OURS, edgecolor="white")
+        if dice:
+            mean = float(np.mean(dice))
+            ax.axvline(mean, color="black", lw=1.2, label=f"mean {mean:.3f}")
+            ax.legend(loc="upper left", fontsize=8)
+        ax.set(xlabel="Dice", ylabel="CTs", xlim=(0, 1), title="Dice of the CTs with a tumour")
+
+
+def _gallery(path: Path, cases: Cases) -> None:
+    """Draw up to `_SHOWN` slices with both outlines."""
+    columns = min(3, len(cases))
+    rows = math.ceil(len(cases) / columns)
+    with _page(path, (3.3 * columns, 3.5 * rows), (rows, columns)) as axes:
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for ax, case in zip(axes.flat, cases, strict=False):
+            _slice(ax, case)
+
+
+def _slice(ax: Any, case: SegmentationCase) -> None:
+    picture, title = case.picture, f"{case.known.patient}"
+    if not case.tumor_free:
+        title += f"\nDice {case.overlap.dice:.2f}, {case.match.false_positives()} false positive(s)"
+    else:
+        title += f"\ntumour-free, {case.match.false_positives()} false positive(s)"
+    if picture is not None:
+        aspect = picture.pixel_mm[0] / picture.pixel_mm[1]
+        ax.imshow(picture.grey, cmap="gray", vmin=0, vmax=255, aspect=aspect)
+        for mask, color in ((picture.truth, _TRUTH), (picture.prediction, _FOUND)):
+            # contour() warns of a plane without an edge; a frame of zeros closes those at the rim.
+            if mask.any():
+                _outline(ax, mask, color)
+        title += f", slice {picture.slice_index + 1}"
+    ax.set_title(title, fontsize=8)
+
+
+def _outline(ax: Any, mask: Any, color: str) -> None:
+    padded = np.pad(mask, 1).astype(float)
+    rows, columns = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
+    ax.contour(columns, rows, padded, levels=[0.5], colors=[color], linewidths=1.2)

@@ -1,0 +1,35 @@
+"""Write a report into a folder: numbers, page, pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from node.training.report.evaluation import Evaluation
+from node.training.report.figures import document_of
+from node.training.report.pages import page_of
+from node.training.report.plots import PICTURES, draw_all
+from node.training.report.statistics import Document
+
+
+def write_report(folder: Path, evaluation: Evaluation) -> Document:
+    """Write ``report.json``, ``report.html`` and the PNGs; return what ``report.json`` holds.
+
+    A report of an earlier evaluation in the same folder is written over. ``report.json`` comes
+    last: where it is, the report is whole.
+
+    Raises
+    ------
+    LearningError
+        If nothing was evaluated.
+    """
+    document = document_of(evaluation)
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = folder / "report.json"
+    for name in (numbers.name, *PICTURES):
+        (folder / name).unlink(missing_ok=True)
+    captions = draw_all(folder, document, evaluation.cases)
+    page = page_of(document, folder, captions)
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    numbers.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return document
