@@ -21,13 +21,14 @@ from node.dicom.region_values import (
     Region,
     code_in,
     first_of,
+    floats,
     items,
     moment,
     object_values,
     unique,
     value_of,
 )
-from node.dicom.values import lookup_in, texts, whole
+from node.dicom.values import lookup_in, whole
 from node.errors import RefusalCode, Refused
 
 STRUCTURE_SET = str(RTStructureSetStorage)
@@ -169,11 +170,8 @@ def _outlines(contours: Sequence[Dataset]) -> Iterator[Outline]:
 
 def _points(contour: Dataset, place: int) -> NDArray[np.float64]:
     """Return Contour Data as (points, 3) in mm, LPS+."""
-    try:
-        values = np.array(texts(lookup_in(contour)("ContourData")), np.float64)
-    except ValueError:
-        values = np.full(1, np.nan)
-    if len(values) % 3 or not np.isfinite(values).all():
+    values = floats(contour, "ContourData")
+    if values is None or len(values) % 3:
         raise Refused(
             RefusalCode.ROI_UNREADABLE, f"contour {place} is no list of points in x, y, z"
         )

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence
 
 from node.dicom.codes import code_of_item
-from node.dicom.values import lookup_in, text
+from node.dicom.values import lookup_in, text, texts
 from node.errors import RefusalCode
 from node.manifest import Code
 
@@ -109,6 +110,23 @@ def items(ds: Dataset, keyword: str) -> list[Dataset]:
 def value_of(ds: Dataset, keyword: str) -> str:
     """Return an attribute as text, "" if it is absent."""
     return text(lookup_in(ds)(keyword))
+
+
+def floats(ds: Dataset, keyword: str) -> NDArray[np.float64] | None:
+    """Return an attribute of many numbers, shape (n,); None if one of them is no number.
+
+    Read straight from the bytes where it can be: contours are long, and there are many.
+    """
+    element = ds.get_item(keyword)
+    raw = isinstance(element, RawDataElement) and element.VR in (None, "DS")
+    try:
+        if raw and isinstance(element.value, bytes) and element.value:
+            found = np.array(element.value.decode("ascii").split("\\"), np.float64)
+        else:
+            found = np.array(texts(lookup_in(ds)(keyword)), np.float64)
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return found if np.isfinite(found).all() else None
 
 
 def code_in(ds: Dataset, keyword: str) -> Code | None:

@@ -20,6 +20,7 @@ from node.dicom.region_values import (
     Region,
     code_in,
     first_of,
+    floats,
     items,
     moment,
     object_values,
@@ -187,15 +188,12 @@ def _is_shape(item: Dataset) -> bool:
 
 
 def _shape(item: Dataset, root: Dataset) -> _Shape:
-    try:
-        values = np.array(texts(lookup_in(item)("GraphicData")), np.float64)
-    except ValueError:
-        values = np.full(1, np.nan)
+    values = floats(item, "GraphicData")
     return _Shape(
         item=item,
         kind=value_of(item, "ValueType"),
         graphic=value_of(item, "GraphicType").upper(),
-        values=values,
+        values=np.full(1, np.nan) if values is None else values,
         images=tuple(_images(item, root)),
         frame_of_reference_uid=value_of(item, "ReferencedFrameOfReferenceUID"),
     )

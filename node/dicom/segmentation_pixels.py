@@ -11,7 +11,13 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from node.dicom.headers import quiet_pydicom
 from node.dicom.pixels import PixelsUndecodable, decode, syntax_name
@@ -21,7 +27,15 @@ from node.errors import RefusalCode, Refused
 #: (PS3.5 A.4.13) Each frame is a stream of deflate without header.
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 _RLE_HEADER = 64
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+#: Pixel data as they are. (pydicom 3.0 does not know that deflated frames are encapsulated.)
+_NATIVE = frozenset(
+    {
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+    }
+)
 #: Bits allocated → bytes of one value.
 _WHOLE_BYTES = {8: 1, 16: 2, 32: 4}
 
@@ -50,18 +64,18 @@ def stored_frames(ds: Dataset, path: Path, indices: Sequence[int]) -> Iterator[t
     if bits != 1 and bits not in _WHOLE_BYTES:
         raise Refused(RefusalCode.PIXEL_FORMAT_UNSUITABLE, f"Bits Allocated is {bits}")
     syntax = str(ds.file_meta.TransferSyntaxUID)
-    if UID(syntax).is_encapsulated and not (bits == 1 or syntax == _DEFLATED_FRAMES):
+    if syntax not in _NATIVE and bits != 1 and syntax != _DEFLATED_FRAMES:
         yield from _decoded(path, syntax, indices)
         return
     data = _pixel_data(path)
-    if UID(syntax).is_encapsulated:
+    if syntax not in _NATIVE:
         yield from _unwrapped(ds, data, syntax, indices)
         return
     shape, count = _shape(ds), whole(lookup_in(ds)("NumberOfFrames")) or 1
     expected = (shape[0] * shape[1] * count * bits + 7) // 8
     if len(data) < expected:
         raise _truncated(len(data), expected)
-    order = ">" if syntax == _BIG_ENDIAN else "<"
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
     for index in indices:
         yield index, _native(data, shape, bits, index, order)
 
