@@ -113,7 +113,7 @@ class Wall:
 
     def profile(self, values: Sequence[float], height: Field, axis: int) -> Field:
         """Return a profile of the average chest at these heights, scaled to this chest."""
-        scaled = np.interp(height / self.size[2], _HEIGHTS, values) * self.size[axis]
+        scaled: Field = np.interp(height / self.size[2], _HEIGHTS, values) * self.size[axis]
         return scaled.astype(np.float32)
 
     def cavity(self, lattice: Lattice, grown_mm: float = 0.0) -> Field:

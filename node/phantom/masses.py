@@ -260,7 +260,7 @@ def _crescent(frame: _Frame, rng: np.random.Generator) -> Shape:
 
 
 def _spiculated(frame: _Frame, rng: np.random.Generator) -> Shape:
-    core_half = _scaled(frame.half, 0.74)
+    core_half = _scaled(frame.half, 0.84)
     waves = Waves.drawn(rng, 1.8, count=6)
     parts: list[Shape] = [Radial(frame.centre, core_half, frame.turn_deg, waves, 0.1)]
     for _ in range(int(rng.integers(9, 15))):

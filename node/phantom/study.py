@@ -10,19 +10,25 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmwrite
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage
 
 from node.dicom.uids import derived_uid
 from node.phantom.body import Anatomy, Body, noise
+from node.phantom.image_files import (
+    INTERCEPT,
+    instance_uid,
+    place,
+    set_hounsfield,
+    set_pixels,
+    write_file,
+)
 
 #: Field of view in mm; the pixel spacing follows from the number of columns.
 FIELD_OF_VIEW_MM = 410.0
 SLICE_SPACING_MM = 3.0
 #: What the commissioning plugin looks for.
 BONE_HU = 300
-INTERCEPT = -1024
 
 COMMON_HEADER: Mapping[str, object] = {
     "SpecificCharacterSet": "ISO_IR 192",
@@ -133,7 +139,7 @@ def make_ct_study(
         truth[index] = stored.astype(np.int32) + INTERCEPT >= BONE_HU
         number = shape[0] - index
         path = folder / f"{number:04d}.dcm"
-        _write(path, _instance(header, affine, stored, index=index, number=number))
+        write_file(path, _instance(header, affine, stored, index=index, number=number))
         return path
 
     with ThreadPoolExecutor(max_workers=2) as threads:
@@ -145,7 +151,7 @@ def make_ct_study(
         study_instance_uid=header.StudyInstanceUID,
         series_instance_uid=header.SeriesInstanceUID,
         sop_instance_uids=tuple(
-            _instance_uid(header, shape[0] - index) for index in range(shape[0])
+            instance_uid(header, shape[0] - index) for index in range(shape[0])
         ),
     )
 
@@ -159,10 +165,6 @@ def _affine(shape: Sequence[int], slice_spacing_mm: float) -> NDArray[np.float64
     affine[1, 3] = round(-spacing * (shape[1] - 1) / 2 + 15.0, 6)
     affine[2, 3] = round(-slice_spacing_mm * (shape[0] - 1) / 2, 6)
     return affine
-
-
-def _instance_uid(header: Dataset, number: int) -> str:
-    return derived_uid("phantom instance", header.SeriesInstanceUID, str(number))
 
 
 def _header(seed: int, when: datetime) -> Dataset:
@@ -193,30 +195,10 @@ def _instance(
     """Return one image; `stored` is HU - INTERCEPT, shape (rows, columns)."""
     ds = Dataset()
     ds.update(header)  # shares the common elements; only others are set below
-    ds.SOPInstanceUID = _instance_uid(header, number)
+    ds.SOPInstanceUID = instance_uid(header, number)
     ds.InstanceNumber = number
     ds.SliceThickness = f"{affine[2, 0]:g}"
-    ds.SliceLocation = f"{affine[2, 3] + index * affine[2, 0]:.4f}"
-    ds.ImagePositionPatient = [
-        f"{value:.6f}" for value in (affine @ np.array([index, 0, 0, 1.0]))[:3]
-    ]
-    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    ds.PixelSpacing = [f"{affine[1, 1]:.6f}", f"{affine[0, 2]:.6f}"]
-    ds.SamplesPerPixel = 1
-    ds.PhotometricInterpretation = "MONOCHROME2"
-    ds.Rows, ds.Columns = stored.shape
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
-    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = INTERCEPT, 1, "HU"
-    ds.WindowCenter, ds.WindowWidth = 40, 400
-    ds.PixelData = stored.astype("<u2").tobytes()
-    ds["PixelData"].VR = "OW"
+    place(ds, affine, index)
+    set_pixels(ds, stored)
+    set_hounsfield(ds)
     return ds
-
-
-def _write(path: Path, ds: Dataset) -> None:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta = meta
-    dcmwrite(path, ds, enforce_file_format=True)
