@@ -49,7 +49,7 @@ def ratio_interval(
     References
     ----------
     Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; patients instead
-    of scans: Rutter 2000, doi:10.1016/S1076-6332(00)80516-1.
+    of scans: Rutter 2000, Acad Radiol 7:413-419.
 
     Examples
     --------

@@ -18,9 +18,9 @@ max-width:62rem;padding:0 1rem}
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
 table{border-collapse:collapse;margin:.8rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #eee;
-vertical-align:top}
+vertical-align:top}td{white-space:nowrap}
 th{font-weight:600;color:#444}.paper{color:#777;font-style:italic}
-.wide{overflow-x:auto}.hash{font:12px/1.4 monospace;overflow-wrap:anywhere}
+.wide{overflow-x:auto}.hash{white-space:normal;font:12px/1.4 monospace;overflow-wrap:anywhere}
 figure{margin:1.2rem 0}img{max-width:100%;height:auto;border:1px solid #eee}
 figcaption,.small{color:#555;font-size:.88rem}summary{cursor:pointer;margin:.6rem 0}
 """

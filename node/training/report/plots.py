@@ -29,6 +29,8 @@ PICTURES = (
 #: Cases in one picture.
 _SHOWN = 6
 _DPI = 110
+#: Width of one slice in a gallery, inches.
+_WIDTH_IN = 3.3
 
 
 def draw_all(folder: Path, document: Document, cases: Cases) -> dict[str, str]:
@@ -95,7 +97,7 @@ def _froc_over_match_iou(path: Path, document: Document) -> None:
                 f"IoU {point['match_iou']:g}",
                 (rate, sensitivity),
                 textcoords="offset points",
-                xytext=(6, -12),
+                xytext=(7, 3),
                 fontsize=8,
             )
         most = _paper(ax, document, "at IoU 0.5")
@@ -134,7 +136,8 @@ def _paper(ax: Any, document: Document, where: str) -> float:
 
 def _froc_axes(ax: Any, rates: Sequence[float], title: str) -> None:
     ax.set(xlabel="false positives per CT", ylabel="sensitivity", title=title)
-    ax.set_xlim(0, max(1.0, 1.1 * max(rates)))
+    most = max(1.0, 1.1 * max(rates))
+    ax.set_xlim(-0.01 * most, most)
     ax.set_ylim(0, 1.04)
     ax.grid(alpha=0.3)
     if ax.get_legend_handles_labels()[0]:
@@ -174,11 +177,20 @@ def _gallery(path: Path, cases: Cases) -> None:
     """Draw up to `_SHOWN` slices with both outlines."""
     columns = min(3, len(cases))
     rows = math.ceil(len(cases) / columns)
-    with _page(path, (3.3 * columns, 3.5 * rows), (rows, columns)) as axes:
+    height = 0.6 + _WIDTH_IN * max(map(_tallness, cases))
+    with _page(path, (_WIDTH_IN * columns, height * rows), (rows, columns)) as axes:
         for ax in axes.flat:
             ax.set_axis_off()
         for ax, case in zip(axes.flat, cases, strict=False):
             _slice(ax, case)
+
+
+def _tallness(case: SegmentationCase) -> float:
+    """Return height over width of a case's picture in mm."""
+    if case.picture is None:
+        return 0.0
+    rows, columns = case.picture.grey.shape
+    return float(rows * case.picture.pixel_mm[0] / (columns * case.picture.pixel_mm[1]))
 
 
 def _slice(ax: Any, case: SegmentationCase) -> None:

@@ -20,6 +20,7 @@ from node.training.report import (
     read_reference,
     write_report,
 )
+from node.training.report.figures import document_of
 
 SHAPE = (16, 48, 56)
 AFFINE = np.array(
@@ -277,13 +278,13 @@ def test_a_model_of_empty_masks_is_reported_as_collapsed(tmp_path):
     [(ball((30, 30, 40), 12), "same"), (np.ones(SHAPE, bool), "same")],
     ids=["one ball for all", "everything"],
 )
-def test_a_model_that_always_says_the_same_is_reported_as_collapsed(tmp_path, mask, word):
+def test_a_model_that_always_says_the_same_is_reported_as_collapsed(mask, word):
     cases = [
         assess_case(scan(), ball((30, 30, 30 + 5 * n), 9), result((mask, 1.0)), known=known(n))
         for n in range(3)
     ]
 
-    document = write_report(tmp_path, evaluation(*cases))
+    document = document_of(evaluation(*cases))
 
     assert document["collapsed"] is True
     assert word in document["collapsed_reason"]
@@ -298,8 +299,8 @@ def test_controls_alone_with_no_finding_are_no_collapse(tmp_path):
     assert document["fp_per_tumor_free_scan"] == 0.0
 
 
-def test_without_controls_there_is_no_figure_for_them(tmp_path):
-    document = write_report(tmp_path, evaluation(tumor_case(1), tumor_case(2)))
+def test_without_controls_there_is_no_figure_for_them():
+    document = document_of(evaluation(tumor_case(1), tumor_case(2)))
 
     assert document["fp_per_tumor_free_scan"] is None
 
@@ -318,13 +319,10 @@ def test_data_of_patients_get_another_first_line(tmp_path):
     assert "Research use only" in page
 
 
-def test_the_same_evaluation_gives_the_same_numbers(tmp_path):
+def test_the_same_evaluation_gives_the_same_numbers():
     cases = [tumor_case(n) for n in range(9)]
 
-    first = write_report(tmp_path / "one", evaluation(*cases))
-    second = write_report(tmp_path / "two", evaluation(*cases))
-
-    assert first == second
+    assert document_of(evaluation(*cases)) == document_of(evaluation(*cases))
 
 
 def test_volume_and_diameter_of_a_lesion_are_in_ml_and_mm():
