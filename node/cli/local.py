@@ -121,11 +121,14 @@ def _settings(
 def take_in(node: Node, paths: Sequence[Path]) -> None:
     """Store every file as a C-STORE would; say which ones were not taken."""
     intake = Intake(node.db, node.files, node.settings.receive)
-    for path in track(paths, "read files", console=console, transient=True):
-        answer = _store(intake, path)
-        if answer.status != SUCCESS or answer.code not in {"NEW", "SAME", "VERSION"}:
-            reason = answer.comment or answer.code
-            console.print(f"not used: {path.name}: {reason}", markup=False, soft_wrap=True)
+    try:
+        for path in track(paths, "read files", console=console, transient=True):
+            answer = _store(intake, path)
+            if answer.status != SUCCESS or answer.code not in {"NEW", "SAME", "VERSION"}:
+                reason = answer.comment or answer.code
+                console.print(f"not used: {path.name}: {reason}", markup=False, soft_wrap=True)
+    finally:
+        intake.close()
 
 
 def _store(intake: Intake, path: Path) -> Answer:

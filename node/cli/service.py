@@ -20,6 +20,7 @@ _COUNTED = {
     "own": "results of ours, known as ours",
     "unfit": "files that do not fit their place; left there, without a row",
     "gone": "rows whose file is gone; look for it",
+    "restored": "files back under the names that a loss of power took",
     "leftovers": "half-received files removed",
     "held": "new studies held, because results of them exist",
 }

@@ -25,7 +25,9 @@ from node.dicom.uids import valid_uid
 from node.errors import InstanceRejected, NodeError, StorageUnavailable
 from node.intake.agreement import CANNOT_UNDERSTAND, StoreCommand, check_against_command
 from node.intake.group import GroupCommit
+from node.intake.names import Names
 from node.intake.policy import Admission
+from node.intake.settling import Link, Settling
 from node.intake.spool import Spool, Workbench
 from node.logs import get_logger, hashed
 from node.model import Instance, InstanceState
@@ -91,6 +93,8 @@ class Intake:
         self.clock = clock
         self.rows = GroupCommit(db)
         self.bench = Workbench()
+        self.names = Names(files)
+        self.settling = Settling(files)
         self.min_free_bytes = settings.min_free_mb << 20
         self.limits = ScanLimits(
             max_depth=settings.max_depth, max_header_bytes=settings.max_header_mb << 20
@@ -99,6 +103,11 @@ class Intake:
     def begin(self, command: StoreCommand, admission: Admission) -> Upload:
         """Return where the data set's bytes go; what is wrong already is answered at the end."""
         return Upload(self, command, admission)
+
+    def close(self) -> None:
+        """Make durable what waits for it, and give back names that were not used."""
+        self.settling.close()
+        self.names.close()
 
     def check_free_space(self) -> None:
         """Raise `StorageUnavailable` while the disk still has room for what is under way."""
@@ -190,7 +199,7 @@ class Upload:
             )
         self._intake.check_free_space()
         self._spool = Spool(
-            self._intake.files, self._intake.bench, lambda: self._meta(self._stamp(0.0))
+            self._intake.names, self._intake.bench, lambda: self._meta(self._stamp(0.0))
         )
 
     def _append(self, fragment: memoryview | bytes) -> None:
@@ -251,15 +260,20 @@ class Upload:
         return self._store(path, new)
 
     def _store(self, path: Path, new: NewInstance) -> Answer:
-        """Publish under the instance's own name, which is free but for repeats; then record."""
+        """Link to the instance's own name, which is free but for repeats; then record.
+
+        The file keeps its durable name in `incoming/` until the new one is durable too.
+        """
         files = self._intake.files
         final = files.instance_path(
             new.study_instance_uid, new.series_instance_uid, new.sop_instance_uid
         )
         try:
-            files.publish(path, final, synced=True)
+            files.link(path, final)
         except FileExistsError:
             return self._store_beside(path, final, new)
+        self._opened.release()
+        self._intake.settling.add(Link(path, final))
         recorded = self._intake.rows.record(replace(new, path=files.relative(final)))
         if recorded is Recorded.SAME:
             self._put_back(final, new)

@@ -18,6 +18,7 @@ from node.dicom.part10 import (
 from node.dicom.scan import Header, ScanLimits
 from node.errors import MalformedDataset
 from node.intake.receive import new_instance
+from node.intake.unfinished import tidy_incoming
 from node.logs import get_logger, hashed
 from node.storage.database import Database
 from node.storage.files import Files
@@ -33,8 +34,6 @@ from node.storage.index_rows import (
 from node.storage.intake_rows import NewInstance
 from node.storage.quarantine_rows import NewQuarantine, record_quarantine
 
-#: Half-received files that nobody wrote to for so long belong to no receiver.
-_LEFTOVER_S = 3600.0
 #: Rows are at most so much behind their files when a machine loses power.
 _BEHIND_S = 900.0
 #: Instances in one transaction; their files are read before it begins.
@@ -60,6 +59,8 @@ class Counts:
     gone: int = 0
     #: Half-received files that were removed; they had not been acknowledged.
     leftovers: int = 0
+    #: Acknowledged files that lost their name with the power and have it again (0002).
+    restored: int = 0
     #: New studies that results already exist for; they wait for a person.
     held: int = 0
 
@@ -95,6 +96,7 @@ def reindex(
     before = known_studies(db)
     adopted, unfit = _adopt(db, files, found, progress)
     held = hold_new_studies(db, worked_on - before, now=now) if adopted else 0
+    restored, leftovers = _tidy(db, files, now)
     return _report(
         Counts(
             instances=adopted,
@@ -102,7 +104,8 @@ def reindex(
             own=len(own),
             quarantined=_index_quarantine(db, files, known),
             gone=_count_gone(files, known),
-            leftovers=_tidy(db, files, now),
+            leftovers=leftovers,
+            restored=restored,
             held=held,
         )
     )
@@ -121,7 +124,8 @@ def recover(db: Database, files: Files, *, now: float) -> dict[str, int]:
         known = known_paths(db) if known is None else known
         found += [path for path in folder.glob("*.dcm") if files.relative(path) not in known]
     adopted, unfit = _adopt(db, files, found, None)
-    return _report(Counts(instances=adopted, unfit=unfit, leftovers=_tidy(db, files, now)))
+    restored, leftovers = _tidy(db, files, now)
+    return _report(Counts(instances=adopted, unfit=unfit, leftovers=leftovers, restored=restored))
 
 
 def _report(counts: Counts) -> dict[str, int]:
@@ -261,8 +265,8 @@ def _count_gone(files: Files, known: frozenset[str]) -> int:
     return len(gone)
 
 
-def _tidy(db: Database, files: Files, now: float) -> int:
-    """Remove what a crash left: half-received files, and files of versions already dropped."""
+def _tidy(db: Database, files: Files, now: float) -> tuple[int, int]:
+    """Finish or remove what a crash left in `incoming/`, and files of versions dropped."""
     for path in dropped_paths(db):
         files.absolute(path).unlink(missing_ok=True)
-    return files.clear_incoming(older_than=now - _LEFTOVER_S)
+    return tidy_incoming(db, files, now=now)

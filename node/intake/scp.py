@@ -19,8 +19,10 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 from node.dicom.network import VERIFICATION
 from node.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.dicom.reactor import EagerSocket
+from node.errors import NodeError
 from node.intake.acceptor import Acceptor, Desk
 from node.intake.receive import Intake
+from node.intake.unfinished import tidy_incoming
 from node.logs import get_logger
 from node.settings import Settings
 from node.storage.database import Database, process_token
@@ -35,8 +37,6 @@ _ASSOCIATION_REQUEST_S = 10.0
 _SILENT_CONNECTIONS = 64
 #: While draining, an association that was quiet for so long is between studies.
 _QUIET_S = 2.0
-#: Half-received files that nobody wrote to for so long belong to no living receiver.
-_ABANDONED_S = 3600.0
 
 
 class Receiver:
@@ -80,7 +80,7 @@ class Receiver:
         """Accept associations from now on; returns at once."""
         os.umask(0o077)
         self._files.prepare()
-        self._files.clear_incoming(older_than=time.time() - _ABANDONED_S)
+        self._tidy()
         clear_dead_receivers(self.desk.db)
         listener = self._listener or socket.create_server(
             (self._settings.bind, self._settings.port), backlog=128
@@ -91,6 +91,14 @@ class Receiver:
         )
         self._thread.start()
         log.info("receiver started", port=self.port)
+
+    def _tidy(self) -> None:
+        """Clear up after a receiver that died, and be ready for the first object."""
+        try:
+            tidy_incoming(self.desk.db, self._files, now=time.time())
+            self.desk.intake.names.prepare()
+        except (NodeError, OSError) as error:  # a full disk: answer A700 rather than nothing
+            log.error("alarm: incoming/ was not tidied", error=type(error).__name__)
 
     def stop(self, drain_s: float = 10.0) -> None:
         """Accept no more, let objects under way finish, then close what is still open."""
@@ -106,6 +114,7 @@ class Receiver:
                 if quiet or now >= deadline:
                     acceptor.end()
             time.sleep(0.02)
+        self.desk.intake.close()
         clear_receiver(self.desk.db, self.desk.receiver)
         self._server = None
         log.info("receiver stopped")

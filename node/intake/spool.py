@@ -17,7 +17,7 @@ from typing import IO, Final
 from node.dicom.part10 import Part10, pixel_sha256, scan_stream
 from node.dicom.scan import Header, ScanLimits, scan
 from node.errors import StorageUnavailable
-from node.storage.files import Files, create_private
+from node.intake.names import Names
 
 #: Larger objects are streamed.
 _IN_MEMORY_BYTES: Final = 4 << 20
@@ -63,16 +63,16 @@ class Spool:
 
     Parameters
     ----------
-    files : Files
-        Whose `incoming/` takes it.
+    names : Names
+        Where its file comes from.
     bench : Workbench
         Shared with the other spools of the process.
     placeholder : callable
         Returns preamble and group 2, as long as what `land` gets; for large objects.
     """
 
-    def __init__(self, files: Files, bench: Workbench, placeholder: Callable[[], bytes]):
-        self._files = files
+    def __init__(self, names: Names, bench: Workbench, placeholder: Callable[[], bytes]):
+        self._names = names
         self._bench = bench
         self._placeholder = placeholder
         self._buffer: bytearray | None = bench.take_buffer()
@@ -129,7 +129,7 @@ class Spool:
         return scan(content, part10.transfer_syntax_uid, limits=limits)
 
     def land(self, meta: bytes, part10: Part10, header: Header) -> Path:
-        """Return the file in `incoming/`, synced; it is the caller's now.
+        """Return the file in `incoming/`: its bytes and its name are durable.
 
         Raises
         ------
@@ -148,6 +148,10 @@ class Spool:
         if self._path is None:
             raise StorageUnavailable("the upload was discarded")
         return self._path
+
+    def release(self) -> None:
+        """Leave the file that `land` returned to the caller."""
+        self._path = None
 
     def discard(self) -> None:
         """Drop everything; any thread may, also while another appends."""
@@ -174,17 +178,15 @@ class Spool:
 
     def _spill(self) -> None:
         content = self._in_memory()
-        self._path = self._files.new_incoming()
-        self._stream = os.fdopen(create_private(self._path), "w+b", _KEPT_BUFFER_BYTES)
+        self._path, descriptor = self._names.open()
+        self._stream = os.fdopen(descriptor, "w+b", _KEPT_BUFFER_BYTES)
         self._stream.write(self._placeholder())
         self._stream.write(content)
         self._digest.update(content)
         self._buffer = None
 
     def _write_at_once(self, meta: bytes) -> None:
-        path = self._files.new_incoming()
-        descriptor = create_private(path)
-        self._path = path
+        self._path, descriptor = self._names.open()
         try:
             rest = [memoryview(meta), self._in_memory()]
             while rest:

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Final
 
@@ -162,7 +163,7 @@ class Files:
     def publish(self, temporary: Path, final: Path, *, synced: bool = False) -> None:
         """Make `temporary` appear at `final`, complete and durable, or not at all (S12).
 
-        fsync the file (unless `synced`), link, unlink, fsync the directory and new parents.
+        fsync the file (unless `synced`), link, fsync the directory and new parents, unlink.
         Never overwrites: `link()` fails where a rename would replace (E2).
 
         Raises
@@ -170,19 +171,40 @@ class Files:
         FileExistsError
             If something lies there already; `temporary` stays.
         OSError
-            If the disk is full or broken; `temporary` stays unless it was linked.
+            If the disk is full or broken; `temporary` stays, perhaps with both names.
         """
         if not synced:
             fsync_path(temporary)
-        self._make_durable(final.parent)
+        self.link(temporary, final)
+        self.sync_folder(final.parent)
+        temporary.unlink()
+
+    def link(self, temporary: Path, final: Path) -> None:
+        """Give `temporary` a second name, `final`, which is not durable before `sync_folder`.
+
+        Raises
+        ------
+        FileExistsError
+            If something lies there already.
+        OSError
+            If the disk is full or broken.
+        """
         try:
             os.link(temporary, final)
-        except FileNotFoundError:  # the folder was cleared away behind our back
-            self._durable.clear()
-            self._make_durable(final.parent)
+        except FileNotFoundError:  # a new series, or its folder was cleared away
+            self._make_folder(final.parent)
             os.link(temporary, final)
-        temporary.unlink()
-        fsync_path(final.parent)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make durable what lies in `folder`, and that it lies where it does.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
+        self._make_durable(folder)
+        fsync_path(folder)
 
     def write(self, final: Path, content: bytes) -> None:
         """Publish `content` at `final`.
@@ -203,16 +225,15 @@ class Files:
     def settle(self, path: Path) -> None:
         """Make a file durable that another process linked and perhaps did not finish."""
         fsync_path(path)
-        self._make_durable(path.parent)
-        fsync_path(path.parent)
+        self.sync_folder(path.parent)
 
-    def clear_incoming(self, *, older_than: float) -> int:
+    def clear_incoming(self, *, older_than: float, keep: Collection[Path] = ()) -> int:
         """Remove half-received files last written before `older_than`; return how many.
 
-        They were never acknowledged: their senders still have them.
+        They were never acknowledged: their senders still have them. Those in `keep` are others.
         """
         removed = 0
-        for path in self.incoming.glob("*.part"):
+        for path in set(self.incoming.glob("*.part")) - set(keep):
             try:
                 if path.stat().st_mtime < older_than:
                     path.unlink()
@@ -225,6 +246,15 @@ class Files:
         folder = self.data_dir / kind / _checked_job_id(job_id)
         self._make_durable(folder)
         return folder
+
+    def _make_folder(self, folder: Path) -> None:
+        """Create `folder` and its parents below the data folder; nothing of it is durable."""
+        self._durable.discard(folder)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except FileNotFoundError:
+            self._make_folder(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def _make_durable(self, folder: Path) -> None:
         """Create `folder` and its parents below the data folder; fsync what names them.

@@ -63,7 +63,9 @@ class Site:
         )
         upload = intake.begin(command, ADMISSION)
         upload.write(content)
-        return upload.finish().status
+        status = upload.finish().status
+        intake.close()
+        return status
 
     def read_clock(self) -> float:
         return self.clock

@@ -43,9 +43,12 @@ class Site:
         self.files = Files(folder / "data")
         self.files.prepare()
         self.now = 1000.25
+        self.intake = None
         self.limits(min_free_mb=0)
 
     def limits(self, **limits):
+        if self.intake is not None:
+            self.intake.close()
         self.intake = Intake(self.db, self.files, ReceiveSettings(**limits), clock=lambda: self.now)
 
     def store(self, content, *, sop="", sop_class=CT, syntax=EXPLICIT, admission=PEER, chunk=1000):
@@ -68,6 +71,7 @@ class Site:
 def site(tmp_path):
     site = Site(tmp_path)
     yield site
+    site.intake.close()
     assert not site.left_over()
     site.db.close()
 
