@@ -139,10 +139,10 @@ def acquire(
     _add_table(field, acquisition.table, row_mm)
     if acquisition.thickness_mm > 1.1 * acquisition.slice_mm:
         _blur_axis(field, 0, 0.12 * (acquisition.thickness_mm / acquisition.slice_mm - 1) + 0.04)
-    _blur_plane(field, blur_mm / row_mm)
+    blur_plane(field, blur_mm / row_mm)
     if sharpening:
         soft = field.copy()
-        _blur_plane(soft, 0.7)
+        blur_plane(soft, 0.7)
         soft -= field
         soft *= np.float32(-sharpening)
         field += soft
@@ -163,14 +163,14 @@ def _noise(shape: tuple[int, ...], grain: str, rng: np.random.Generator) -> Imag
         # Patches of 2 x 2 x 1 under fine noise: what a strong denoiser leaves.
         half = (shape[0], (shape[1] + 1) // 2, (shape[2] + 1) // 2)
         coarse = rng.standard_normal(half, dtype=np.float32)
-        _blur_plane(coarse, 0.5)
+        blur_plane(coarse, 0.5)
         noise = np.repeat(np.repeat(coarse, 2, axis=1), 2, axis=2)
         noise = np.ascontiguousarray(noise[:, : shape[1], : shape[2]])
         noise += np.float32(0.25) * rng.standard_normal(shape, dtype=np.float32)
     else:
         noise = rng.standard_normal(shape, dtype=np.float32)
         for _ in range({"soft": 2, "medium": 1, "fine": 0}[grain]):
-            _blur_plane(noise, 0.65)
+            blur_plane(noise, 0.65)
     sample = noise[:: max(1, shape[0] // 8)]
     noise *= np.float32(1 / sample.std())
     return noise
@@ -210,7 +210,7 @@ def _add_table(field: Image, kind: str, row_mm: float) -> None:
         index[place] = table[place]
 
 
-def _blur_plane(image: Image, sigma_px: float) -> None:
+def blur_plane(image: Image, sigma_px: float) -> None:
     """Blur rows and columns in place by a small separable kernel of this width."""
     rest = sigma_px * sigma_px
     while rest > 1e-3:

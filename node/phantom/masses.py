@@ -153,8 +153,12 @@ def mass_paints(
     *,
     name: str = "mass",
     edge_mm: float = 0.0,
+    stage: str = "mass",
 ) -> tuple[Paint, ...]:
-    """Return the paints of a mass: the body first, then what is inside, all of one name."""
+    """Return the paints of a mass: the body first, then what is inside, all of one name.
+
+    `stage` is "mass" for what lies between organs, "top" for what lies in one.
+    """
     low, high = np.array(shape.bounds)
     middle, reach = (low + high) / 2, (high - low).min() / 2
     texture = Texture(Waves.drawn(rng, max(6.0, 0.7 * reach)), inside.unrest_hu)
@@ -164,7 +168,7 @@ def mass_paints(
             shape=shape,
             value=hu,
             name=name,
-            stage="mass",
+            stage=stage,
             layers=shell,
             texture=texture,
             edge_mm=edge_mm,
@@ -180,7 +184,7 @@ def mass_paints(
             0.08 * reach,
         )
         kept = Both((Grown(shape, -2.0), blob))
-        paints.append(Paint(shape=kept, value=value, name=name, stage="mass", edge_mm=edge))
+        paints.append(Paint(shape=kept, value=value, name=name, stage=stage, edge_mm=edge))
 
     if inside.necrosis > 0:
         cavity(inside.necrosis, float(rng.uniform(12, 26)), 6.0)
@@ -191,7 +195,7 @@ def mass_paints(
         spot = Ellipsoid(_point(place), _point(rng.uniform(1.0, 2.6, 3)))
         value = float(rng.uniform(180, 550))
         kept = Both((Grown(shape, -1.0), spot))
-        paints.append(Paint(shape=kept, value=value, name=name, stage="mass"))
+        paints.append(Paint(shape=kept, value=value, name=name, stage=stage))
     return tuple(paints)
 
 
