@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,8 +22,8 @@ from node.training.cases import Task, phantom_tasks, tasks_of
 from node.training.folder import studies_of
 from node.training.plugin_code import Abilities, abilities
 from node.training.report import (
+    REFERENCE_NAME,
     DataSource,
-    Document,
     Evaluation,
     Known,
     SegmentationCase,
@@ -36,8 +36,9 @@ from node.training.store import Store
 from node.training.train import PROVENANCE, Progress, check_cohort, check_source
 from node.training.workers import Workers, cores
 
-#: The paper's own figures, a reference line of the report.
-REFERENCE = "paper.toml"
+#: What ``report.json`` holds.
+Document = Mapping[str, object]
+_MOST_GROUPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,13 +171,15 @@ def _evaluation(
     failures: list[str],
     learned: Mapping[str, object],
 ) -> Evaluation:
-    institutions = len({case.institution for case in cases if case.institution})
+    institutions = len({case.known.institution for case in cases} - {""})
     of = f" of {institutions} institutions" if institutions else ""
     what = "phantoms" if order.phantoms is not None else "studies of a data folder"
-    notes = [
-        f"The plugin gave no result for {len(failures)} of {len(cases)} cases, which count as "
-        f"empty masks; the first time: {failures[0]}"
-    ] * bool(failures)
+    notes = []
+    if failures:
+        notes.append(
+            f"The plugin gave no result for {len(failures)} of {len(cases)} cases, which count as "
+            f"empty masks; the first time: {failures[0]}"
+        )
     if learned:
         notes.append(
             f"Weights: {learned.get('train')} training and {learned.get('tuning')} tuning cases "
@@ -196,9 +199,20 @@ def _evaluation(
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         machine={"device": order.device, "cpu": _processor(), "threads": str(cores())},
         versions=_versions(),
-        reference=read_reference(order.plugin / REFERENCE),
+        reference=read_reference(order.plugin / REFERENCE_NAME),
+        group_by=_strata(cases),
         notes=tuple(notes),
     )
+
+
+def _strata(cases: Sequence[SegmentationCase]) -> tuple[str, ...]:
+    """Return the facts in words that tell a few groups of cases apart."""
+    values: dict[str, set[str]] = {}
+    for case in cases:
+        for name, value in case.known.facts.items():
+            if isinstance(value, str | bool):
+                values.setdefault(name, set()).add(str(value))
+    return tuple(sorted(name for name, found in values.items() if 2 <= len(found) <= _MOST_GROUPS))
 
 
 def _processor() -> str:

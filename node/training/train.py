@@ -294,7 +294,7 @@ def _check_learned(
     """Raise `LearningError` if the weights say the same, or nothing, of every tuning case."""
     looked_at = tuning[:_LOOKED_AT]
     said = []
-    with Workers() as workers:
+    with Workers(1) as workers:
         found = answers(
             candidate, looked_at, workers=workers, device=order.device, with_scores=False
         )

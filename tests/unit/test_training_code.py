@@ -1,0 +1,93 @@
+"""What a plugin's own code gets wrong becomes a sentence with its place."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node.errors import LearningError
+from node.toolkit.training import Examples, TrainingRun
+from node.training import plugin_code
+from tests.learners import FIT, make_learner
+
+
+@pytest.fixture
+def learner(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
+
+    def make(**how) -> Path:
+        return make_learner(tmp_path, **how)
+
+    return make
+
+
+def fit(folder: Path, *, seed: int = 0):
+    one = {"inside": np.array([100.0]), "outside": np.array([0.0])}
+    run = TrainingRun(device="cpu", folder=folder)
+    return plugin_code.fit(folder, Examples(train=[one], tuning=[one]), seed=seed, run=run)
+
+
+def test_what_a_plugin_offers_is_listed(learner):
+    folder = learner(labels='LABELS = {"mm": float, "mvi": ["yes", "no"], "note": str}')
+
+    found = plugin_code.abilities(folder)
+
+    assert found.train == {"examples", "fit"} and found.has_cohort
+    assert found.labels == {"mm": "number", "mvi": ("yes", "no"), "note": "text"}
+
+
+def test_a_bad_list_of_labels_is_said(learner):
+    with pytest.raises(LearningError, match=r"LABELS in train\.py of learner: mm = 3 is not"):
+        plugin_code.abilities(learner(labels='LABELS = {"mm": 3}'))
+
+
+def test_a_cohort_without_a_function_is_said(learner):
+    folder = learner()
+    (folder / "cohort.py").write_text("def render(plan): ...\n")
+
+    with pytest.raises(LearningError, match=r"cohort\.py of learner has no function `subjects`"):
+        plugin_code.abilities(folder)
+
+
+def test_weights_come_back_and_depend_on_the_seed(learner):
+    folder = learner()
+
+    one, other = (fit(folder, seed=n)["weights.safetensors"]["threshold"] for n in (0, 1))
+
+    assert one == pytest.approx(50, abs=0.1) and one != other
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('no /tmp/x/data')", r"failed: ValueError: no data \(train\.py:16\)"),
+        ("return None", "`fit` of learner returned nothing"),
+        ("return {}", "returned dict; it must return weights by file name"),
+        ("return {'../x.safetensors': {}}", "names a weights file"),
+        ("return {'x.pkl': {}}", "names a weights file 'x.pkl'"),
+        ("return {'x.safetensors': 3}", "returned int, not arrays by name"),
+        ("return {'x.safetensors': {'a': object()}}", "a is no array"),
+    ],
+)
+def test_a_wrong_fit_is_said(learner, body, said):
+    with pytest.raises(LearningError, match=said):
+        fit(learner(fit=body))
+
+
+def test_a_cohort_of_another_size_is_said(learner):
+    folder = learner()
+    text = (folder / "cohort.py").read_text()
+    (folder / "cohort.py").write_text(text.replace("range(count)", "range(3)"))
+
+    with pytest.raises(LearningError, match="drew 3 subjects of split train, 5 were asked for"):
+        plugin_code.subjects(folder, "train", 5, 0)
+
+
+def test_a_render_that_gives_no_subject_is_said(learner):
+    folder = learner(fit=FIT)
+    (folder / "cohort.py").write_text("def subjects(*_, **__): ...\ndef render(plan): ...\n")
+
+    with pytest.raises(LearningError, match="`render` of learner returned nothing"):
+        plugin_code.render(folder, None)

@@ -1,0 +1,161 @@
+"""Collapsed models, edited manifests, which code an example depends on, the pinned law."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node.errors import LearningError, ManifestError
+from node.manifest_file import parse_manifest
+from node.plugin import Labels, Measurement, Result, Segment
+from node.training.collapse import Answer, answer_of, collapsed
+from node.training.manifest_edit import edited
+from node.training.relevant import cohort_digest, examples_digest
+from tests.learners import FIT, make_learner, write_fit
+
+
+@pytest.fixture
+def learner(tmp_path: Path) -> Path:
+    return make_learner(tmp_path)
+
+
+def answer(truth: bool, filled: float, likeness: tuple[float, ...] = ()) -> Answer:
+    parts = {"mass": filled} if filled else {}
+    return Answer(truth=truth, filled=parts, values={"likeness": likeness} if likeness else {})
+
+
+def test_empty_masks_everywhere_are_a_collapse(learner):
+    manifest = parse_manifest(learner)
+
+    assert "empty in all 2" in collapsed(
+        manifest, [answer(True, 0), answer(False, 0), answer(True, 0)]
+    )
+    assert collapsed(manifest, [answer(True, 0), answer(True, 0.01)]) == ""
+    assert collapsed(manifest, [answer(False, 0), answer(False, 0)]) == ""
+
+
+def test_a_mask_that_fills_everything_is_a_collapse(learner):
+    manifest = parse_manifest(learner)
+
+    assert "fills the whole image" in collapsed(manifest, [answer(True, 1.0)] * 4)
+    assert collapsed(manifest, [answer(True, 1.0)] * 3 + [answer(True, 0.5)]) == ""
+
+
+def test_a_constant_number_is_a_collapse_and_a_count_of_one_is_none(learner):
+    manifest = parse_manifest(learner)
+
+    def said(*values: float) -> str:
+        return collapsed(manifest, [answer(True, 0.1 * n, (v,)) for n, v in enumerate(values, 1)])
+
+    assert "`likeness` is 0.4 in all 4" in said(0.4, 0.4, 0.4, 0.40001)
+    assert "`likeness` is 0 in all 3" in said(0.0, 0.0, 0.0)
+    assert said(0.4, 0.5, 0.4) == ""
+    assert said(1.0, 1.0, 1.0) == ""
+    assert said(0.4, 0.4) == ""  # too few to tell
+
+
+def test_an_answer_keeps_parts_and_values_and_whether_there_is_something():
+    mask = np.zeros((2, 2, 2), bool)
+    mask[0] = True
+    result = Result(
+        segments=(Segment(name="mass", mask=mask, role="ct"),),
+        measurements=(Measurement(name="likeness", value=0.5, segment="mass"),),
+    )
+
+    found = answer_of(result, Labels(masks={"mass": mask}))
+
+    assert found == Answer(truth=True, filled={"mass": 0.5}, values={"likeness": (0.5,)})
+    assert answer_of(Result(), Labels()).truth is None
+
+
+def test_an_edited_manifest_keeps_its_comments_and_order():
+    text = (
+        "# top\n"
+        'name = "x"  # a name\n'
+        "version = '1.0.0'\n"
+        "\n"
+        "[limits]\n"
+        "time_s = 60\n"
+        "[weights]  # by us\n"
+        '"old.safetensors" = "00"\n'
+        "# kept\n"
+        "\n"
+        "[parameters]\n"
+        "a = 1\n"
+    )
+
+    made = edited(text, {"version": "1.0.0+a", "training": 'a "b"'}, {"new.safetensors": "11"})
+
+    assert made.splitlines() == [
+        "# top",
+        'name = "x"  # a name',
+        'version = "1.0.0+a"',
+        'training = "a \\"b\\""',
+        "",
+        "[limits]",
+        "time_s = 60",
+        "[weights]  # by us",
+        "# kept",
+        '"new.safetensors" = "11"',
+        "",
+        "[parameters]",
+        "a = 1",
+    ]
+    assert tomllib.loads(made)["training"] == 'a "b"'
+
+
+@pytest.mark.parametrize("text", ['version = """\n1"""\n', 'weights = {"a" = "0"}\n'])
+def test_a_manifest_that_cannot_be_edited_by_line_is_refused(text):
+    with pytest.raises(LearningError, match="line by line"):
+        edited(text, {"version": "2"}, {"b": "1"})
+
+
+def test_another_fit_needs_no_new_examples_and_other_examples_do(learner):
+    before = examples_digest(learner, with_cohort=True)
+
+    write_fit(learner, FIT.replace("/ 2", "/ 3"))
+    assert examples_digest(learner, with_cohort=True) == before
+
+    train = learner / "train.py"
+    train.write_text(train.read_text().replace("array[mask].mean()", "array[mask].max()"))
+    assert examples_digest(learner, with_cohort=True) != before
+
+
+def test_a_module_that_examples_import_counts_as_does_the_law(learner):
+    train = learner / "train.py"
+    (learner / "extra.py").write_text("SCALE = 1\n")
+    train.write_text(f"from extra import SCALE\n{train.read_text()}")
+    unused = examples_digest(learner, with_cohort=True)
+    (learner / "extra.py").write_text("SCALE = 2\n")
+    assert examples_digest(learner, with_cohort=True) == unused
+
+    train.write_text(train.read_text().replace("array[mask].mean()", "SCALE * array[mask].mean()"))
+    used = examples_digest(learner, with_cohort=True)
+    (learner / "extra.py").write_text("SCALE = 3\n")
+    assert examples_digest(learner, with_cohort=True) != used
+
+    law = cohort_digest(learner)
+    (learner / "cohort.toml").write_text("bright_hu = 50\n")
+    assert cohort_digest(learner) != law
+
+
+def test_what_a_training_writes_into_the_manifest_changes_no_example(learner):
+    before = examples_digest(learner, with_cohort=True)
+    manifest = learner / "plugin.toml"
+
+    manifest.write_text(manifest.read_text().replace('version = "0.1.0"', 'version = "0.2.0"'))
+
+    assert examples_digest(learner, with_cohort=True) == before
+
+
+def test_another_law_than_the_pinned_one_is_refused(learner):
+    assert parse_manifest(learner).cohort.file == "cohort.toml"
+
+    (learner / "cohort.toml").write_text("bright_hu = 50\n")
+
+    with pytest.raises(ManifestError, match=r"cohort\.toml has SHA-256 .*\[cohort\] says"):
+        parse_manifest(learner)
+    (learner / "cohort.toml").unlink()
+    with pytest.raises(ManifestError, match=r"cohort\.toml: no such file"):
+        parse_manifest(learner)

@@ -1,0 +1,150 @@
+"""labels.csv: every fault is told with its line, several at once."""
+
+from pathlib import Path
+
+import pytest
+
+from node.errors import LearningError
+from node.training.splits import Content, check_leaks, check_unseen, cohort_seed, split_of
+from node.training.table import Faults, Row, read_table
+
+
+def table(folder: Path, *lines: str, **wanted):
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return read_table(folder, wanted)
+
+
+def refusal(folder: Path, *lines: str, **wanted) -> str:
+    with pytest.raises(LearningError) as refused:
+        table(folder, *lines, **wanted)
+    assert refused.value.code == "DATA_INVALID"
+    return str(refused.value)
+
+
+def test_rows_are_read_with_numbers_words_and_splits(tmp_path):
+    rows = table(
+        tmp_path,
+        "patient,split,regions,size_mm,mvi",
+        "P-1, Train,outlined,12.5,yes",
+        "",
+        "P-2,test,none,3,no",
+    )
+
+    assert [(r.line, r.patient, r.split, r.outlined) for r in rows] == [
+        (2, "P-1", "train", True),
+        (4, "P-2", "test", False),
+    ]
+    assert rows[0].values == {"size_mm": 12.5, "mvi": "yes"}
+
+
+def test_semicolons_a_byte_order_mark_and_quotes_are_read(tmp_path):
+    (tmp_path / "labels.csv").write_bytes(
+        '\ufeffpatient;note\r\n"P;1";"a\nb"\r\nP-2;c\r\n'.encode()
+    )
+
+    rows = read_table(tmp_path, {})
+
+    assert [(r.line, r.patient) for r in rows] == [(2, "P;1"), (4, "P-2")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted", "said"),
+    [
+        (["patent", "P-1"], {}, 'line 1: no column `patient` (did you mean "patent"?)'),
+        (["patient", "P-1"], {"mvi": "text"}, "line 1: no column `mvi`"),
+        (["patient,mvi,mvi", "P-1,a,b"], {}, "line 1: column `mvi` is there 2 times"),
+        (["patient,", "P-1,"], {}, "line 1: a column has no name"),
+        (["patient"], {}, "line 2: there is no patient in it"),
+        (["patient,mvi", "P-1"], {}, "line 2: 1 cells, the header has 2"),
+        (["patient,mvi", "P-1,"], {"mvi": "text"}, "line 2: no `mvi` for this patient"),
+        (["patient,mvi", ",yes"], {}, "line 2: no patient"),
+        (["patient,mm", "P-1,big"], {"mm": "number"}, "line 2: mm = 'big' is not a number"),
+        (["patient,mm", "P-1,nan"], {"mm": "number"}, "line 2: mm = 'nan' is not a number"),
+        (["patient,mm", "P-1,3", "P-2,x"], {}, "line 3: mm = 'x' is not a number"),
+        (
+            ["patient,mvi", "P-1,maybe"],
+            {"mvi": ("yes", "no")},
+            "line 2: mvi = 'maybe' is not one of yes, no",
+        ),
+        (["patient,split", "P-1,validation"], {}, "line 2: split = 'validation' is not one of"),
+        (["patient,regions", "P-1,some"], {}, "line 2: regions = 'some' is not outlined or none"),
+        (["patient", "P-1", "P-1"], {}, "line 3: patient 'P-1' is there already in line 2"),
+        (
+            ["patient,study", "P-1,1.2", "P-1,1.2"],
+            {},
+            "line 3: study '1.2' is there already in line 2",
+        ),
+        (
+            ["patient,study,split", "P-1,1.2,train", "P-1,1.3,test"],
+            {},
+            "line 3: leak: patient 'P-1' is in split test, and in train in line 2",
+        ),
+        (["patient,x", 'P-1,"a'], {}, "not CSV"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(tmp_path, lines, wanted, said):
+    assert said in refusal(tmp_path, *lines, **wanted)
+
+
+def test_all_faults_are_told_up_to_ten(tmp_path):
+    words = refusal(tmp_path, "patient,mm", *(f"P-{n},x" for n in range(14)), mm="number")
+
+    assert words.count("labels.csv line") == 10
+    assert words.endswith("and 4 more")
+
+
+def test_columns_that_nobody_asks_for_may_hold_anything(tmp_path):
+    rows = table(tmp_path, "patient,mm,note", "P-1,3,", "P-2,4,7", mm="number")
+
+    assert [dict(row.values) for row in rows] == [
+        {"mm": 3.0, "note": ""},
+        {"mm": 4.0, "note": 7.0},
+    ]
+
+
+def test_no_table_and_no_text_are_said(tmp_path):
+    with pytest.raises(LearningError, match=r"no labels\.csv"):
+        read_table(tmp_path, {})
+    (tmp_path / "labels.csv").write_bytes(b"patient\nM\xfcller\n")
+    with pytest.raises(LearningError, match="not UTF-8"):
+        read_table(tmp_path, {})
+
+
+def row(line: int) -> Row:
+    return Row(line=line, patient=f"P-{line}", study="", split="", outlined=True)
+
+
+def test_equal_pixels_in_two_splits_are_a_leak_and_in_one_are_none():
+    one = Content(sha256="a", slices=frozenset({"1", "2"}))
+    other = Content(sha256="b", slices=frozenset({"2", "3"}))
+    faults = Faults()
+    check_leaks([(row(2), "train", one), (row(3), "train", other)], faults)
+    faults.refuse()
+
+    check_leaks([(row(2), "train", one), (row(3), "test", other)], faults)
+
+    with pytest.raises(LearningError, match=r"line 3: leak: images of this study .* of line 2"):
+        faults.refuse()
+
+
+def test_what_was_learned_from_is_not_evaluated_on():
+    check_unseen({}, ["a" * 64])
+    check_unseen({"cases": "b" * 16}, ["a" * 64])
+    with pytest.raises(LearningError, match="1 of 2 test cases were learned from"):
+        check_unseen({"cases": f"{'b' * 16} {'a' * 16}"}, ["a" * 64, "c" * 64])
+
+
+def test_a_patients_split_does_not_depend_on_anything_else():
+    assert [split_of(f"P-{n}") for n in range(6)] == [split_of(f"P-{n}") for n in range(6)]
+
+
+def test_cohorts_of_different_splits_never_share_a_seed():
+    drawn = {
+        (split, seed): cohort_seed(split, seed)
+        for split in ("train", "tuning", "test")
+        for seed in (0, 1, 999_999)
+    }
+    assert len(set(drawn.values())) == len(drawn)
+    for seed in (-1, 1_000_000):
+        with pytest.raises(LearningError, match="--seed"):
+            cohort_seed("train", seed)
