@@ -16,12 +16,22 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from node.dicom.codes import OUTPUTS, PRIVATE_OUTPUTS
 from node.dicom.frames import SourceSeries, Stack
 from node.dicom.source import frames_of, read_series
 from node.dicom.stacks import split_series
-from node.manifest import Code, InputRole, Manifest, MeasurementSpec, SegmentSpec
+from node.manifest import (
+    Code,
+    InputRole,
+    Manifest,
+    MapSpec,
+    MeasurementSpec,
+    QualitySpec,
+    SegmentSpec,
+)
 from node.model import Grade, Job, JobState
-from node.plugin import Line, Measurement, Result, Segment
+from node.plugin import Line, Map, Measurement, Quality, Result, Segment, Volume
+from node.profiles import ViewerProfile
 from node.results.encode import EncodedObject, EncodeRequest
 
 VOLUME = Code("118565006", "SCT", "Volume")
@@ -187,6 +197,80 @@ def ball_result(shape: tuple[int, int, int] = (5, 6, 7), **changes: Any) -> Resu
         segments=(Segment(name="tumour", mask=mask, role="ct"),), measurements=measurements
     )
     return replace(plain, **changes)
+
+
+def full_manifest() -> Manifest:
+    """A plugin that returns everything there is, with codes of a scheme of its own."""
+    plain = manifest(private_schemes=("99ACME",))
+    percent, one = Code("%", "UCUM", "%"), Code("1", "UCUM", "no units")
+    cancer = MeasurementSpec(
+        name="cancer", code=OUTPUTS["probability of cancer"], unit=percent, digits=1
+    )
+    score = replace(cancer, name="score", code=Code("S1", "99ACME", "Acme score"), unit=one)
+    attention = MapSpec(
+        name="attention", label="Grad-CAM", quantity=OUTPUTS["map: Grad-CAM"], unit=one
+    )
+    risk = QualitySpec(
+        name="risk",
+        code=PRIVATE_OUTPUTS["predicted risk group"],
+        choices={"high": OUTPUTS["risk: high"], "low": OUTPUTS["risk: low"]},
+    )
+    return replace(
+        plain,
+        measurements={**plain.measurements, "cancer": cancer, "score": score},
+        maps={"attention": attention},
+        qualities={"risk": risk},
+    )
+
+
+def full_result(shape: tuple[int, int, int]) -> Result:
+    """Two segments that do not overlap, one with its probability, a map, values, qualities."""
+    tumour = odd_mask(shape).astype(bool)
+    node = np.zeros(shape, bool)
+    node[shape[0] // 2 :, -2:, :2] = True
+    node &= ~tumour
+    ramp = np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    line = Line(slice_index=shape[0] // 2, start=(1.0, 1.0), end=(3.0, 2.0))
+    return Result(
+        segments=(
+            Segment(name="tumour", mask=tumour, role="ct", probability=ramp * tumour),
+            Segment(name="node", mask=node, role="ct"),
+        ),
+        measurements=(
+            Measurement(name="volume", value=1.5, segment="tumour"),
+            Measurement(name="longest", value=9.5, segment="tumour", line=line),
+            Measurement(name="cancer", value=81.25, segment="tumour", interval=(70.0, 90.5)),
+            Measurement(name="score", value=0.7),
+        ),
+        maps=(Map(name="attention", array=ramp - np.float32(0.25), role="ct"),),
+        qualities=(
+            Quality(name="risk", choice="high"),
+            Quality(name="risk", choice="low", segment="node"),
+        ),
+    )
+
+
+def full_request(
+    source: Sequence[Dataset] | SourceSeries, profile: ViewerProfile, **changes: Any
+) -> EncodeRequest:
+    """A request for everything that a profile takes, with the values of its one input."""
+    series = source if isinstance(source, SourceSeries) else synthetic_series(source)
+    stack, _ = stack_and_headers(series, which=changes.get("which", 0))
+    shape = stack.geometry.shape
+    ramp = np.linspace(-200, 240, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    volume = Volume(
+        array=ramp,
+        affine=np.array(stack.geometry.affine),
+        unit="1",
+        modality=stack.frames[0].modality,
+    )
+    wanted = {
+        "manifest": full_manifest(),
+        "volumes": {"ct": volume},
+        "profile": profile,
+        **changes,
+    }
+    return request_of(series, full_result(shape), **wanted)
 
 
 def synthetic_headers(count: int = 5, **changes: Any) -> list[Dataset]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from pydicom import Dataset, dcmwrite
+from pydicom import DataElement, Dataset, dcmwrite
 from pydicom.charset import python_encoding
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -23,6 +24,7 @@ from node.results.sr import reports
 __all__ = ["EncodeRequest", "EncodedObject", "encode"]
 
 _UNICODE = "ISO_IR 192"
+_PIXELS = ("FloatPixelData", "PixelData")
 _TEXT_VRS = frozenset({"PN", "LO", "SH", "ST", "LT", "UC", "UT"})
 
 
@@ -122,9 +124,24 @@ def _file(ds: Dataset) -> bytes:
     meta.ImplementationClassUID = UID(derived_uid("sentinel-node", "implementation"))
     meta.ImplementationVersionName = f"SENTINEL_{version('sentinel-node')}"[:16]
     ds.file_meta = meta
+    pixels = [ds[keyword] for keyword in _PIXELS if keyword in ds]
+    for element in pixels:
+        del ds[element.tag]
     stream = io.BytesIO()
     dcmwrite(stream, ds, enforce_file_format=True)
-    return stream.getvalue()
+    return b"".join([stream.getvalue(), *(part for e in pixels for part in _element(e))])
+
+
+def _element(element: DataElement) -> tuple[bytes, bytes]:
+    """Return head and value of a long element in Explicit VR Little Endian (PS3.5 7.1.2).
+
+    The library copies each value twice on its way; a SEG may hold 200 MB, and its pixels are
+    its last element.
+    """
+    value: bytes = element.value
+    tag = element.tag
+    head = struct.pack("<HH2s2xL", tag.group, tag.element, element.VR.encode(), len(value))
+    return head, value
 
 
 def _charset(ds: Dataset, wanted: str) -> str | list[str]:
