@@ -119,10 +119,16 @@ def surface_distances(
     box = bounding_box(truth | prediction)
     codes_truth, codes_prediction = _codes(truth[box]), _codes(prediction[box])
     areas = _areas_mm2(tuple(float(step) for step in spacing_mm))
-    to_truth = _distance_map(_border(codes_truth), spacing_mm)
-    to_prediction = _distance_map(_border(codes_prediction), spacing_mm)
-    truth_mm, truth_mm2 = _elements(codes_truth, to_prediction, areas)
-    prediction_mm, prediction_mm2 = _elements(codes_prediction, to_truth, areas)
+    places_truth = np.argwhere(_border(codes_truth))
+    places_prediction = np.argwhere(_border(codes_prediction))
+    truth_mm, truth_mm2 = _sorted(
+        _nearest_mm(places_truth, places_prediction, spacing_mm),
+        areas[codes_truth[tuple(places_truth.T)]],
+    )
+    prediction_mm, prediction_mm2 = _sorted(
+        _nearest_mm(places_prediction, places_truth, spacing_mm),
+        areas[codes_prediction[tuple(places_prediction.T)]],
+    )
     return SurfaceDistances(
         truth_mm=truth_mm,
         truth_mm2=truth_mm2,
@@ -158,22 +164,29 @@ def _border(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return found
 
 
-def _distance_map(border: NDArray[np.bool_], spacing_mm: Sequence[float]) -> Vector:
-    """Return each corner's distance in mm to the nearest surface element."""
-    if not border.any():
-        return np.full(border.shape, np.inf)
-    from scipy.ndimage import distance_transform_edt
+def _nearest_mm(
+    places: NDArray[np.int64], others: NDArray[np.int64], spacing_mm: Sequence[float]
+) -> Vector:
+    """Return each element's distance in mm to the nearest of the others; inf without any.
 
-    found: Vector = distance_transform_edt(~border, sampling=tuple(spacing_mm))
+    Parameters
+    ----------
+    places, others : int64, shape (elements, 3)
+        Indices of corners of the grid.
+    """
+    if not len(places) or not len(others):
+        return np.full(len(places), np.inf)
+    from scipy.spatial import cKDTree
+
+    spacing = np.asarray(spacing_mm, float)
+    nearest = cKDTree(others * spacing).query(places * spacing)[1]
+    # Steps first, then mm: a distance of exactly 1 mm must not become 1 mm and a rounding error.
+    found: Vector = np.sqrt((((places - others[nearest]) * spacing) ** 2).sum(axis=1))
     return found
 
 
-def _elements(
-    codes: NDArray[np.uint8], distance_mm: Vector, areas_mm2: Vector
-) -> tuple[Vector, Vector]:
-    """Return distances and areas of a surface's elements, by distance, then by area."""
-    border = _border(codes)
-    distances, areas = distance_mm[border], areas_mm2[codes[border]]
+def _sorted(distances: Vector, areas: Vector) -> tuple[Vector, Vector]:
+    """Return both by distance, then by area."""
     order = np.lexsort((areas, distances))
     return distances[order], areas[order]
 
