@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INSTALL_FROM := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers check bench chaos soak pins clean
+.PHONY: help demo test test-peers test-viewers check bench chaos soak pins clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -15,7 +15,7 @@ demo: $(VENV)/core.stamp  ## start node and archive, send a synthetic CT study, 
 	$(BIN)/sentinel-node demo --exit
 
 test: check  ## style, types, import contract, and every test that needs no foreign server
-	$(BIN)/python -m pytest -m "not peer" --durations=10
+	$(BIN)/python -m pytest -m "not peer and not viewer" --durations=10
 
 check: $(VENV)/dev.stamp  ## style, types and import contract only
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
@@ -24,6 +24,11 @@ test-peers: $(VENV)/peers.stamp  ## install Orthanc, DCMTK, PostgreSQL, dcmqi, d
 	scripts/install-peers
 	SENTINEL_PEERS=required $(BIN)/python -m pytest -m peer tests --durations=10 \
 		--junitxml=$(VENV)/peers.xml
+
+test-viewers: $(VENV)/peers.stamp  ## install OHIF, dwv, Chromium; prove that overlays lie in the right place
+	SENTINEL_VIEWERS_DIR=$(VENV)/viewers scripts/install-viewers
+	SENTINEL_VIEWERS=required $(BIN)/python -m pytest -m viewer tests/viewers --durations=10 \
+		--junitxml=$(VENV)/viewers.xml
 
 bench: $(VENV)/peers.stamp  ## measure (tests/benchmarks); takes minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files="bench_*.py"

@@ -1,0 +1,181 @@
+"""Drives OHIF as a person does (double click, Yes), and asks it where things are."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Page
+
+from tests.viewers.measure import Placement
+
+VERSION = "3.13.2"
+
+_PAINTED = """() => [...document.querySelectorAll('canvas.cornerstone-canvas')].some((c) => {
+  const x = c.getContext('2d');
+  if (!x) return false;
+  const d = x.getImageData(0, 0, c.width, c.height).data;
+  for (let i = 0; i < d.length; i += 44) if (d[i] + d[i + 1] + d[i + 2] > 0) return true;
+  return false;
+})"""
+# Cornerstone's own imageToWorldCoords takes the spacing of rows for that of columns (3.13.2), so
+# the place of a voxel is worked out from the header that the viewer holds.
+_WORLD = """
+  const toCanvas = (viewport, [column, row]) => {
+    const m = window.cornerstone.metaData.get('imagePlaneModule', viewport.getCurrentImageId());
+    return viewport.worldToCanvas(m.imagePositionPatient.map((v, i) => v
+      + column * m.columnPixelSpacing * m.imageOrientationPatient[i]
+      + row * m.rowPixelSpacing * m.imageOrientationPatient[i + 3]));
+  };
+"""
+_FRAMES = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
+_SHOW = """async (uid) => {
+  const {viewport} = window.cornerstone.getEnabledElements()[0];
+  const index = viewport.getImageIds().findIndex((id) => id.includes('/instances/' + uid + '/'));
+  if (index < 0) throw new Error('this viewport does not hold the image');
+  await viewport.setImageIdIndex(index);
+  viewport.render();
+}"""
+_AIM = (
+    "([column, row, zoom]) => {"
+    + _WORLD
+    + """
+  const {viewport} = window.cornerstone.getEnabledElements()[0];
+  viewport.resetCamera();
+  viewport.setZoom(zoom);
+  const [x, y] = toCanvas(viewport, [column, row]);
+  const pan = viewport.getPan();
+  const {clientWidth, clientHeight} = viewport.element;
+  viewport.setPan([pan[0] + clientWidth / 2 - x, pan[1] + clientHeight / 2 - y]);
+  viewport.render();
+}"""
+)
+_PLACE = (
+    "() => {"
+    + _WORLD
+    + """
+  const {viewport} = window.cornerstone.getEnabledElements()[0];
+  return [toCanvas(viewport, [0, 0]), toCanvas(viewport, [10, 10])];
+}"""
+)
+_OVERLAY = """(wanted) => {
+  const service = window.services.segmentationService;
+  const {viewport} = window.cornerstone.getEnabledElements()[0];
+  const all = service.getSegmentationRepresentations(viewport.id);
+  for (const one of all) {
+    if (one.visible !== wanted)
+      service.toggleSegmentationRepresentationVisibility(viewport.id, one);
+  }
+  return all.length;
+}"""
+
+
+class Ohif:
+    """One page of OHIF with one study."""
+
+    name = f"OHIF {VERSION}"
+
+    def __init__(self, page: Page, base: str, study_instance_uid: str):
+        self.page = page
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)[:300]))
+        page.goto(
+            f"{base}/viewer?StudyInstanceUIDs={study_instance_uid}", wait_until="domcontentloaded"
+        )
+        page.wait_for_selector("canvas.cornerstone-canvas", timeout=60_000)
+        page.wait_for_function(_PAINTED, timeout=60_000)
+
+    def load(self, description: str, *, timeout_s: float = 30.0) -> None:
+        """Double-click a series; say Yes if OHIF asks whether to load it into the viewport."""
+        exact = re.compile(f"^{re.escape(description)}$")
+        label = self.page.locator('[data-cy="series-description-label"]', has_text=exact)
+        label.first.wait_for(timeout=30_000)
+        label.first.dblclick()
+        yes = self.page.get_by_role("button", name="Yes", exact=True)
+        self._until(lambda: yes.count() > 0 or self.error() != "", timeout_s)
+        if yes.count():
+            yes.first.click()
+        self._until(lambda: yes.count() == 0, timeout_s)
+        self._settle()
+
+    def segments_shown(self, *, timeout_s: float = 30.0) -> int:
+        """Return the number of segmentations in the viewport, waiting for the first."""
+        self._until(lambda: self.page.evaluate(_OVERLAY, True) > 0, timeout_s)
+        return int(self.page.evaluate(_OVERLAY, True))
+
+    def show(self, sop_instance_uid: str) -> None:
+        """Go to the image."""
+        self.page.evaluate(_SHOW, sop_instance_uid)
+
+    def aim(self, row: float, column: float, scale: float) -> None:
+        """Zoom so that a voxel is about `scale` pixels wide, this voxel in the middle."""
+        self.page.evaluate(_AIM, [column, row, 1.0])
+        zoom = scale / abs(self.guess().scale_x)
+        self.page.evaluate(_AIM, [column, row, zoom])
+
+    def guess(self) -> Placement:
+        """Return where OHIF says that the image lies."""
+        (x0, y0), (x1, y1) = self.page.evaluate(_PLACE)
+        sx, sy = (x1 - x0) / 10, (y1 - y0) / 10
+        return Placement(scale_x=sx, scale_y=sy, left=x0 - sx / 2, top=y0 - sy / 2)
+
+    def picture(self, *, overlay: bool) -> NDArray[np.uint8]:
+        """Return what the viewport shows, (height, width, 3), with or without overlay."""
+        self.page.evaluate(_OVERLAY, overlay)
+        self._settle()
+        return pixels(self.page.screenshot(clip=self._box()))
+
+    def markers(self) -> Mapping[str, str]:
+        """Return the letters that OHIF writes at the viewport's edges, by place."""
+        found = self.page.evaluate(
+            """() => [...document.querySelectorAll('.orientation-marker')].map(
+                 (m) => [m.parentElement.className + ' ' + m.className, m.textContent])"""
+        )
+        places = ("top", "left", "right", "bottom")
+        return {p: text for names, text in found for p in places if f"{p}-mid" in names}
+
+    def text(self) -> str:
+        """Return every word in the viewports."""
+        return str(self.page.locator('[data-cy="viewport-grid"]').first.inner_text())
+
+    def page_text(self) -> str:
+        return str(self.page.locator("body").inner_text())
+
+    def error(self) -> str:
+        """Return what OHIF's error dialog says, empty without one."""
+        if not self.page.get_by_text("Something went wrong").count():
+            return ""
+        return "Something went wrong: " + "; ".join(self.errors)
+
+    def _box(self) -> Any:
+        return self.page.locator("canvas.cornerstone-canvas").first.bounding_box()
+
+    def _settle(self) -> None:
+        """Wait until two pictures in a row are the same."""
+        before = b""
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            self.page.evaluate(_FRAMES)
+            self.page.wait_for_timeout(60)
+            now = self.page.screenshot(clip=self._box())
+            if now == before:
+                return
+            before = now
+        raise AssertionError("the picture does not come to rest")
+
+    def _until(self, condition: Any, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited {timeout_s:.0f} s; OHIF: {self.error() or 'silent'}")
+            self.page.wait_for_timeout(100)
+
+
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
