@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +156,7 @@ def filled(drawn: Sequence[Drawn], home: Stack) -> GridMask:
     mask = np.zeros((max(by_plane) - first + 1, *shape), np.bool_)
     for plane, outlines in by_plane.items():
         moved = [replace(one, points=one.points - corner) for one in outlines]
-        _check_crossing(moved, shape, plane)
+        _check_crossing(moved, plane)
         mask[plane - first] = fill([one.points for one in moved], shape)
     if not mask.any():
         raise Refused(
@@ -203,18 +202,17 @@ def _canvas(drawn: Sequence[Drawn], home: Stack) -> tuple[Array, tuple[int, int]
     return corner.astype(float), (int(end[0] - corner[0]), int(end[1] - corner[1]))
 
 
-def _check_crossing(outlines: Sequence[Drawn], shape: tuple[int, int], plane: int) -> None:
+def _check_crossing(outlines: Sequence[Drawn], plane: int) -> None:
     """Refuse outlines that overlap without one being a hole in the other."""
-    unsure = [one for one in outlines if not one.exclusive]
-    if len(unsure) < 2:
-        return
-    areas = [(_bounds(one), fill([one.points], shape)) for one in unsure]
-    for (one_box, one), (other_box, other) in combinations(areas, 2):
-        if (one_box[0] > other_box[1]).any() or (other_box[0] > one_box[1]).any():
-            continue
-        smaller = min(int(one.sum()), int(other.sum()))
-        common = int((one & other).sum())
-        same = common and common == int((one | other).sum())
+    unsure = [one.points for one in outlines if not one.exclusive]
+    for one, other in _near_pairs(unsure):
+        corner = np.floor(np.minimum(one.min(axis=0), other.min(axis=0)))
+        end = np.ceil(np.maximum(one.max(axis=0), other.max(axis=0))) - corner + 1
+        shape = (int(end[0]), int(end[1]))
+        first, second = fill([one - corner], shape), fill([other - corner], shape)
+        smaller = min(int(first.sum()), int(second.sum()))
+        common = int((first & second).sum())
+        same = common and common == int((first | second).sum())
         if same or (1 - _NESTED) * smaller < common < _NESTED * smaller:
             raise Refused(
                 RefusalCode.ROI_CONTOURS_CROSS,
@@ -223,8 +221,15 @@ def _check_crossing(outlines: Sequence[Drawn], shape: tuple[int, int], plane: in
             )
 
 
-def _bounds(one: Drawn) -> tuple[Array, Array]:
-    return one.points.min(axis=0), one.points.max(axis=0)
+def _near_pairs(outlines: Sequence[Array]) -> Iterator[tuple[Array, Array]]:
+    """Yield the pairs whose boxes overlap."""
+    if len(outlines) < 2:
+        return
+    low = np.array([points.min(axis=0) for points in outlines])
+    high = np.array([points.max(axis=0) for points in outlines])
+    apart = (low[:, None] > high).any(axis=2)
+    for one, other in np.argwhere(np.triu(~(apart | apart.T), 1)).tolist():
+        yield outlines[one], outlines[other]
 
 
 def check_alike(home: Stack, target: Stack) -> None:

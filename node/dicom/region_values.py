@@ -13,7 +13,6 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence
 
-from node.dicom.codes import code_of_item
 from node.dicom.values import lookup_in, text, texts
 from node.errors import RefusalCode
 from node.manifest import Code
@@ -130,9 +129,13 @@ def floats(ds: Dataset, keyword: str) -> NDArray[np.float64] | None:
 
 
 def code_in(ds: Dataset, keyword: str) -> Code | None:
-    """Return the first code of a code sequence."""
-    found = items(ds, keyword)
-    return code_of_item(found[0]) if found else None
+    """Return the first code of a code sequence; None if it is absent or incomplete."""
+    for item in items(ds, keyword)[:1]:
+        value = first_of(item, ("CodeValue", "LongCodeValue"))
+        scheme = value_of(item, "CodingSchemeDesignator")
+        if value and scheme:
+            return Code(value, scheme, value_of(item, "CodeMeaning"))
+    return None
 
 
 def moment(ds: Dataset, *pairs: tuple[str, str]) -> str:

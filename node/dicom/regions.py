@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from node.dicom.contours import STRUCTURE_SET, roi_mask, rois_of
 from node.dicom.frames import Stack
@@ -85,6 +86,7 @@ def mask_on(
     rules: RegionRules = _DEFAULT,
     regions: Sequence[Region] = (),
     stacks: Sequence[Stack] = (),
+    assumed_charset: str = "",
 ) -> NDArray[np.bool_]:
     """Return a region as a mask on the grid of an image.
 
@@ -103,6 +105,8 @@ def mask_on(
         Others of the study, among them the segment that a report points at.
     stacks : sequence of Stack
         Others of the study, among them the one that outlines were drawn on.
+    assumed_charset : str
+        As `regions_of` was given it.
 
     Returns
     -------
@@ -119,9 +123,12 @@ def mask_on(
     refusal = refusal_of(region, rules)
     if refusal is not None:
         raise Refused(*refusal)
-    _check_owner(region, stack, rules)
+    owner = read_header(stack.frames[0].path, assumed_charset=assumed_charset)
+    _check_owner(region, owner, rules)
     if region.segment_of is not None:
-        return _mask_of_referenced(region, stack, rules, regions)
+        segment = _referenced(region, regions)
+        _check_owner(segment, owner, rules)
+        return _mask_of_referenced(region, segment, stack, rules)
     if region.source_kind == "SEG":
         _check_frame(region, stack)
         own = segment_mask(region, stack, rules)
@@ -141,10 +148,8 @@ def _outlined(region: Region, stack: Stack, stacks: Sequence[Stack]) -> GridMask
     return own
 
 
-def _mask_of_referenced(
-    region: Region, stack: Stack, rules: RegionRules, regions: Sequence[Region]
-) -> NDArray[np.bool_]:
-    """Return the mask of the segment that a report's region is."""
+def _referenced(region: Region, regions: Sequence[Region]) -> Region:
+    """Return the (first) segment that a report's region is."""
     assert region.segment_of is not None
     uid, numbers = region.segment_of
     found = {r.number: r for r in regions if r.source_kind == "SEG" and r.sop_instance_uid == uid}
@@ -159,13 +164,20 @@ def _mask_of_referenced(
     segment = found[numbers[0]]
     if segment.fault is not None:
         raise Refused(*segment.fault)
-    _check_owner(segment, stack, rules)
+    return segment
+
+
+def _mask_of_referenced(
+    region: Region, segment: Region, stack: Stack, rules: RegionRules
+) -> NDArray[np.bool_]:
+    """Return the mask of the segments that a report's region is."""
+    assert region.segment_of is not None
     _check_frame(segment, stack)
     own = segment_mask(
         segment,
         stack,
         rules,
-        numbers_wanted=numbers,
+        numbers_wanted=region.segment_of[1],
         frames_wanted=frames_of_segment(region),
     )
     return on_grid(own, stack.geometry, inside=rules.inside)
@@ -181,9 +193,8 @@ def _check_frame(region: Region, stack: Stack) -> None:
         )
 
 
-def _check_owner(region: Region, stack: Stack, rules: RegionRules) -> None:
+def _check_owner(region: Region, image: Dataset, rules: RegionRules) -> None:
     """Refuse another patient's region, and one of another study unless the rules allow it."""
-    image = read_header(stack.frames[0].path)
     issuers = {region.issuer_of_patient_id, value_of(image, "IssuerOfPatientID")} - {""}
     if region.patient_id != value_of(image, "PatientID") or len(issuers) > 1:
         raise Refused(RefusalCode.ROI_OTHER_PATIENT, "the region belongs to another patient")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,18 @@ _NATIVE = frozenset(
 )
 #: Bits allocated → bytes of one value.
 _WHOLE_BYTES = {8: 1, 16: 2, 32: 4}
+
+#: What pydicom raises where the bytes behind a sound header are none it knows.
+_UNREADABLE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 Stored = NDArray[np.generic]
 
@@ -88,8 +101,13 @@ def _shape(ds: Dataset) -> tuple[int, int]:
 
 
 def _pixel_data(path: Path) -> bytes:
-    with quiet_pydicom():
-        data = pydicom.dcmread(path).get("PixelData")
+    try:
+        with quiet_pydicom():
+            data = lookup_in(pydicom.dcmread(path))("PixelData")
+    except _UNREADABLE:
+        raise Refused(
+            RefusalCode.PIXELS_UNDECODABLE, "the pixel data of the segmentation cannot be parsed"
+        ) from None
     if not isinstance(data, bytes) or not data:
         raise Refused(RefusalCode.PIXELS_MISSING, "the segmentation has no pixel data")
     return data
@@ -130,7 +148,7 @@ def _unwrapped(
                 if len(plain) < size:
                     raise _truncated(len(plain), size)
                 yield index, _native(plain, shape, bits, 0, "<")
-    except (ValueError, IndexError, zlib.error):
+    except (EOFError, IndexError, ValueError, struct.error, zlib.error):
         raise _undecodable(syntax) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydicom import Dataset
 
 from node.dicom.frames import Stack
 from node.dicom.regions import RegionRules, mask_on, refusal_of, regions_of
-from node.errors import MalformedDataset, RefusalCode, Refused
+from node.errors import MalformedDataset, NodeError, RefusalCode, Refused
 from tests.regions_case import binary, blob, image, written
 
 SHAPE = (6, 9, 11)
@@ -97,3 +98,18 @@ def test_usable_region_has_no_refusal(tmp_path: Path, ct: Any) -> None:
     (region,) = regions_of(written(tmp_path / "seg.dcm", binary(images, blob(SHAPE))))
 
     assert refusal_of(region) is None
+
+
+def test_damaged_objects_end_in_an_error_of_ours(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    path = written(tmp_path / "seg.dcm", binary(images, blob(SHAPE)))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.integers(132, len(whole), size=3).tolist():
+            damaged[place] = int(rng.integers(256))
+        path.write_bytes(damaged)
+        with contextlib.suppress(NodeError):
+            for region in regions_of(path):
+                mask_on(region, stack)
