@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+_FEW = 2
+
 
 def cpu_copy(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return a copy of `network` for inference on the CPU, with faster layers where we have them.
@@ -104,7 +106,7 @@ class _OneToOne(nn.Module):
 
 
 def _doubles(layer: nn.ConvTranspose3d) -> bool:
-    """Return whether the layer doubles a grid: kernel 3, stride 2, padding 1 on both sides."""
+    """Return whether it doubles a grid (kernel 3, stride 2, padding 1) into one or two channels."""
     return (
         set(layer.kernel_size) == {3}
         and set(layer.stride) == {2}
@@ -112,11 +114,12 @@ def _doubles(layer: nn.ConvTranspose3d) -> bool:
         and set(layer.output_padding) == {1}
         and set(layer.dilation) == {1}
         and layer.groups == 1
+        and layer.out_channels <= _FEW  # for more of them the products with 0 cost too much
     )
 
 
 class _Doubling(nn.Module):
-    """A transposed convolution that doubles a grid, as a convolution to each of eight places.
+    """A transposed convolution that doubles a grid, as a convolution to eight images.
 
     Along an axis, output 2i is input i times the middle weight; output 2i+1 is input i times the
     last and input i+1 times the first.
@@ -124,38 +127,24 @@ class _Doubling(nn.Module):
 
     def __init__(self, layer: nn.ConvTranspose3d):
         super().__init__()
-        weight = layer.weight.detach().transpose(0, 1)  # (outputs, inputs, d, h, w)
-        taps = ((1,), (2, 0))
+        given = layer.weight.detach().transpose(0, 1)  # (outputs, inputs, d, h, w)
+        outputs, inputs = given.shape[:2]
+        weight = torch.zeros(2, 2, 2, outputs, inputs, 2, 2, 2)
+        taps = (((0, 1),), ((0, 2), (1, 0)))  # by even, odd: (input i or i + 1, weight)
         for place in product((0, 1), repeat=3):
-            part = weight
-            for axis, odd in enumerate(place):
-                part = part.index_select(2 + axis, torch.tensor(taps[odd]))
-            self.register_buffer(_name(place), part.contiguous())
-        self.bias = layer.bias
-        self.channels = layer.out_channels
+            for d, h, w in product(*(taps[odd] for odd in place)):
+                into: Any = (*place, ..., d[0], h[0], w[0])
+                weight[into] = given[..., d[1], h[1], w[1]]
+        self.weight = nn.Parameter(weight.reshape(8 * outputs, inputs, 2, 2, 2))
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().repeat(8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        last = x.to(memory_format=torch.channels_last_3d)
-        padded = functional.pad(last, (0, 1) * 3)
         batch, _, *shape = x.shape
-        doubled = torch.empty(
-            (batch, self.channels, *(2 * n for n in shape)),
-            dtype=x.dtype,
-            memory_format=torch.channels_last_3d,
-        )
+        padded = functional.pad(x.to(memory_format=torch.channels_last_3d), (0, 1) * 3)
         one = (1, 1, 1)
-        for place in product((0, 1), repeat=3):
-            cut = tuple(slice(0, n + odd) for n, odd in zip(shape, place, strict=True))
-            part = padded[(slice(None), slice(None), *cut)]
-            weight = getattr(self, _name(place))
-            made = torch.mkldnn_convolution(part, weight, self.bias, (0, 0, 0), one, one, 1)
-            into = tuple(slice(odd, None, 2) for odd in place)
-            doubled[(slice(None), slice(None), *into)] = made
-        return doubled
-
-
-def _name(place: tuple[int, ...]) -> str:
-    return "weight" + "".join(map(str, place))
+        eight = torch.mkldnn_convolution(padded, self.weight, self.bias, (0, 0, 0), one, one, 1)
+        parts = eight.reshape(batch, 2, 2, 2, -1, *shape).permute(0, 4, 5, 1, 6, 2, 7, 3)
+        return parts.reshape(batch, parts.shape[1], *(2 * n for n in shape))
 
 
 class _InstanceNorm(nn.Module):
