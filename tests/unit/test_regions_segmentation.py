@@ -321,8 +321,7 @@ def test_s21_segment_without_frame_of_reference_is_refused(tmp_path: Path, ct: A
 def test_s21_segment_outside_the_image_is_refused(tmp_path: Path, ct: Any, rows: int) -> None:
     stack, images = ct
     positions = {
-        i: np.add(images[i].ImagePositionPatient, [0, 0.8 * rows, 0])
-        for i in range(SHAPE[0])
+        i: np.add(images[i].ImagePositionPatient, [0, 0.8 * rows, 0]) for i in range(SHAPE[0])
     }
     ds = binary(images, blob(SHAPE), positions=positions)
 
@@ -332,8 +331,7 @@ def test_s21_segment_outside_the_image_is_refused(tmp_path: Path, ct: Any, rows:
 def test_part_outside_is_accepted_where_the_rules_say_so(tmp_path: Path, ct: Any) -> None:
     stack, images = ct
     positions = {
-        i: np.add(images[i].ImagePositionPatient, [0, 0.8 * 2, 0])
-        for i in range(SHAPE[0])
+        i: np.add(images[i].ImagePositionPatient, [0, 0.8 * 2, 0]) for i in range(SHAPE[0])
     }
     ds = binary(images, blob(SHAPE), positions=positions)
 
