@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +47,11 @@ def answers(
     workers: Workers,
     device: str,
     with_scores: bool,
-) -> Iterator[Answered]:
+) -> Generator[Answered, None, None]:
     """Yield what the plugin says of each case, in order; a case is gone when the next one comes.
 
-    A run that crashed or took too long is an answer without a result.
+    Close it (`contextlib.closing`): a child process and files hang on it. A run that crashed or
+    took too long is an answer without a result.
 
     Raises
     ------
@@ -59,7 +60,9 @@ def answers(
     NodeError
         If the plugin cannot run here at all.
     """
-    with _runner(device) as runner, tempfile.TemporaryDirectory(prefix="sentinel-cases-") as top:
+    # A worker may still write into it when an error ends this early.
+    temporary = tempfile.TemporaryDirectory(prefix="sentinel-cases-", ignore_cleanup_errors=True)
+    with _runner(device) as runner, temporary as top:
         places = [Path(top, f"{number}") for number in range(len(tasks))]
         job = Path(top, "job")
         job.mkdir()

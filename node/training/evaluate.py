@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -82,11 +83,12 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
             with_scores="score" in able.train,
         )
         cases, failures = [], []
-        for number, answered in enumerate(found, start=1):
-            check_unseen(learned, [answered.content])
-            cases.append(_assessed(manifest, answered))
-            failures += [answered.failure] if answered.failure else []
-            progress("run", number, len(tasks), {})
+        with closing(found):
+            for number, answered in enumerate(found, start=1):
+                check_unseen(learned, [answered.content])
+                cases.append(_assessed(manifest, answered))
+                failures += [answered.failure] if answered.failure else []
+                progress("run", number, len(tasks), {})
     if len(failures) == len(cases):
         raise LearningError(f"the plugin failed on every case: {failures[0]}", code="PLUGIN_FAILED")
     evaluation = _evaluation(order, manifest, tuple(cases), failures, learned)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -294,10 +295,12 @@ def _check_learned(
     """Raise `LearningError` if the weights say the same, or nothing, of every tuning case."""
     looked_at = tuning[:_LOOKED_AT]
     said = []
-    with Workers(1) as workers:
-        found = answers(
-            candidate, looked_at, workers=workers, device=order.device, with_scores=False
-        )
+    with (
+        Workers(1) as workers,
+        closing(
+            answers(candidate, looked_at, workers=workers, device=order.device, with_scores=False)
+        ) as found,
+    ):
         for answered in found:
             if answered.failure:
                 raise LearningError(

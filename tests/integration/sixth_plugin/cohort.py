@@ -19,7 +19,7 @@ def render(plan):
     streams = np.random.SeedSequence([seed, index]).spawn(2)
     anatomy, scanner = (np.random.default_rng(stream) for stream in streams)
     radius = anatomy.uniform(*LAW["diameter_mm"]) / 2
-    has_ball = anatomy.random() >= LAW["tumor_free"]
+    has_ball = anatomy.random() >= LAW["ball_free"]
     affine = np.diag([1.5, 1.5, 3.0, 1.0])[:, [2, 1, 0, 3]]
     z, y, x = np.indices(SHAPE) * np.array([3.0, 1.5, 1.5])[:, None, None, None]
     centre = anatomy.uniform(15, 20), anatomy.uniform(25, 35), anatomy.uniform(25, 35)
