@@ -43,7 +43,10 @@ def faults(item: EncodedObject, parsed: Parsed, request: EncodeRequest) -> Fault
         All objects of the job, as read from the bytes that will be sent.
     """
     ds = parsed[item.role]
-    yield from (("required attribute", path) for path in missing(ds))
+    absent = [("required attribute", path) for path in missing(ds)]
+    if absent:
+        yield from absent
+        return  # what follows reads those attributes
     yield from (("identity (S3)", keyword) for keyword in _identity_faults(ds, request))
     yield from (("own identity (S1)", fault) for fault in _name_faults(item, ds))
     yield from (("private attribute", str(tag)) for tag in _private(ds))

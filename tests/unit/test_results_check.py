@@ -13,11 +13,12 @@ import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 
 from node.errors import EvidenceRejected
+from node.profiles import ViewerProfile
 from node.results import dciodvfy
 from node.results.check import check_objects
 from node.results.encode import EncodeRequest, encode
 from node.results.request import EncodedObject
-from tests.results_case import ball_result, request_of, synthetic_headers
+from tests.results_case import ball_result, full_request, request_of, synthetic_headers
 
 Change = Callable[[Dataset], None]
 
@@ -169,6 +170,93 @@ def validator_that_says(folder: Path, of_evidence: str, of_source: str) -> Path:
     )
     program.chmod(0o700)
     return program
+
+
+@pytest.fixture(scope="module")
+def everything() -> EncodeRequest:
+    profile = ViewerProfile(
+        name="all", seg="labelmap", sr="outline", secondary_capture=True, key_objects=True
+    )
+    return full_request(synthetic_headers(), profile)
+
+
+def change_a_float(ds: Dataset) -> None:
+    ds.FloatPixelData = b"\0\0\x80\x3f" + ds.FloatPixelData[4:]
+
+
+def other_label(ds: Dataset) -> None:
+    ds.PixelData = b"\x02" + ds.PixelData[1:]
+
+
+def blank(ds: Dataset) -> None:
+    ds.PixelData = bytes(len(ds.PixelData))
+
+
+def group(ds: Dataset) -> Dataset:
+    (found,) = [
+        item for item in ds.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "126010"
+    ]
+    return found
+
+
+def drop_regions(ds: Dataset) -> None:
+    first = group(ds).ContentSequence[0]
+    first.ContentSequence = [item for item in first.ContentSequence if item.ValueType != "SCOORD"]
+
+
+def drop_tracking(ds: Dataset) -> None:
+    for one in group(ds).ContentSequence:
+        one.ContentSequence = [item for item in one.ContentSequence if item.ValueType != "UIDREF"]
+
+
+def drop_unit(ds: Dataset) -> None:
+    for item in group(ds).ContentSequence[0].ContentSequence:
+        if item.ValueType == "NUM":
+            item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = []
+
+
+def retitle(ds: Dataset) -> None:
+    ds.ConceptNameCodeSequence[0].CodeValue = "121070"
+
+
+def drop_procedure(ds: Dataset) -> None:
+    ds.ContentSequence = [
+        item for item in ds.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue != "121058"
+    ]
+
+
+def select_nothing(ds: Dataset) -> None:
+    ds.ContentSequence = [item for item in ds.ContentSequence if item.ValueType != "IMAGE"]
+
+
+FURTHER = [
+    ("seg", other_label, "voxel: voxels of the label map differ"),
+    ("pm", change_a_float, "voxel: voxels of the map differ in frame 1"),
+    ("pm", without("PresentationLUTShape"), "required attribute: PresentationLUTShape"),
+    ("pm", swap_spacing, "geometry: spacing"),
+    ("sc", set_to("BurnedInAnnotation", "NO"), "picture: burned-in"),
+    ("sc", set_to("Rows", 5), "picture: pixel data have another length"),
+    ("sc", blank, "picture: no finding is outlined"),
+    ("sc", set_to("PatientID", "P2"), r"identity \(S3\): PatientID"),
+    ("kos", select_nothing, "tree: nothing is selected"),
+    ("kos", without("CurrentRequestedProcedureEvidenceSequence"), "required attribute: Current"),
+    ("sr", drop_regions, r"tree \(TID 1500\): group 1 of TID 1411 has 0 regions"),
+    ("sr", drop_tracking, r"group 1 has 0 items 112040"),
+    ("sr", drop_unit, "a number has no value or no unit"),
+    ("sr", retitle, "the title is not of CID 7021"),
+    ("sr", drop_procedure, "the root has no 121058"),
+    ("sr2", set_to("ContentQualification", ""), "required attribute: ContentQualification"),
+]
+
+
+@pytest.mark.parametrize(("role", "change", "sentence"), FURTHER, ids=[s for _, _, s in FURTHER])
+def test_s05_a_fault_of_our_own_stops_every_kind_of_object(
+    everything: EncodeRequest, role: str, change: Change, sentence: str
+) -> None:
+    broken = [changed(item, change) if item.role == role else item for item in encode(everything)]
+
+    with pytest.raises(EvidenceRejected, match=sentence):
+        check_objects(broken, everything, find_validator=none_installed)
 
 
 STUDY_ID = "Error - </StudyID(0020,0010)[1]> - Value invalid = <SECRET> - Length invalid"

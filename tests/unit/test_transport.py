@@ -14,8 +14,8 @@ import pytest
 from node.errors import ResultInvalid
 from node.inference.returned import read_result
 from node.inference.transport import read_case, write_case, write_result
-from node.manifest import Manifest
-from node.plugin import Case, Line, Measurement, Result, Segment
+from node.manifest import Code, Manifest, MapSpec, QualitySpec
+from node.plugin import Case, Line, Map, Measurement, Quality, Result, Segment
 from tests.plugins import make_case, make_plugin
 
 
@@ -260,3 +260,114 @@ def test_a_document_that_is_none_is_refused(tmp_path: Path, manifest: Manifest, 
 
     with pytest.raises(ResultInvalid):
         read_result(tmp_path, manifest, make_case())
+
+
+# --- maps, probabilities, qualities, intervals -----------------------------------------------
+
+
+@pytest.fixture
+def full(manifest: Manifest) -> Manifest:
+    heat = MapSpec(
+        name="heat",
+        label="Heat",
+        quantity=Code("130403", "DCM", "Gradient-weighted class activation"),
+        unit=Code("1", "UCUM", "no units"),
+    )
+    risk = QualitySpec(
+        name="risk",
+        code=Code("AIP-RISK", "99SENTINEL", "Predicted risk group"),
+        choices={"high": Code("15508007", "SCT", "High risk")},
+    )
+    return replace(manifest, maps={"heat": heat}, qualities={"risk": risk})
+
+
+def ramp() -> np.ndarray:
+    return np.linspace(0, 1, 60, dtype=np.float32).reshape(3, 4, 5)
+
+
+def test_maps_probabilities_qualities_and_intervals_come_back(
+    tmp_path: Path, full: Manifest
+) -> None:
+    cut = ramp()
+    cut[0] = 0  # only slices with a value travel
+    expected = Result(
+        segments=(replace(SEGMENT, probability=cut),),
+        measurements=(Measurement(name="volume", value=0.5, interval=(0.25, 0.75)),),
+        maps=(Map(name="heat", array=ramp() - 5, role="ct"),),
+        qualities=(Quality(name="risk", choice="high", segment="mass"),),
+    )
+
+    found = returned(tmp_path, full, make_case(), expected)
+
+    assert found.measurements == expected.measurements
+    assert found.qualities == expected.qualities
+    np.testing.assert_array_equal(found.maps[0].array, ramp() - 5)
+    np.testing.assert_array_equal(found.segments[0].probability, cut)
+    assert found.maps[0].array.dtype == found.segments[0].probability.dtype == np.float32
+
+
+def with_nan() -> np.ndarray:
+    values = ramp()
+    values[1, 2, 3] = np.nan
+    return values
+
+
+def heat(array: Any, **changes: Any) -> Result:
+    return Result(maps=(Map(**{"name": "heat", "array": array, "role": "ct", **changes}),))
+
+
+def likely(probability: Any) -> Result:
+    return Result(segments=(replace(SEGMENT, probability=probability),))
+
+
+def ranged(interval: Any) -> Result:
+    return Result(measurements=(Measurement(name="volume", value=0.5, interval=interval),))
+
+
+def rated(**changes: Any) -> Result:
+    return Result(qualities=(Quality(**{"name": "risk", "choice": "high", **changes}),))
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (heat(ramp().astype(np.float64)), "float64, not float32"),
+        (heat([1.0]), "list, not float32"),
+        (heat(ramp()[0]), "has 2 axes"),
+        (heat(ramp()[:2]), "the grid of input 'ct'"),
+        (heat(with_nan()), "not finite"),
+        (heat(ramp(), name="cold"), "map 'cold' is not declared; the manifest has maps: heat"),
+        (heat(ramp(), role="mr"), "input 'mr'"),
+        (replace(heat(ramp()), maps=heat(ramp()).maps * 2), "2 maps have the same name"),
+        (likely(ramp() * 2), "outside 0 to 1"),
+        (likely(with_nan()), "outside 0 to 1"),
+        (likely(ramp()[:, :2]), "its mask"),
+        (likely(ramp().astype(np.float16)), "float16, not float32"),
+        (ranged((0.6, 0.7)), "does not hold its value 0.5"),
+        (ranged((0.1, float("inf"))), "does not hold"),
+        (ranged((0.1, 0.5, 0.9)), "not a pair"),
+        (ranged(("a", "b")), "not a number"),
+        (rated(name="mood"), "quality 'mood' is not declared"),
+        (rated(choice="low"), "no choice 'low'; high are declared"),
+        (rated(segment="mass"), "which the result does not hold"),
+        (rated(finding=0), "finding 0 of quality 'risk'"),
+        (Result(maps=("heat",)), "maps of the Result hold str"),  # type: ignore[arg-type]
+    ],
+)
+def test_further_values_that_do_not_fit_are_refused(
+    tmp_path: Path, full: Manifest, value: Result, sentence: str
+) -> None:
+    with pytest.raises(ResultInvalid, match=sentence):
+        returned(tmp_path, full, make_case(), value)
+
+
+@pytest.mark.parametrize("name", ["map-0.npy", "probability-0.npy"])
+def test_an_array_file_that_is_not_ours_is_refused(
+    tmp_path: Path, full: Manifest, name: str
+) -> None:
+    value = replace(heat(ramp()), segments=(replace(SEGMENT, probability=ramp()),))
+    write_result(value, tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-4])
+
+    with pytest.raises(ResultInvalid, match="too short"):
+        read_result(tmp_path, full, make_case())
