@@ -128,7 +128,7 @@ def by_every_pair(mask: np.ndarray, spacing: tuple[float, float]) -> float:
 def test_the_diameter_is_the_longest_of_every_pair(
     mask: np.ndarray, spacing: tuple[float, float]
 ) -> None:
-    found = plugin.longest_diameter(mask, spacing)
+    found = plugin.longest_in_plane(mask, spacing)
 
     expected = by_every_pair(mask, spacing)
     if expected == 0:
@@ -147,7 +147,7 @@ def test_a_disc_of_512_rows_has_its_exact_diameter() -> None:
     disc = (rows - 250) ** 2 + (columns - 255) ** 2 <= 240**2
     mask = np.repeat(disc[None], 3, axis=0)
 
-    length, line = plugin.longest_diameter(mask, (1.0, 1.0))
+    length, line = plugin.longest_in_plane(mask, (1.0, 1.0))
 
     assert length == 480.0
     assert (line.slice_index, line.start, line.end) == (0, (10, 255), (490, 255))
