@@ -20,8 +20,8 @@ from node.storage.files import Files, create_private, fsync_path
 log = get_logger(__name__)
 
 #: Names in one batch, and how few may be left before the next is made.
-_BATCH: Final = 64
-_FEW: Final = 32
+_BATCH: Final = 128
+_FEW: Final = 48
 #: After a disk that took none.
 _PAUSE_S: Final = 1.0
 

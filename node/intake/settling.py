@@ -18,7 +18,7 @@ from node.storage.files import Files
 log = get_logger(__name__)
 
 #: So long names gather for one sync of their folder.
-_LINGER_S: Final = 0.25
+_LINGER_S: Final = 1.0
 #: With so many waiting the next ones are synced in line: the disk does not keep up, or fails.
 _MOST_WAITING: Final = 512
 _FIRST_PAUSE_S: Final = 1.0

@@ -86,7 +86,7 @@ class Recorder:
     def __init__(self, monkeypatch, root):
         self.calls = []
         self._root = root
-        for name in ("fsync", "link", "mkdir"):
+        for name in ("fsync", "link", "mkdir", "unlink"):
             monkeypatch.setattr(os, name, self._wrap(name, getattr(os, name)))
 
     def _wrap(self, name, real):
@@ -110,10 +110,24 @@ def test_s12_file_then_link_then_folders(files, monkeypatch):
     linked = recorder.calls.index(("link", "studies/1.2/3.4/5.6.dcm"))
     before, after = recorder.calls[:linked], recorder.calls[linked:]
     assert ("fsync", f"incoming/{temporary.name}") in before
-    # Each new folder is made, then what names it is synced.
-    assert before.index(("mkdir", "studies/1.2")) < before.index(("fsync", "studies"))
-    assert before.index(("mkdir", "studies/1.2/3.4")) < before.index(("fsync", "studies/1.2"))
-    assert ("fsync", "studies/1.2/3.4") in after
+    # Each new folder is made, then what names it is synced; only then the other name goes.
+    assert ("mkdir", "studies/1.2/3.4") in before
+    folders = ["studies", "studies/1.2", "studies/1.2/3.4"]
+    assert [path for name, path in after if name == "fsync"][-3:] == folders
+    assert after[-1] == ("unlink", f"incoming/{temporary.name}")
+
+
+def test_s12_a_link_is_durable_with_its_folder_and_the_folders_above(files, monkeypatch):
+    final = files.instance_path("1.2", "3.4", "5.6")
+    temporary = incoming(files)
+    recorder = Recorder(monkeypatch, files.data_dir)
+    files.link(temporary, final)
+    assert "fsync" not in [name for name, _ in recorder.calls]
+    assert stat.S_IMODE(final.parent.parent.stat().st_mode) == 0o700
+    files.sync_folder(final.parent)
+    synced = [path for name, path in recorder.calls if name == "fsync"]
+    assert synced[-3:] == ["studies", "studies/1.2", "studies/1.2/3.4"]
+    assert temporary.exists()
 
 
 def test_s12_second_file_of_a_series_costs_two_syncs(files, monkeypatch):

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import threading
+import time
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -137,15 +139,20 @@ def test_e02_the_file_says_what_the_row_says(site):
     assert again.peer == get_study(site.db, ds.StudyInstanceUID).peer == "ct"
 
 
-def test_s12_write_sync_link_sync_commit_answer(site, monkeypatch):
+def test_s12_sync_under_a_durable_name_link_commit_answer_and_only_then_the_rest(site, monkeypatch):
     second = image()
-    site.send(second)  # the folders of the series exist now
-    calls = []
+    site.send(second)  # the folders of the series exist now, and names in advance
+    deadline = time.monotonic() + 5
+    while not site.intake.names._ready:
+        assert time.monotonic() < deadline
+    calls, later = [], []
+    handler = threading.get_ident()
     real_fsync, real_link = os.fsync, os.link
 
     def fsync(descriptor):
         target = Path(f"/proc/self/fd/{descriptor}").readlink()
-        calls.append(("fsync", "file" if target.suffix == ".part" else "folder"))
+        mine = calls if threading.get_ident() == handler else later
+        mine.append(("fsync", "file" if target.suffix == ".part" else target.name))
         real_fsync(descriptor)
 
     def link(source, target):
@@ -164,10 +171,11 @@ def test_s12_write_sync_link_sync_commit_answer(site, monkeypatch):
     assert calls == [
         ("fsync", "file"),
         ("link", "file"),
-        ("fsync", "folder"),
         ("commit", "rows"),
         ("answer", "0000"),
     ]
+    site.intake.close()
+    assert ("fsync", second.SeriesInstanceUID) in [*later, *calls[4:]]
 
 
 def test_s12_sqlite_syncs_every_commit(site):
