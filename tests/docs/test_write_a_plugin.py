@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from node import manifest_file
+from node import manifest_tables
 from node.inference.runner import Runner
 from node.manifest_file import parse_manifest
 from node.plugin import Case, Volume
@@ -17,11 +17,13 @@ _PAGE = (Path(__file__).resolve().parents[2] / "docs" / "write-a-plugin.md").rea
 
 #: Heading of the page → the table that it describes.
 _TABLES = {
-    "### The plugin": manifest_file._Plugin,
-    "### `[inputs.ROLE]`": manifest_file._Input,
-    "### `[segments.NAME]`": manifest_file._Segment,
-    "### `[measurements.NAME]`": manifest_file._Measurement,
-    "### `[limits]`": manifest_file._Limits,
+    "### The plugin": manifest_tables.PluginTable,
+    "### `[inputs.ROLE]`": manifest_tables.InputTable,
+    "### `[segments.NAME]`": manifest_tables.SegmentTable,
+    "### `[measurements.NAME]`": manifest_tables.MeasurementTable,
+    "### `[maps.NAME]`": manifest_tables.MapTable,
+    "### `[qualities.NAME]`": manifest_tables.QualityTable,
+    "### `[limits]`": manifest_tables.LimitsTable,
 }
 
 
@@ -37,6 +39,17 @@ def test_every_key_of_the_manifest_is_described_and_no_other(heading: str) -> No
 
 def block(language: str, number: int = 0) -> str:
     return re.findall(rf"```{language}\n(.*?)```", _PAGE, flags=re.DOTALL)[number]
+
+
+def test_the_tables_of_maps_and_qualities_are_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "plugin.toml").write_text(block("toml") + block("toml", 1))
+    (tmp_path / "plugin.py").write_text(block("python"))
+
+    manifest = parse_manifest(tmp_path)
+
+    assert manifest.maps["attention"].quantity.value == "130403"
+    assert list(manifest.qualities["risk"].choices) == ["high", "low"]
+    assert manifest.measurements["malignant"].interval == "95 % bootstrap interval"
 
 
 def test_the_plugin_of_the_page_runs(tmp_path: Path) -> None:

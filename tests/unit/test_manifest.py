@@ -321,3 +321,45 @@ def test_no_manifest_crashes_the_parser(folder: Path, text: str, place: int):
         parse_manifest(folder)
     except ManifestError as error:
         assert "\n" not in str(error)
+
+
+MAPS = """
+[maps.heat]
+label = "Heat"
+quantity = ["130403", "DCM", "Gradient-weighted class activation"]
+[qualities.risk]
+code = ["AIP-RISK", "99SENTINEL", "Predicted risk group"]
+choices.high = ["15508007", "SCT", "High risk"]
+[measurements.p]
+code = ["122157", "DCM", "Probability"]
+unit = ["%", "UCUM", "%"]
+interval = "90 % interval"
+"""
+
+
+def test_maps_qualities_windows_and_intervals_are_read(folder: Path):
+    found = parse(folder, SMALL + "window = [50, 350]\n" + MAPS)
+
+    assert found.inputs["ct"].window == (50.0, 350.0)
+    assert found.maps["heat"].unit == Code("1", "UCUM", "no units")
+    assert found.qualities["risk"].choices == {"high": Code("15508007", "SCT", "High risk")}
+    assert found.measurements["p"].interval == "90 % interval"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"130403"', '"130499"', "maps.heat.quantity"),
+        ("15508007", "15508008", "qualities.risk.choices.high"),
+        ('label = "Heat"', 'label = "Heat"\nunit = ["mm", "SCT", "mm"]', "maps.heat.unit"),
+        ("choices.high = ", "choice = ", "choices"),
+    ],
+)
+def test_codes_of_maps_and_qualities_are_checked(folder: Path, old: str, new: str, sentence: str):
+    with pytest.raises(ManifestError, match=sentence):
+        parse(folder, SMALL + MAPS.replace(old, new))
+
+
+def test_a_window_has_a_width(folder: Path):
+    with pytest.raises(ManifestError, match="window"):
+        parse(folder, SMALL + "window = [50, 0]\n")
