@@ -339,3 +339,24 @@ def test_roi_drawn_on_another_series_is_resampled_through_it(tmp_path: Path, ct:
     got = mask_of(tmp_path, thin, ds, stacks=[thin, thick])
 
     np.testing.assert_array_equal(got, mask_of(tmp_path, thick, ds).repeat(4, axis=0))
+
+
+def test_contours_that_name_no_image_lie_on_the_planes_they_lie_on(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    ds = structure_set(stack, images, [(2, SHAPED)])
+    del ds.ROIContourSequence[0].ContourSequence[0].ContourImageSequence
+
+    got = mask_of(tmp_path, stack, ds)
+
+    np.testing.assert_array_equal(got[2], fill([SHAPED], SHAPE[1:]))
+
+
+def test_contour_of_two_points_encloses_nothing(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    with_line = structure_set(stack, images, [(2, SHAPED), (3, SHAPED[:2])])
+    only_line = structure_set(stack, images, [(3, SHAPED[:2])])
+
+    got = mask_of(tmp_path, stack, with_line)
+
+    assert np.flatnonzero(got.any(axis=(1, 2))).tolist() == [2]
+    assert refusal(tmp_path, stack, only_line) is RefusalCode.ROI_EMPTY

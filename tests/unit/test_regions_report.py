@@ -338,3 +338,34 @@ def test_group_without_a_region_is_not_listed(tmp_path: Path, ct: Any) -> None:
     (region,) = read(tmp_path, report(images, plain, with_region))
 
     assert region.number == 2
+
+
+@pytest.mark.parametrize("case", ["two segmentations", "no segment", "two kinds", "two spaces"])
+def test_groups_that_say_two_things_or_half_a_thing_are_refused(
+    tmp_path: Path, ct: Any, case: str
+) -> None:
+    stack, images = ct
+    seg, other = binary(images, blob(SHAPE)), binary(images, blob(SHAPE))
+    moved = in_space(stack, "POLYGON", 2)
+    moved.ReferencedFrameOfReferenceUID = "1.2.3"
+    content = {
+        "two segmentations": [segment_reference(seg, 1), segment_reference(other, 1)],
+        "no segment": [segment_reference(seg)],
+        "two kinds": [outline(images[1], "POLYLINE", CLOSED), in_space(stack, "POLYGON", 1)],
+        "two spaces": [in_space(stack, "POLYGON", 1), moved],
+    }
+
+    (region,) = read(tmp_path, report(images, group(*content[case])))
+
+    expected = "ROI_UNREADABLE" if case == "no segment" else "ROI_AMBIGUOUS"
+    assert refusal(region, stack).value == expected
+
+
+def test_frame_of_an_image_that_is_not_in_the_stack_is_refused(tmp_path: Path) -> None:
+    ds = enhanced_ct(SHAPE)
+    write_series(tmp_path / "ct", [ds])
+    (stack,) = stacks_in(tmp_path / "ct")
+
+    (region,) = read(tmp_path, report([ds], group(outline(ds, "POLYLINE", CLOSED, frame=60))))
+
+    assert refusal(region, stack) is RefusalCode.ROI_SEGMENT_MISSING

@@ -14,7 +14,7 @@ from node.dicom.frames import Stack
 from node.dicom.regions import Region, RegionRules, mask_on, regions_of
 from node.errors import RefusalCode, Refused
 from node.results.encode import encode
-from tests.make import CORONAL
+from tests.make import CORONAL, made
 from tests.regions_case import (
     BACKGROUND,
     DEFLATED_FRAMES,
@@ -411,4 +411,55 @@ def test_unknown_kinds_are_refused_from_the_listing_on(
     region = only(written(tmp_path / "seg.dcm", ds))
 
     assert region.fault is not None
+    assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_UNREADABLE
+
+
+def test_planes_of_one_segment_in_two_directions_are_refused(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    ds = binary(images, blob(SHAPE))
+    turned = made(ImageOrientationPatient=[1.0, 0, 0, 0, 0.8, 0.6])
+    ds.PerFrameFunctionalGroupsSequence[1].PlaneOrientationSequence = [turned]
+
+    assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"orientation": [1.0, 0, 0, 0.5, 1, 0]}, {"pixel_spacing": [0.8, 0.0]}],
+    ids=["cosines", "spacing"],
+)
+def test_frames_with_a_grid_that_cannot_be_are_refused(
+    tmp_path: Path, ct: Any, change: dict[str, Any]
+) -> None:
+    stack, images = ct
+
+    code = refusal(tmp_path, stack, binary(images, blob(SHAPE), **change))
+
+    assert code is RefusalCode.ROI_UNREADABLE
+
+
+def test_planes_shifted_against_each_other_are_refused(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    positions = {i: np.add(images[i].ImagePositionPatient, [i * i, 0, 0]) for i in range(6)}
+    ds = binary(images, blob(SHAPE), positions=positions)
+
+    assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_UNREADABLE
+
+
+def test_pixels_that_are_absent_or_of_odd_bits_are_refused(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+
+    absent = binary(images, blob(SHAPE), PixelData=None)
+    assert refusal(tmp_path, stack, absent) is RefusalCode.PIXELS_MISSING
+
+    odd = binary(images, blob(SHAPE), BitsAllocated=12)
+    assert refusal(tmp_path, stack, odd) is RefusalCode.PIXEL_FORMAT_UNSUITABLE
+
+
+def test_fractional_segment_without_its_maximum_is_refused(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    stored = (blob(SHAPE) * 200).astype(np.uint8)
+    ds = segmentation(images, [(1, 2, stored[2])], SegmentationType="FRACTIONAL")
+    del ds.MaximumFractionalValue
+
     assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_UNREADABLE
