@@ -83,6 +83,7 @@ def write_subject(
     now: float | None = None,
     codes: Mapping[str, tuple[CodeTriple, CodeTriple]] | None = None,
     labels: Mapping[str, str] | None = None,
+    roles: Mapping[str, str] | None = None,
 ) -> SubjectStudy:
     """Write a subject's images and truth into `folder`, which is made.
 
@@ -98,6 +99,8 @@ def write_subject(
         Seconds since the epoch, UTC: date and time of the study. Default: the clock.
     codes : mapping of mask name to category and type of a SEG's segment
     labels : mapping of mask name to segment label or ROI name; default: the name
+    roles : mapping of mask name to the role that it was drawn on; default: the first whose grid
+        has the mask's shape
 
     Raises
     ------
@@ -108,7 +111,7 @@ def write_subject(
         raise ValueError(f"truth is seg, rtstruct or none, not {truth}")
     when = datetime.now(UTC) if now is None else datetime.fromtimestamp(now, UTC)
     study = _study_header(subject, when)
-    series, drawings = {}, []
+    series, drawings, drawn_on = {}, [], roles or {}
     for number, (role, volume) in enumerate(subject.case.volumes.items(), 1):
         header = _series_header(subject, study, role, number)
         written = _write_series(folder / role, header, volume)
@@ -116,7 +119,7 @@ def write_subject(
         masks = {
             (labels or {}).get(name, name): mask
             for name, mask in subject.labels.masks.items()
-            if mask.any() and _role_of(subject, mask) == role
+            if mask.any() and (drawn_on.get(name) or _role_of(subject, mask)) == role
         }
         renamed = {(labels or {}).get(name, name): code for name, code in (codes or {}).items()}
         drawings.append((role, _drawing(header, written, volume, masks, renamed)))

@@ -211,12 +211,17 @@ class _Head:
             *self._pair((20, 74, -40), (21, 17, 70), wavy=1.0),
             *self._pair((40, 62, -40), (16, 20, 60), (0, 0, 30), 1.0),
             *self._pair((52, 36, -48), (10, 19, 60), (18, 0, 25), 0.7),
-            *self._pair((54, -22, -18), (7, 18, 30), (0, 0, -12), 0.6),
-            *self._pair((60, -18, 34), (6, 24, 30), (0, 0, -8), 0.5),
-            *self._pair((33, -14, -10), (6, 15, 22), (0, 12, -20), 0.6),
-            *self._pair((38, -18, 10), (9, 17, 8), (0, 0, -20), 0.6),
+            *self._pair((54, -24, -18), (9, 22, 32), (0, 0, -12), 0.6),
+            *self._pair((61, -16, 34), (8, 28, 32), (0, 0, -8), 0.5),
+            *self._pair((28, 46, -55), (14, 15, 60), wavy=1.0),
+            *self._pair((22, 26, -48), (7, 8, 40), wavy=0.5),
+            *self._pair((33, -14, -12), (8.5, 17, 24), (0, 12, -20), 0.6),
+            *self._pair((38, -18, 11), (13, 20, 9), (0, 0, -20), 0.6),
             *self._pair((9, 19, -30), (8.5, 6, 48), (0, 0, -8), 0.5),
             *self._pair((17, 4, -8), (4, 7, 14), (0, 0, 20), 0.3),
+            self._blob((0, 4, -44), (19, 14, 36), wavy=0.6),
+            self._blob((0, -34, -64), (30, 34, 10), (10, 0, 0), 1.0),
+            self._blob((0, 2, 0), (21, 15, 20), wavy=0.6),
         ]
         paints.extend(self._paint(shape, "muscle", stage="fat") for shape in muscles)
         tongue = self._blob((0, -38, -44), (25, 32, 20), (14, 0, 0), 1.0)
@@ -225,13 +230,17 @@ class _Head:
 
     def bones(self) -> list[Paint]:
         """Return skull with brain, skull base, jaws, vertebrae with their canal."""
-        vault = self._blob((0, 16, 78), (69, 89, 70))
-        inside = self._blob((0, 17, 80), (62, 82, 64))
-        stem = self._line([(0, 40, 38), (0, 42, 8), (0, 49, -40), (0, 50, -140)], (13, 10, 6, 5.5))
-        canal = Tube(stem.points, stem.radii + 4.5)
+        vault = self._blob((0, 16, 74), (69, 89, 68))
+        inside = self._blob((0, 17, 76), (62, 82, 62))
+        fossa, hollow = (self._blob((0, 56, 26), (52 - t, 44 - t, 33 - t)) for t in (0, 6))
+        stem = self._line([(0, 40, 36), (0, 42, 8), (0, 49, -40), (0, 50, -140)], (13, 10, 6, 5.5))
+        below = stem.points[:, 2] < 6
+        canal = Tube(stem.points[below], stem.radii[below] + 4.5)
         ventricles = self._pair((11, 4, 84), (5, 26, 12), (0, 0, 12))
         paints = [
+            self._paint(fossa, "compact", name="skull", layers=((2.0, "marrow"), (4.5, "compact"))),
             self._paint(vault, "compact", name="skull", layers=((2.0, "marrow"), (4.5, "compact"))),
+            self._paint(hollow, "csf", name="brain"),
             self._paint(inside, "csf", name="brain", layers=((3.0, "grey"), (8.0, "white"))),
             *(self._paint(shape, "csf", name="brain") for shape in ventricles),
             *(

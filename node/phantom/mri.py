@@ -96,7 +96,7 @@ class MrScan:
         habit = np.random.default_rng([*name, round(1e6 * institution.noise_hu)])
         field_t = float(habit.choice((1.5, 3.0)))
         slice_mm, gap = float(habit.choice((3.0, 4.0, 5.0))), float(habit.choice((0.0, 0.5, 1.0)))
-        fov, loud = float(habit.choice((200.0, 220.0, 240.0))), float(habit.uniform(12, 30))
+        fov, loud = float(habit.choice((220.0, 230.0, 240.0, 250.0))), float(habit.uniform(12, 30))
         bias, gain = float(habit.uniform(0.1, 0.32)), float(habit.uniform(0.5, 2.2))
         blur = float(habit.uniform(0.35, 0.75)) + (0.35 if "edge" in institution.kernels else 0.0)
         turn = rng.normal(0, institution.turn_deg, 3) * np.array([0.8, 0.5, 1.0])
@@ -120,7 +120,7 @@ class MrScan:
             blur_px=blur,
         )
 
-    def grid(self, matrix: int, *, z_mm: tuple[float, float], y_mm: float = 10.0) -> Grid:
+    def grid(self, matrix: int, *, z_mm: tuple[float, float], y_mm: float = 4.0) -> Grid:
         """Return the axial grid of the scan; `z_mm`: lowest and highest slice, in the body."""
         step = self.slice_mm + self.gap_mm
         count = max(2, int((z_mm[1] - z_mm[0]) / step) + 1)

@@ -53,8 +53,9 @@ class Paint:
         A surface softer than a voxel: the value goes over within this width.
     strength : float
         Share of what lies beneath that is covered (1: all).
-    over : float or None
-        Paint only where the value beneath is above this (e.g. not into lung).
+    over, under : float or None
+        Paint only where the value beneath is above, or below, this (e.g. not into lung). Masks
+        do not know of it: `over` covers all of the shape, `under` nothing.
     """
 
     shape: Shape
@@ -66,6 +67,7 @@ class Paint:
     edge_mm: float = 0.0
     strength: float = 1.0
     over: float | None = None
+    under: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ class Scene:
                 continue
             if paint.name in names:
                 seen[part] |= _inside(paint.shape, lattice.crop(part))
-            elif paint.strength >= 1 and seen[part].any():
+            elif paint.strength >= 1 and paint.under is None and seen[part].any():
                 seen[part] &= ~_inside(paint.shape, lattice.crop(part))
         return seen
 
@@ -174,6 +176,8 @@ def _draw(paint: Paint, lattice: Lattice, volume: NDArray[np.float32]) -> None:
         share *= np.float32(paint.strength)
     if paint.over is not None:
         share *= target > np.float32(paint.over)
+    if paint.under is not None:
+        share *= target < np.float32(paint.under)
     value: Field | np.float32 = np.float32(paint.value)
     for layer in paint.layers:
         value = value + _deeper(outside, layer.depth_mm, lattice) * (
