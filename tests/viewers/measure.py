@@ -57,29 +57,31 @@ def fit(
     window: tuple[float, float],
     picture: NDArray[np.uint8],
     guess: Placement,
+    *,
+    nearest: bool = False,
 ) -> Placement:
     """Fit a slice (rows, columns) to a grey picture (height, width), from coarse to fine.
 
     Viewers interpolate values and make them grey after that; so it is done here. The guess may
-    be two voxels and a twentieth of the scale off.
+    be two voxels and a twentieth of the scale off. `nearest`: see `likeness`.
     """
     shown = picture.astype(float) / 255
+
+    def coarsely(place: Placement, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        return _resampled(soft, place, shape, 4)
+
+    def finely(place: Placement, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        seen = _resampled(values, place, shape, 2, outside=-2000, nearest=nearest)
+        # Edges of rectangles are made soft, or a small move would change nothing.
+        return np.asarray(ndimage.gaussian_filter(windowed(seen, window), float(nearest)))
+
+    # Blurred first, so that a guess some pixels off still finds its way.
     blur = 6.0
     sigma = (blur / abs(guess.scale_y), blur / abs(guess.scale_x))
     soft = ndimage.gaussian_filter(windowed(values, window), sigma)
-    # Blurred first, so that a guess some pixels off still finds its way.
-    coarse = _refined(lambda p, s: _resampled(soft, p, s, 4), _thinned(shown, blur, 4), guess, 4)
-    fine = _refined(
-        lambda p, s: windowed(_resampled(values, p, s, 2, outside=-2000), window),
-        _thinned(shown, 0.0, 2),
-        coarse,
-        2,
-    )
-    return replace(fine, likeness=likeness(values, window, picture, fine))
-
-
-def _thinned(shown: NDArray[np.float64], blur: float, step: int) -> NDArray[np.float64]:
-    return np.asarray(ndimage.gaussian_filter(shown, blur)[::step, ::step])
+    coarse = _refined(coarsely, ndimage.gaussian_filter(shown, blur)[::4, ::4], guess, 4)
+    fine = _refined(finely, ndimage.gaussian_filter(shown[::2, ::2], float(nearest)), coarse, 2)
+    return replace(fine, likeness=likeness(values, window, picture, fine, nearest=nearest))
 
 
 def _refined(
@@ -89,31 +91,31 @@ def _refined(
     step: int,
 ) -> Placement:
     """Return the placement near `start` in which `seen` is most like `shown`."""
-
     middle = (shown.shape[1] * step / 2, shown.shape[0] * step / 2)
     reach = 2.0 * max(abs(start.scale_x), abs(start.scale_y))
+    inner = (slice(RIM // step, -RIM // step),) * 2
+    unit = np.array([1.0, 1.0, 2e-3, 2e-3])
+    limit = np.array([reach, reach, 0.05, 0.05]) / unit
 
     def placed(p: NDArray[np.float64]) -> Placement:
-        """p: shift of the picture's middle in pixels, logarithms of both scales' changes."""
-        sx, sy = start.scale_x * np.exp(p[2]), start.scale_y * np.exp(p[3])
+        """p: shift of the picture's middle, changes of both scales; each 1 where it begins."""
+        x, y, grow_x, grow_y = (p - 1) * unit
         return Placement(
-            scale_x=sx,
-            scale_y=sy,
-            left=middle[0] - (middle[0] - start.left) * np.exp(p[2]) + p[0],
-            top=middle[1] - (middle[1] - start.top) * np.exp(p[3]) + p[1],
+            scale_x=start.scale_x * np.exp(grow_x),
+            scale_y=start.scale_y * np.exp(grow_y),
+            left=middle[0] - (middle[0] - start.left) * np.exp(grow_x) + x,
+            top=middle[1] - (middle[1] - start.top) * np.exp(grow_y) + y,
         )
 
-    inner = (slice(RIM // step, -RIM // step),) * 2
     found = optimize.least_squares(
         lambda p: np.asarray((seen(placed(p), shown.shape) - shown)[inner].ravel()[::3]),
-        np.zeros(4),
-        x_scale=[1.0, 1.0, 1e-3, 1e-3],
-        diff_step=1e-4,
+        np.ones(4),
+        diff_step=0.05,
         # Letters that the viewer writes over the image must not pull, wherever they are.
         loss="soft_l1",
         f_scale=0.1,
         max_nfev=40,
-        bounds=([-reach, -reach, -0.05, -0.05], [reach, reach, 0.05, 0.05]),
+        bounds=(1 - limit, 1 + limit),
     )
     return placed(found.x)
 
@@ -123,9 +125,15 @@ def likeness(
     window: tuple[float, float],
     picture: NDArray[np.uint8],
     place: Placement,
+    *,
+    nearest: bool = False,
 ) -> float:
-    """Return the correlation of a grey picture with a slice placed so; 1 is the same."""
-    seen = windowed(_resampled(values, place, picture.shape, outside=-2000), window)
+    """Return the correlation of a grey picture with a slice placed so; 1 is the same.
+
+    `nearest`: the viewer draws each voxel as a rectangle, and does not interpolate.
+    """
+    resampled = _resampled(values, place, picture.shape, outside=-2000, nearest=nearest)
+    seen = windowed(resampled, window)
     inner = (slice(RIM, -RIM),) * 2
     return float(np.corrcoef(seen[inner].ravel(), picture[inner].ravel())[0, 1])
 
@@ -137,10 +145,13 @@ def _resampled(
     step: int = 1,
     *,
     outside: float = 0.0,
+    nearest: bool = False,
 ) -> NDArray[np.float64]:
     """Return the image as it lies on the screen, every `step`-th pixel, bilinear."""
     rows = place.rows(shape[0] * step)[::step]
     columns = place.columns(shape[1] * step)[::step]
+    if nearest:
+        rows, columns = np.rint(rows), np.rint(columns)
     # Linear along one axis, then along the other: the same as bilinear, and quick.
     return _along(_along(image, rows, 0, outside), columns, 1, outside)
 

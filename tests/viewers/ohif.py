@@ -80,6 +80,7 @@ class Ohif:
     """One page of OHIF with one study."""
 
     name = f"OHIF {VERSION}"
+    nearest = False
 
     def __init__(self, page: Page, base: str, study_instance_uid: str):
         self.page = page

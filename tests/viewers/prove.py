@@ -30,6 +30,8 @@ LIKENESS = 0.98
 
 class Viewer(Protocol):
     name: str
+    #: Whether voxels are drawn as rectangles, not interpolated.
+    nearest: bool
 
     def show(self, sop_instance_uid: str) -> None: ...
 
@@ -105,8 +107,8 @@ def _seen(viewer: Viewer, mask: NDArray[np.bool_], stack: ImageStack, index: int
     without = viewer.picture(overlay=False)
     picture = viewer.picture(overlay=True)
     guess = viewer.guess()
-    place = fit(stack.values[index], stack.window, grey(without), guess)
-    _check_slice(place, stack, index, without)
+    place = fit(stack.values[index], stack.window, grey(without), guess, nearest=viewer.nearest)
+    _check_slice(place, stack, index, without, viewer.nearest)
     expected = projected(mask[index], place, without.shape[:2])
     found = changed(without, picture)
     return Seen(
@@ -139,13 +141,18 @@ def _nearest_used(mask: NDArray[np.bool_], index: int) -> int:
 
 
 def _check_slice(
-    place: Placement, stack: ImageStack, index: int, picture: NDArray[np.uint8]
+    place: Placement,
+    stack: ImageStack,
+    index: int,
+    picture: NDArray[np.uint8],
+    nearest: bool,
 ) -> None:
     """Fail unless the picture is this slice, upright, and rather this one than its neighbours."""
     assert place.likeness >= LIKENESS, f"the picture is not slice {index}: {place}"
     for other in (index - 1, index + 1):
         if 0 <= other < len(stack.values):
-            alike = likeness(stack.values[other], stack.window, grey(picture), place)
+            values = stack.values[other]
+            alike = likeness(values, stack.window, grey(picture), place, nearest=nearest)
             assert alike < place.likeness, f"the picture is slice {other} rather than {index}"
 
 

@@ -1,6 +1,6 @@
 // Shows one image series and one SEG in dwv, as its documentation says; nothing is drawn by us.
-//   ?image=URL,URL,…&seg=URL   (addresses of DICOM files)
-import {App, AppOptions, ViewConfig} from 'dwv';
+//   ?list=URL   of {"image": [addresses of DICOM files], "seg": [address]}
+import {App, AppOptions, Index, ToolConfig, ViewConfig} from 'dwv';
 
 const query = new URLSearchParams(location.search);
 window.errors = [];
@@ -8,7 +8,10 @@ const say = (error) => window.errors.push(String((error && error.message) || err
 
 const app = new App();
 window.app = app;
-app.init(new AppOptions({'*': [new ViewConfig('layerGroup0')]}));
+window.Index = Index;
+const options = new AppOptions({'*': [new ViewConfig('layerGroup0')]});
+options.tools = {ZoomAndPan: new ToolConfig()};
+app.init(options);
 app.addEventListener('error', (event) => say(event.error));
 app.addEventListener('renderend', () => { window.rendered = (window.rendered || 0) + 1; });
 
@@ -23,5 +26,6 @@ function load(addresses) {
   const series = await (await fetch(query.get('list'))).json();
   window.imageId = await load(series.image);
   window.segId = series.seg ? await load(series.seg) : null;
+  app.setTool('ZoomAndPan');
   window.ready = true;
 })().catch(say);
