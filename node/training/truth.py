@@ -48,7 +48,7 @@ def masks_of(
         return {}
     regions = [region for path in paths for region in regions_of(path)]
     found = {
-        name: [region for region in regions if _means(region, spec)]
+        name: _drawn_here([r for r in regions if _means(r, spec)], stacks)
         for name, spec in manifest.segments.items()
     }
     _check_found(manifest, regions, found, outlined)
@@ -98,6 +98,13 @@ def _mask(
     for region in chosen:
         mask |= mask_on(region, stack, rules=_RULES, regions=regions, stacks=tuple(stacks.values()))
     return mask
+
+
+def _drawn_here(regions: Sequence[Region], stacks: Mapping[str, Stack]) -> Sequence[Region]:
+    """Return the regions that were drawn on the chosen images, if there are any, else all."""
+    chosen = {stack.series_instance_uid for stack in stacks.values()}
+    here = [region for region in regions if chosen & set(region.referenced_series)]
+    return here or regions
 
 
 def _drawn_on(chosen: Sequence[Region], stacks: Mapping[str, Stack]) -> Stack:
