@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ PLANE_TOLERANCE = 0.1
 #: Two outlines of one plane are a region and its hole if one holds at least this part of the
 #: smaller, and neighbours if at most the rest; what lies between is refused.
 _NESTED = 0.95
+#: A contour on every so many planes at most leaves out what lies between; more is a gap.
+_SKIPPED = 5
 #: An outline may reach this many times the image's size beyond it; farther is no outline of it.
 _REACH = 2
 
@@ -150,7 +153,6 @@ def filled(drawn: Sequence[Drawn], home: Stack) -> GridMask:
     by_plane: Mapping[int, list[Drawn]] = _distinct(drawn)
     if not by_plane:
         raise Refused(RefusalCode.ROI_EMPTY, "the region has no contour that encloses anything")
-    _check_steps(sorted(by_plane))
     corner, shape = _canvas(drawn, home)
     first = min(by_plane)
     mask = np.zeros((max(by_plane) - first + 1, *shape), np.bool_)
@@ -162,6 +164,7 @@ def filled(drawn: Sequence[Drawn], home: Stack) -> GridMask:
         raise Refused(
             RefusalCode.ROI_EMPTY, "the contours are so small that they enclose no pixel centre"
         )
+    _check_steps(mask)
     affine = np.array(home.geometry.affine)
     affine[:, 3] = affine @ [first, *corner, 1]
     return GridMask(mask=mask, affine=affine)
@@ -179,13 +182,23 @@ def _distinct(drawn: Sequence[Drawn]) -> dict[int, list[Drawn]]:
     return by_plane
 
 
-def _check_steps(planes: Sequence[int]) -> None:
-    steps = np.diff(planes)
-    if len(steps) and np.median(steps) >= 2:
+def _check_steps(mask: Mask) -> None:
+    """Refuse a region of which most neighbouring planes skip some that it must pass through.
+
+    A gap with nothing above or below it lies between two parts and is meant.
+    """
+    planes = np.flatnonzero(mask.any(axis=(1, 2)))
+    pairs = list(pairwise(planes.tolist()))
+    skipped = [
+        upper - lower
+        for lower, upper in pairs
+        if 1 < upper - lower <= _SKIPPED and (mask[lower] & mask[upper]).any()
+    ]
+    if 2 * len(skipped) > len(pairs):
         raise Refused(
             RefusalCode.ROI_SLICES_SKIPPED,
-            f"contours on {len(planes)} planes, {np.median(steps):g} apart: what lies between "
-            "was not drawn",
+            f"contours on {len(planes)} planes, mostly {np.median(skipped):g} apart: what lies "
+            "between was not drawn",
         )
 
 

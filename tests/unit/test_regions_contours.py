@@ -207,6 +207,16 @@ def test_s21_contours_on_every_second_plane_are_refused(tmp_path: Path, ct: Any)
     assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_SLICES_SKIPPED
 
 
+def test_single_planes_of_several_parts_are_no_skipped_planes(tmp_path: Path, ct: Any) -> None:
+    """Two nodes of one plane each, side by side two planes apart: nothing lies between."""
+    stack, images = ct
+    nodes = [(1, square(1.5, 4.5)), (3, square(9.5, 13.5))]
+
+    got = mask_of(tmp_path, stack, structure_set(stack, images, nodes))
+
+    assert got.sum(axis=(1, 2)).tolist() == [0, 9, 0, 16, 0, 0, 0]
+
+
 def test_two_parts_with_a_gap_between_stay_two_parts(tmp_path: Path, ct: Any) -> None:
     stack, images = ct
     ds = structure_set(stack, images, [(z, SHAPED) for z in (0, 1, 4, 5, 6)])
