@@ -16,6 +16,7 @@ from node.dicom.frames import Stack
 from node.dicom.region_grid import fill
 from node.dicom.regions import Region, RegionRules, mask_on, refusal_of, regions_of
 from node.errors import RefusalCode, Refused
+from node.phantom.outline import loops
 from tests.make import AXIAL, CORONAL, SAGITTAL, rtstruct
 from tests.regions_case import image, written
 
@@ -370,3 +371,16 @@ def test_contour_of_two_points_encloses_nothing(tmp_path: Path, ct: Any) -> None
 
     assert np.flatnonzero(got.any(axis=(1, 2))).tolist() == [2]
     assert refusal(tmp_path, stack, only_line) is RefusalCode.ROI_EMPTY
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_outlined_along_their_pixels_come_back_whole(tmp_path: Path, seed: int) -> None:
+    """Holes, islands and pixels that touch at a corner, on an oblique stack."""
+    stack, images = image(tmp_path / "ct", SHAPE, orientation=OBLIQUE, spacing=(3.3, 0.8, 0.7))
+    mask = np.random.default_rng(seed).random(SHAPE) > (0.5, 0.7, 0.3, 0.95)[seed]
+    mask[0] = mask[-1] = False
+    contours = [(float(z), loop) for z in range(1, SHAPE[0] - 1) for loop in loops(mask[z])]
+
+    got = mask_of(tmp_path, stack, structure_set(stack, images, contours))
+
+    np.testing.assert_array_equal(got, mask)
