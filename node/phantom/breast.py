@@ -9,7 +9,7 @@ import numpy as np
 from node.phantom.chest_wall import EVERYWHERE
 from node.phantom.grid import Lattice, Point, axial_grid
 from node.phantom.masses import Inside, Radial, mass, mass_paints
-from node.phantom.scene import Paint, Texture
+from node.phantom.scene import Layer, Paint, Texture
 from node.phantom.shapes import (
     Both,
     Ellipsoid,
@@ -23,7 +23,7 @@ from node.phantom.shapes import (
     tube,
 )
 from node.phantom.thorax import ChestAnatomy, Thorax
-from node.phantom.tissue import AIR, FAT, SKIN
+from node.phantom.tissue import FAT, SKIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,14 @@ def armpit(thorax: Thorax, rng: np.random.Generator) -> tuple[Paint, ...]:
         streaks = Texture(Waves.drawn(rng, 11.0, count=6), 7.0)
         # The armpit may bulge: skin where there would be air.
         paints.append(
-            Paint(shape=Grown(fat, 5.0), value=SKIN, name="body", stage="body", under=AIR / 2)
+            Paint(
+                shape=Grown(fat, 5.0),
+                value=SKIN,
+                name="body",
+                stage="body",
+                layers=(Layer(2.2, FAT),),
+                under=FAT - 50,
+            )
         )
         paints.append(
             Paint(

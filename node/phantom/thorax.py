@@ -88,7 +88,7 @@ _LANDMARKS: Mapping[str, Point] = {
     "anterior_mediastinum_right": (-22, -54, 0),
     "anterior_mediastinum_left": (28, -54, -2),
     "anterior_mediastinum_high": (0, -50, 44),
-    "anterior_mediastinum_low": (4, -70, -34),
+    "anterior_mediastinum_low": (0, -70, -14),
     "thymic_bed": (2, -52, 22),
     "cardiophrenic_right": (-50, -50, -80),
     "cardiophrenic_left": (78, -56, -86),
