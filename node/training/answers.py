@@ -21,6 +21,7 @@ from node.manifest import Manifest
 from node.plugin import Case, Labels, Result
 from node.training import plugin_code
 from node.training.cases import Loaded, Task, content_of, load
+from node.training.store import Store
 from node.training.workers import Workers, raised
 
 _MASK, _SCORE = "mask/", "score/"
@@ -47,6 +48,7 @@ def answers(
     workers: Workers,
     device: str,
     with_scores: bool,
+    store: Store,
 ) -> Generator[Answered, None, None]:
     """Yield what the plugin says of each case, in order; a case is gone when the next one comes.
 
@@ -61,7 +63,7 @@ def answers(
         If the plugin cannot run here at all.
     """
     # A worker may still write into it when an error ends this early.
-    temporary = tempfile.TemporaryDirectory(prefix="sentinel-cases-", ignore_cleanup_errors=True)
+    temporary = tempfile.TemporaryDirectory(dir=store.work_folder(), ignore_cleanup_errors=True)
     with _runner(device) as runner, temporary as top:
         places = [Path(top, f"{number}") for number in range(len(tasks))]
         job = Path(top, "job")

@@ -81,6 +81,7 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
             workers=workers,
             device=order.device,
             with_scores="score" in able.train,
+            store=Store(order.store),
         )
         cases, failures = [], []
         with closing(found):

@@ -44,6 +44,8 @@ def make_examples(
         for task, key in zip(tasks, keys, strict=True)
         if fresh or store.read(key) is None or not store.example(key).is_file()
     ]
+    for key in keys:
+        store.touch(key)
     work = [(store.folder, key, task) for task, key in missing]
     for done, _ in enumerate(raised(workers.each(make_example, work)), start=1):
         advance(done, len(missing))

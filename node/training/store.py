@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,26 @@ class Store:
         with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **dict(arrays))
         temporary.replace(path)
+
+    def touch(self, key: str) -> None:
+        """Note that an example is still of use."""
+        with suppress(OSError):
+            os.utime(self.example(key))
+            os.utime(self._path(key, ".json"))
+
+    def prune(self, now: float) -> None:
+        """Remove what nobody used for two weeks, and what a killed command left a day ago."""
+        for top, pattern, days in (("kept", "*/*", 14), ("runs", "*", 14), ("work", "*", 1)):
+            for path in (self.folder / top).glob(pattern):
+                with suppress(OSError):
+                    if now - path.stat().st_mtime > days * 86_400:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def work_folder(self) -> Path:
+        """Return the folder for what one command needs; it removes it itself."""
+        folder = self.folder / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def salt(self) -> str:
         """Return a random word of this store: hashes of identities mean nothing elsewhere."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,9 @@ from node.errors import LearningError
 from node.manifest import Manifest
 from node.manifest_file import MANIFEST_NAME, parse_manifest
 from node.plugin_files import file_hashes
-from node.training.answers import answers
+from node.training.answers import Answered, answers
 from node.training.cases import Task, phantom_tasks, tasks_of
-from node.training.collapse import answer_of, collapsed
+from node.training.collapse import Answer, answer_of, collapsed
 from node.training.examples import Made, keys_of, make_examples
 from node.training.fitting import FitJob, Fitted, fit
 from node.training.folder import studies_of
@@ -82,6 +83,7 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
     check_source(order.data, order.phantoms, fewest=2)
     _check_out(order.out)
     store = Store(order.store)
+    store.prune(time.time())
     with Workers() as workers:
         able = workers.one(abilities, order.plugin)
         _check_able(manifest, able, order)
@@ -294,21 +296,16 @@ def _check_learned(
 ) -> None:
     """Raise `LearningError` if the weights say the same, or nothing, of every tuning case."""
     looked_at = tuning[:_LOOKED_AT]
-    said = []
-    with (
-        Workers(1) as workers,
-        closing(
-            answers(candidate, looked_at, workers=workers, device=order.device, with_scores=False)
-        ) as found,
-    ):
-        for answered in found:
-            if answered.failure:
-                raise LearningError(
-                    f"the trained plugin fails on a tuning case: {answered.failure}",
-                    code="PLUGIN_FAILED",
-                )
-            said.append(answer_of(answered.result, answered.loaded.labels))
-            progress("look at the result", len(said), len(looked_at), {})
+    with Workers(1) as workers:
+        found = answers(
+            candidate,
+            looked_at,
+            workers=workers,
+            device=order.device,
+            with_scores=False,
+            store=Store(order.store),
+        )
+        said = _said(found, len(looked_at), progress)
     why = collapsed(candidate, said)
     if why:
         raise LearningError(
@@ -316,6 +313,20 @@ def _check_learned(
             "with another --seed",
             code="MODEL_COLLAPSED",
         )
+
+
+def _said(found: Generator[Answered, None, None], total: int, progress: Progress) -> list[Answer]:
+    said: list[Answer] = []
+    with closing(found):
+        for answered in found:
+            if answered.failure:
+                raise LearningError(
+                    f"the trained plugin fails on a tuning case: {answered.failure}",
+                    code="PLUGIN_FAILED",
+                )
+            said.append(answer_of(answered.result, answered.loaded.labels))
+            progress("look at the result", len(said), total, {})
+    return said
 
 
 def _publish(candidate: Path, order: TrainOrder) -> Path:

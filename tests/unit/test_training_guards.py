@@ -1,5 +1,6 @@
 """Collapsed models, edited manifests, which code an example depends on, the pinned law."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from node.plugin import Labels, Measurement, Result, Segment
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.manifest_edit import edited
 from node.training.relevant import cohort_digest, examples_digest
+from node.training.store import Store
 from tests.learners import FIT, make_learner, write_fit
 
 
@@ -159,3 +161,22 @@ def test_another_law_than_the_pinned_one_is_refused(learner):
     (learner / "cohort.toml").unlink()
     with pytest.raises(ManifestError, match=r"cohort\.toml: no such file"):
         parse_manifest(learner)
+
+
+def test_what_nobody_uses_is_removed_after_two_weeks(tmp_path):
+    store = Store(tmp_path)
+    day = 86_400
+    for key, used in (("a" * 40, 0), ("b" * 40, 13 * day)):
+        store.write_example(key, {"x": np.zeros(1)})
+        store.write(key, {"content": key})
+        for path in (tmp_path / "kept" / key[:2]).iterdir():
+            os.utime(path, (used, used))
+    left = store.work_folder() / "left"
+    left.mkdir()
+    os.utime(left, (0, 0))
+
+    store.prune(15.0 * day)
+
+    assert store.read("a" * 40) is None and not store.example("a" * 40).exists()
+    assert store.read("b" * 40) and store.example("b" * 40).exists()
+    assert not left.exists()
