@@ -29,7 +29,8 @@ class ViewerProfile:
     key_objects : bool
         A Key Object Selection of the findings' images.
     presentation_state : bool
-        Opt-in only: many archives apply one by themselves and cover pathology (S27).
+        Not written by this version, so it must be False. It would be opt-in only: many
+        archives apply one by themselves and cover pathology (S27).
     parametric_map : bool
         The plugin's maps as Parametric Maps.
     iocm : ``none``, ``quality`` or ``safety``
@@ -59,6 +60,8 @@ class ViewerProfile:
                 raise ValueError(f"{key} = {value!r} is none of {', '.join(known)}")
         if self.max_seg_frames < 1:
             raise ValueError("max_seg_frames must be at least 1")
+        if self.presentation_state:
+            raise ValueError("presentation states are not written by this version")
         if self.seg == "none" and self.sr == "segment":
             raise ValueError('sr = "segment" points at a SEG, and seg = "none" writes none')
 

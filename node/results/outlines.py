@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: At most so many outlines of one plane, the largest first, and so many corners of one:
-#: Graphic Data holds 65,534 bytes, and no reader gains from more.
+#: Graphic Data holds 65,534 bytes, and a report is no archive of masks.
 MAX_OUTLINES = 8
 MAX_CORNERS = 1000
 
@@ -21,19 +21,21 @@ _SIDES = (
 Points = NDArray[np.float64]
 
 
-def outlines(mask: NDArray[np.generic]) -> list[Points]:
+def outlines(mask: NDArray[np.generic], at_most: int = MAX_OUTLINES) -> list[Points]:
     """Return the outer outlines of a plane's regions, the largest area first.
 
     Parameters
     ----------
     mask : shape (rows, columns)
+    at_most : int
+        How many outlines of the plane are wanted.
 
     Returns
     -------
     list of float64, shape (corners, 2)
         (column, row) from the upper left corner of the upper left voxel, as SCOORD has them
         (PS3.3 C.18.6.1.1), clockwise on the image; the last corner equals the first. Holes and
-        all but the `MAX_OUTLINES` largest regions are left out; an outline of more than
+        all but the `at_most` largest regions are left out; an outline of more than
         `MAX_CORNERS` corners is thinned.
 
     Examples
@@ -50,7 +52,7 @@ def outlines(mask: NDArray[np.generic]) -> list[Points]:
     x, y = (starts % width - 1).astype(np.float64), (starts // width - 1).astype(np.float64)
     twice = x * y[following] - x[following] * y
     areas = np.bincount(loops, weights=twice) / 2  # clockwise on the image: positive
-    largest = [int(k) for k in np.argsort(-areas, kind="stable")[:MAX_OUTLINES] if areas[k] > 0]
+    largest = [int(k) for k in np.argsort(-areas, kind="stable")[:at_most] if areas[k] > 0]
     corners = np.column_stack([x, y])
     return [_walk(k, following, corners) for k in largest]
 

@@ -13,7 +13,7 @@ from node.dicom import codes
 from node.dicom.frames import Frame, Stack
 from node.errors import ResultInvalid
 from node.plugin import Line, Measurement, Quality
-from node.results.outlines import outlines
+from node.results.outlines import MAX_OUTLINES, outlines
 from node.results.request import (
     EncodeRequest,
     Finding,
@@ -23,7 +23,7 @@ from node.results.request import (
 from node.results.seg import algorithm_parameters
 from node.results.sr_items import concept, number
 
-#: Outlines of one finding at most: a report is no archive of masks.
+#: Outlines of one finding, shared out among its slices; each slice has one at least.
 _MAX_REGIONS = 1000
 
 
@@ -109,7 +109,7 @@ def _region(
 ) -> Mapping[str, Any]:
     stack = request.stacks[finding.segment.role]
     if request.profile.sr == "outline":
-        return {"referenced_regions": list(_regions(finding, stack))[:_MAX_REGIONS]}
+        return {"referenced_regions": list(_regions(finding, stack))}
     seg = segs[finding.segment.role]
     segment = hd.sr.ReferencedSegment(
         sop_class_uid=seg.SOPClassUID,
@@ -123,8 +123,9 @@ def _region(
 def _regions(finding: Finding, stack: Stack) -> Iterator[Any]:
     """Yield the outlines of all slices, the largest slice first: OHIF jumps to the first."""
     slices = range(finding.first, finding.last + 1)
+    at_most = max(1, min(MAX_OUTLINES, _MAX_REGIONS // len(slices)))
     for slice_index in sorted(slices, key=lambda i: (i != finding.largest, i)):
-        for points in outlines(finding.segment.mask[slice_index]):
+        for points in outlines(finding.segment.mask[slice_index], at_most):
             yield _image_region(stack.frames[slice_index], points)
 
 

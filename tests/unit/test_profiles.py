@@ -31,6 +31,7 @@ def test_what_nobody_proved_says_untested() -> None:
         ({"seg": "mesh"}, "seg = 'mesh' is none of binary"),
         ({"sr": "pdf"}, "sr = 'pdf'"),
         ({"iocm": "yes"}, "iocm = 'yes'"),
+        ({"presentation_state": True}, "not written by this version"),
         ({"max_seg_frames": 0}, "at least 1"),
         ({"seg": "none", "sr": "segment"}, "points at a SEG"),
     ],

@@ -349,6 +349,19 @@ def test_an_outline_runs_along_the_voxels_of_its_slice_largest_slice_first() -> 
     assert images == ["1.2.3.4.4", "1.2.3.4.2"]
 
 
+def test_a_finding_of_many_regions_keeps_an_outline_on_each_slice() -> None:
+    mask = np.zeros((300, 8, 8), bool)
+    mask[:, ::2, ::2] = True
+    result = Result(segments=(Segment(name="tumour", mask=mask, role="ct"),))
+    request = full_request(synthetic_headers(300, Rows=8, Columns=8), OHIF)
+
+    report = parsed(encode(replace(request, result=result))[1])
+
+    regions = [i for i in groups_of(report)[0].ContentSequence if i.ValueType == "SCOORD"]
+    assert len(regions) == 900  # three of sixteen on each
+    assert len(set(items_of(groups_of(report)[0], "ReferencedSOPInstanceUID"))) == 300
+
+
 def test_a_report_of_text_points_at_images_only() -> None:
     objects = made(PLAIN_PACS)
 
