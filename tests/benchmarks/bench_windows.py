@@ -1,0 +1,195 @@
+"""The U-Net over a volume against MONAI's sliding window: medians of interleaved runs (E18).
+
+`make bench` runs it; alone: ``OMP_NUM_THREADS=2 python -m tests.benchmarks.bench_windows``.
+``SENTINEL_RUNS`` lowers the number of runs. On a machine with CUDA it measures there too.
+
+The image is a chest in air, cut to the box of the patient as a plugin would, or grown so far that
+no window is left out. MONAI runs in eager float32, in batches of 1 and of 4; the faster one counts.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from torch import nn
+
+from node.inference.registry import builtin_plugin_folder
+from node.toolkit import tiling
+from node.toolkit.networks import load_weights, unet
+from node.toolkit.windows import Predictor, SlidingWindow
+
+SHAPE = (200, 256, 256)
+WINDOWS = {"96 x 96 x 96": (96, 96, 96), "64 x 64 x 80, as shipped": (64, 64, 80)}
+RUNS = int(os.environ.get("SENTINEL_RUNS", "5"))
+MONAI_BATCHES = (1, 4)
+REQUIRED = {"cpu": 1.8, "cuda:0": 4.0}
+REQUIRED_DICE = 0.999
+
+
+def main() -> dict[str, Any]:
+    """Measure and return figures by device, image and window."""
+    network, weights = trained()
+    report: dict[str, Any] = {"runs": RUNS, "threads": torch.get_num_threads(), "weights": weights}
+    for device in ["cpu", *(["cuda:0"] if torch.cuda.is_available() else [])]:
+        report[device] = {
+            f"{name}; {where}": compare(network, chest(air=where == "air around"), size, device)
+            for name, size in WINDOWS.items()
+            for where in ("air around", "no air")
+        }
+    report["peak_memory_mb"] = {side: peak(side) for side in ("ours", "ours exact", "MONAI")}
+    return report
+
+
+def trained() -> tuple[nn.Module, str]:
+    """Return the shipped network; without its weights, one that answers to brightness."""
+    network = unet().eval()
+    path = builtin_plugin_folder() / "anterior_mediastinal_tumor" / "weights.safetensors"
+    given = os.environ.get("SENTINEL_WEIGHTS")
+    if given or path.is_file():
+        load_weights(network, Path(given) if given else path)
+        return network, "given" if given else "shipped"
+    torch.manual_seed(0)
+    return network, "none: random"
+
+
+def chest(*, air: bool) -> np.ndarray:
+    """Return a chest between 0 (air) and 1, float32, shape (1, slices, rows, columns).
+
+    With `air` the patient fills 80 % of the width, as after a crop with a margin; without, all.
+    """
+    rng = np.random.default_rng(4)
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in SHAPE), indexing="ij")
+    width, depth = (0.8, 0.55) if air else (2.0, 2.0)
+    hu = np.full(SHAPE, -1000, np.float32)
+    body = (x / width) ** 2 + (y / depth) ** 2 < 1
+    hu[body] = -90
+    hu[body & ((x / 0.74) ** 2 + (y / 0.5) ** 2 > 1)] = 40
+    for side in (-0.4, 0.4):
+        hu[((x - side) / 0.27) ** 2 + (y / 0.35) ** 2 + (z / 1.1) ** 2 < 1] = -850
+    hu[(x / 0.2) ** 2 + (y / 0.18) ** 2 + ((z + 0.5) / 0.35) ** 2 < 1] = 120
+    hu[(x / 0.06) ** 2 + ((y - 0.35) / 0.07) ** 2 < 1] = 250
+    mass = ((x - 0.03) / 0.12) ** 2 + ((y + 0.25) / 0.1) ** 2 + ((z - 0.2) / 0.16) ** 2 < 1
+    hu[mass] = 45
+    hu += np.where(hu > -1000, rng.normal(0, 15, SHAPE), 0)
+    return np.clip((hu + 160) / 400, 0, 1, dtype=np.float32)[None]
+
+
+def compare(
+    network: nn.Module, image: np.ndarray, size: tuple[int, int, int], device: str
+) -> dict[str, Any]:
+    """Return medians of both sides, their ratio, and how far their masks agree."""
+    ours = {
+        precision: Predictor(network, SlidingWindow(size=size, precision=precision), device=device)
+        for precision in ("auto", "exact")
+    }
+    sides: dict[str, Callable[[], np.ndarray]] = {
+        f"ours {name}": lambda p=p: p.predict(image, notes=[]) for name, p in ours.items()
+    }
+    for batch in MONAI_BATCHES:
+        sides[f"MONAI {batch}"] = lambda b=batch: by_monai(network, image, size, b, device)
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    results: dict[str, np.ndarray] = {}
+    for _ in range(RUNS):
+        for name, side in sides.items():
+            started = time.perf_counter()
+            results[name] = side()
+            seconds[name].append(time.perf_counter() - started)
+    medians = {name: round(statistics.median(times), 2) for name, times in seconds.items()}
+    monai = min(medians[f"MONAI {batch}"] for batch in MONAI_BATCHES)
+    indices = tiling.windows(SHAPE, size, 0.5)
+    return {
+        "windows": len(indices),
+        "computed": len(tiling.occupied(image, indices, 0.0)),
+        "median_s": medians,
+        "fastest_s": {name: round(min(times), 2) for name, times in seconds.items()},
+        "times_faster": round(monai / medians["ours auto"], 2),
+        "times_faster_exact": round(monai / medians["ours exact"], 2),
+        "required": REQUIRED[device],
+        "dice": {name: dice(results[name], results["MONAI 1"]) for name in sides},
+    }
+
+
+def by_monai(
+    network: nn.Module, image: np.ndarray, size: tuple[int, int, int], batch: int, device: str
+) -> np.ndarray:
+    """Return MONAI's probabilities in eager float32."""
+    with torch.inference_mode():
+        made = sliding_window_inference(
+            torch.from_numpy(image)[None].to(device),
+            size,
+            batch,
+            network.to(device),
+            overlap=0.5,
+            mode="gaussian",
+        )
+        probabilities: np.ndarray = made.sigmoid()[0].cpu().numpy()
+    network.to("cpu")
+    return probabilities
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the Dice of both masks at 0.5; 1 if both are empty."""
+    a, b = one >= 0.5, other >= 0.5
+    total = int(a.sum() + b.sum())
+    return round(2 * int((a & b).sum()) / total, 6) if total else 1.0
+
+
+def peak(side: str) -> int:
+    """Return what one prediction adds to the memory of a process of its own, in MB."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.bench_windows", side],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+def peak_here(side: str) -> int:
+    """Return by how many MB the peak of this process grows with one prediction."""
+    network, _ = trained()
+    image, size = chest(air=True), WINDOWS["96 x 96 x 96"]
+    gc.collect()
+    # Linux: the peak begins anew, so that making the image does not count.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status_mb("VmRSS")
+    if side == "MONAI":
+        by_monai(network, image, size, 1, "cpu")
+    else:
+        precision = "exact" if "exact" in side else "auto"
+        Predictor(network, SlidingWindow(size=size, precision=precision)).predict(image, notes=[])
+    return status_mb("VmHWM") - before
+
+
+def status_mb(key: str) -> int:
+    """Return a figure of this process in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(key))
+
+
+def test_windows() -> None:
+    report = main()
+    print(json.dumps(report, indent=2))
+    for device in ("cpu", "cuda:0"):
+        for name, figures in report.get(device, {}).items():
+            assert min(figures["dice"].values()) >= REQUIRED_DICE, name
+            assert "no air" in name or figures["times_faster"] >= figures["required"], name
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(peak_here(sys.argv[1]))
+    else:
+        print(json.dumps(main(), indent=2))
