@@ -292,6 +292,9 @@ class Evidence:
     size_bytes: int
     #: Order of delivery inside the job (S25): SEG before SR before the rest.
     position: int
+    #: What beside the job decided its bytes; "" before schema 0002. Equal ones of a job were
+    #: made together, for the same destinations.
+    encoding: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,6 +313,19 @@ class NewEvidence:
     position: int
     #: Which checks ran and what they found: JSON-able (E17).
     checks: Mapping[str, object] = field(default_factory=dict)
+    #: As in `Evidence`.
+    encoding: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addressee:
+    """A destination of a finished job, and which of its evidence goes there."""
+
+    destination: str
+    #: Name of the viewer profile that the settings gave it.
+    profile: str = ""
+    #: It gets the evidence of this encoding.
+    encoding: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,3 +347,5 @@ class Delivery:
     status: str
     #: Last sentence, without patient data.
     reason: str
+    #: Name of the destination's viewer profile when the job closed; "" before schema 0002.
+    profile: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,20 +19,23 @@ from pydicom import Dataset
 from node.dicom.charset import source_charset
 from node.dicom.frames import SourceSeries, Stack
 from node.dicom.source import read_series
+from node.editions import Edition, editions_of
 from node.errors import ManifestError, RefusalCode, Refused
 from node.inference.case import build_case, select_frames
 from node.inference.runner import RunOutcome
+from node.logs import get_logger
 from node.manifest import Manifest
-from node.model import DestinationGrade, InstanceState, Job, JobInput, NewEvidence
+from node.model import InstanceState, Job, JobInput, NewEvidence
 from node.parts import Node
 from node.plugin import Case
 from node.results.check import check_objects
 from node.results.encode import EncodeRequest, encode
 from node.results.picture import overlay_picture
 from node.results.write import write_evidence
-from node.settings_check import is_released
 from node.storage.intake_rows import get_study, instances_of_study
 from node.storage.lease_rows import finish_job
+
+log = get_logger(__name__)
 
 
 class CaseRunner(Protocol):
@@ -68,7 +71,8 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = round(time.monotonic() - start, 4)
+            spent = self.seconds.get(name, 0.0) + time.monotonic() - start
+            self.seconds[name] = round(spent, 4)
 
 
 def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]:
@@ -94,19 +98,22 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
         case = build_case(manifest, sources.stacks, sources.headers, runner.device)
     with watch.stage("run the plugin"):
         outcome = runner.run(manifest, case, job_folder=folder)
-    request = encode_request(job, node, manifest, sources, case=case, outcome=outcome)
-    with watch.stage("encode"):
-        objects = encode(request)
-    with watch.stage("check"):
-        checks = check_objects(objects, request)
-        evidence = write_evidence(objects, checks, files=node.files, job_id=job.id)
+    declared = source_charset(next(iter(sources.headers.values()))[0])
+    requests = {
+        one: encode_request(job, node, manifest, sources, case=case, outcome=outcome, edition=one)
+        for one in editions_of(job, node.settings, manifest, declared=declared)
+    }
+    made, refused = make_evidence(requests, node, watch)
+    with watch.stage("draw"):
+        request = next(iter(requests.values()))
         picture = overlay_picture(request, case, node.files.evidence_folder(job.id))
+    evidence = tuple(one for part in made.values() for one in part)
     finish_job(
         node.db,
         job,
         evidence=evidence,
-        destinations=() if job.shadow else job.destinations,
-        report=report_of(outcome, manifest, watch, picture),
+        destinations=() if job.shadow else [to for one in made for to in one.addressees],
+        report=report_of(outcome, manifest, watch, picture) | {"left_out": refused},
         now=time.time(),
     )
     node.files.drop_job_folder(job.id)
@@ -156,33 +163,71 @@ def read_sources(job: Job, node: Node) -> Sources:
 
 
 def encode_request(
-    job: Job, node: Node, manifest: Manifest, sources: Sources, *, case: Case, outcome: RunOutcome
+    job: Job,
+    node: Node,
+    manifest: Manifest,
+    sources: Sources,
+    *,
+    case: Case,
+    outcome: RunOutcome,
+    edition: Edition,
 ) -> EncodeRequest:
-    """Return everything that decides the bytes of the evidence."""
-    wanted = {node.settings.destination(name).charset for name in job.destinations}
-    declared = "\\".join(source_charset(next(iter(sources.headers.values()))[0]))
+    """Return everything that decides the bytes of one edition of the evidence."""
     return EncodeRequest(
         job=job,
         manifest=manifest,
         result=outcome.result,
         stacks=sources.stacks,
         headers=sources.headers,
-        content_qualification="PRODUCT" if _is_released(job, node, manifest) else "RESEARCH",
-        charset=declared if wanted == {"source"} and declared else "ISO_IR 192",
+        content_qualification=edition.content_qualification,
+        charset=edition.charset,
         device_serial_number=node.settings.device_serial_number or "1",
         institution=node.settings.institution,
         station_name=node.settings.ae_titles[0],
         run_notes=outcome.notes,
+        profile=edition.profile,
         volumes=case.volumes,
     )
 
 
-def _is_released(job: Job, node: Node, manifest: Manifest) -> bool:
-    """Return whether all evidence of this job goes where the site released it to (S4)."""
-    grades = {node.settings.destination(name).grade for name in job.destinations}
-    return grades == {DestinationGrade.CLINICAL} and is_released(
-        manifest, job.rule, node.settings.releases
-    )
+def make_evidence(
+    requests: Mapping[Edition, EncodeRequest], node: Node, watch: Stopwatch
+) -> tuple[Mapping[Edition, tuple[NewEvidence, ...]], Mapping[str, str]]:
+    """Encode, check and write each edition of a job's evidence.
+
+    Returns
+    -------
+    (made, refused)
+        The evidence of each edition; and by destination why it gets nothing, although others do.
+
+    Raises
+    ------
+    Refused
+        If no edition can be encoded.
+    EvidenceRejected
+        If an object of any edition fails a check.
+    """
+    made: dict[Edition, tuple[NewEvidence, ...]] = {}
+    refusals: dict[Edition, Refused] = {}
+    for edition, request in requests.items():
+        try:
+            with watch.stage("encode"):
+                objects = encode(request)
+        except Refused as refusal:
+            refusals[edition] = refusal
+            continue
+        with watch.stage("check"):
+            checks = check_objects(objects, request)
+            written = write_evidence(objects, checks, files=node.files, job_id=request.job.id)
+        made[edition] = tuple(replace(one, encoding=edition.encoding) for one in written)
+    if not made:
+        raise next(iter(refusals.values()))
+    refused: dict[str, str] = {}
+    for edition, why in refusals.items():
+        for to in edition.destinations:
+            log.error("alarm: a destination gets nothing", destination=to.name, code=str(why.code))
+            refused[to.name] = f"{why.code}: {why.sentence}"
+    return made, refused
 
 
 def report_of(

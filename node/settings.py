@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from node.errors import SettingsError
 from node.model import DestinationGrade
+from node.profiles import PLAIN_PACS, PROFILES, ViewerProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ class DestinationSettings:
     password_env: str = ""
     #: For ``folder``.
     path: Path | None = None
+    #: Which objects it gets, by what its viewers show (S27).
+    profile: ViewerProfile = PLAIN_PACS
     #: ``ISO_IR 192`` or ``source`` (S6).
     charset: str = "ISO_IR 192"
     #: Which dated facts make a delivery done: ``sent`` or ``proven`` (S24).
@@ -130,6 +134,8 @@ class Settings:
     peers: tuple[PeerSettings, ...] = ()
     rules: tuple[RuleSettings, ...] = ()
     destinations: tuple[DestinationSettings, ...] = ()
+    #: By name: the ready ones, and what the site says of them and of its own.
+    profiles: Mapping[str, ViewerProfile] = field(default_factory=lambda: PROFILES)
     releases: tuple[ReleaseSettings, ...] = ()
     receive: ReceiveSettings = ReceiveSettings()
     #: Folders of plugin folders, beside the built-in ones.
@@ -150,5 +156,17 @@ class Settings:
         return self.database_url or f"sqlite:///{self.data_dir / 'node.db'}"
 
     def destination(self, name: str) -> DestinationSettings:
-        """Return the destination of that name (settings were checked: it exists)."""
-        return next(d for d in self.destinations if d.name == name)
+        """Return the destination of that name.
+
+        Raises
+        ------
+        SettingsError
+            If it was taken out of the settings since the job that names it was made.
+        """
+        for one in self.destinations:
+            if one.name == name:
+                return one
+        raise SettingsError(
+            f"there is no destination {name} in the settings any more; put it back, or let the "
+            "rules look at the study anew"
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from node.condition_file import parse_condition
 from node.errors import SettingsError
 from node.model import DestinationGrade
+from node.profiles import PLAIN_PACS, PROFILES, STANDARD, ViewerProfile
 from node.settings import (
     DestinationSettings,
     PeerSettings,
@@ -35,7 +37,17 @@ from node.settings_words import (
     orthanc_url,
     without_password,
 )
-from node.toml_file import Bound, Flag, Number, Table, Text, Whole, parse_table, read_toml
+from node.toml_file import (
+    Bound,
+    Flag,
+    Number,
+    Table,
+    Text,
+    Whole,
+    nearest,
+    parse_table,
+    read_toml,
+)
 
 __all__ = ["check_against", "load_settings", "missing_secrets", "parse_settings"]
 
@@ -122,9 +134,24 @@ class DestinationTable(Table):
     username: Text = ""
     password_env: _Env = ""
     path: Annotated[_Strict, StringConstraints(min_length=1)] | None = None
+    profile: Text = ""
     charset: Literal["ISO_IR 192", "source"] = "ISO_IR 192"
     required: Literal["sent", "proven"] = "proven"
     timeout_s: _Positive = 30.0
+
+
+class ProfileTable(Table):
+    """``[profiles.NAME]``: what is not said is as in the profile that it is like."""
+
+    like: Text | None = None
+    seg: Literal["binary", "labelmap", "fractional", "none"] | None = None
+    max_seg_frames: _Count | None = None
+    sr: Literal["outline", "segment", "text"] | None = None
+    secondary_capture: Flag | None = None
+    key_objects: Flag | None = None
+    presentation_state: Flag | None = None
+    parametric_map: Flag | None = None
+    iocm: Literal["none", "quality", "safety"] | None = None
 
 
 class ReleaseTable(Table):
@@ -145,6 +172,7 @@ class SettingsFile(Table):
     peers: tuple[PeerTable, ...] = ()
     rules: tuple[RuleTable, ...] = ()
     destinations: tuple[DestinationTable, ...] = ()
+    profiles: dict[_Name, ProfileTable] = Field(default_factory=dict)
     releases: tuple[ReleaseTable, ...] = ()
 
 
@@ -186,12 +214,14 @@ def parse_settings(
     node = file.node.model_dump()
     node["data_dir"] = _absolute(file.node.data_dir, base_dir)
     node["plugin_dirs"] = tuple(_absolute(one, base_dir) for one in file.node.plugin_dirs)
+    profiles = {**PROFILES, **_profiles(file.profiles, where)}
     settings = Settings(
         **node,
         receive=ReceiveSettings(**file.receive.model_dump()),
         peers=tuple(PeerSettings(**peer.model_dump()) for peer in file.peers),
         rules=tuple(_rule(rule, file.node.quiet_s, where) for rule in file.rules),
-        destinations=tuple(_destination(one, base_dir) for one in file.destinations),
+        destinations=tuple(_destination(d, base_dir, profiles, where) for d in file.destinations),
+        profiles=profiles,
         releases=tuple(ReleaseSettings(**one.model_dump()) for one in file.releases),
         secrets=_secrets(file.destinations, environ or {}),
     )
@@ -215,10 +245,43 @@ def _rule(rule: RuleTable, quiet_s: float, where: str) -> RuleSettings:
     )
 
 
-def _destination(table: DestinationTable, base_dir: Path) -> DestinationSettings:
-    said = table.model_dump(exclude={"grade", "path"})
+def _profiles(tables: Mapping[str, ProfileTable], where: str) -> Mapping[str, ViewerProfile]:
+    """Return the site's own profiles, each from the ready one that it is like."""
+    made: dict[str, ViewerProfile] = {}
+    for name, table in tables.items():
+        at = f"{where}: profiles.{name}"
+        like = table.like or (name if name in PROFILES else PLAIN_PACS.name)
+        if like not in PROFILES:
+            raise SettingsError(
+                f'{at}.like: there is no ready profile "{like}"{nearest(like, PROFILES)}'
+            )
+        said = table.model_dump(exclude={"like"}, exclude_none=True)
+        try:
+            own = replace(PROFILES[like], name=name, **said)
+        except ValueError as error:
+            raise SettingsError(f"{at}: {error}") from None
+        if own.presentation_state:
+            raise SettingsError(f"{at}.presentation_state = true: none is written yet")
+        same = own.encoding == PROFILES[like].encoding
+        made[name] = own if same else replace(own, tested="untested")
+    return made
+
+
+def _destination(
+    table: DestinationTable, base_dir: Path, profiles: Mapping[str, ViewerProfile], where: str
+) -> DestinationSettings:
+    said = table.model_dump(exclude={"grade", "path", "profile"})
+    # A folder shows nothing: programs read it, and they read all of the standard.
+    usual = STANDARD if table.kind == "folder" else PLAIN_PACS
+    profile = table.profile or usual.name
+    if profile not in profiles:
+        raise SettingsError(
+            f'{where}: destinations["{table.name}"].profile: there is no profile "{profile}"'
+            f"{nearest(profile, profiles)}"
+        )
     return DestinationSettings(
         grade=DestinationGrade(table.grade),
+        profile=profiles[profile],
         path=None if table.path is None else _absolute(table.path, base_dir),
         **said,
     )

@@ -37,7 +37,8 @@ def check_site(
         yield f"data folder {settings.data_dir} (will be made at the first start)", None
     yield from _rows(settings)
     for one in settings.destinations:
-        yield f"destination {one.name}", _problem_of(partial(_check_destination, one, settings))
+        words = f"destination {one.name} (profile {one.profile.name})"
+        yield words, _problem_of(partial(_check_destination, one, settings))
     yield (
         "validator dciodvfy",
         None

@@ -188,6 +188,7 @@ hosts = ["127.0.0.1"]
 name = "{archive.title}"
 kind = "dicom"
 grade = "test"
+profile = "standard"
 ae_title = "{archive.ae_title}"
 host = "127.0.0.1"
 port = {archive.port}

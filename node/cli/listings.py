@@ -126,6 +126,7 @@ def deliveries(
                 "object": evidence.role,
                 "sop_instance_uid": evidence.sop_instance_uid,
                 "destination": delivery.destination,
+                "profile": delivery.profile,
                 "state": str(delivery.state),
                 "attempts": delivery.attempts,
                 "sent": clock_time(delivery.sent_at),

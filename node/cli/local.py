@@ -22,11 +22,13 @@ from node.dicom.send import dicom_files
 from node.errors import MalformedDataset, NodeError, SettingsError
 from node.intake.policy import Admission
 from node.intake.receive import SUCCESS, Answer, Intake, StoreCommand
-from node.model import Job, JobState
+from node.model import DestinationGrade, Job, JobState
 from node.parts import Node
-from node.settings import Condition, RuleSettings, Settings
+from node.profiles import STANDARD
+from node.settings import Condition, DestinationSettings, RuleSettings, Settings
 from node.storage.delivery_rows import evidence_of_job
 from node.storage.job_rows import get_job, get_report, list_jobs
+from node.toml_file import nearest
 
 _RULE = "run"
 _HERE = Admission(calling_ae="", called_ae="", peer="", may_store=True, max_associations=1)
@@ -49,12 +51,16 @@ def run(
     plugins: Annotated[
         list[Path] | None, typer.Option(help="A folder of plugin folders, beside the built-in.")
     ] = None,
+    profile: Annotated[
+        str, typer.Option(help="Viewer profile: which objects to make, as for a destination.")
+    ] = STANDARD.name,
 ) -> None:
     """Run a plugin on a folder: read, check, compute, encode, validate. Sends nothing."""
     with sentences():
         paths = _files_of(study_dir)
         _check_out(out)
-        with _private_node(plugin, device, settings, plugins or []) as node:
+        base = read_settings(settings) if settings else Settings(data_dir=out)
+        with _private_node(base, plugin, device, plugins or [], profile) as node:
             take_in(node, paths)
             job = _compute(node)
             _write_out(node, job, out)
@@ -79,11 +85,11 @@ def _check_out(out: Path) -> None:
 
 @contextmanager
 def _private_node(
-    plugin: str, device: str, settings: Path | None, plugins: Sequence[Path]
+    base: Settings, plugin: str, device: str, plugins: Sequence[Path], profile: str
 ) -> Iterator[Node]:
     """Open a node with rows and files of its own for this one study."""
     with tempfile.TemporaryDirectory(prefix="sentinel-run-") as folder:
-        site = _settings(Path(folder), plugin, device, settings, plugins)
+        site = replace(_settings(base, plugin, device, plugins, profile), data_dir=Path(folder))
         parts.prepare_data(site)
         node = parts.open_node(site)
         try:
@@ -93,22 +99,27 @@ def _private_node(
 
 
 def _settings(
-    folder: Path, plugin: str, device: str, settings: Path | None, plugins: Sequence[Path]
+    base: Settings, plugin: str, device: str, plugins: Sequence[Path], profile: str
 ) -> Settings:
-    base = read_settings(settings) if settings else Settings(data_dir=folder)
+    if profile not in base.profiles:
+        raise SettingsError(f"there is no profile `{profile}`{nearest(profile, base.profiles)}")
+    nowhere = DestinationSettings(
+        name=_RULE, kind="folder", grade=DestinationGrade.TEST, profile=base.profiles[profile]
+    )
     rule = RuleSettings(
         name=_RULE,
         plugin=plugin,
         when=Condition(operator="all"),
+        destinations=(nowhere.name,),
+        shadow=True,
         quiet_s=0.0,
         max_age_days=float("inf"),
     )
     return replace(
         base,
-        data_dir=folder,
         database_url="",
         peers=(),
-        destinations=(),
+        destinations=(nowhere,),
         releases=(),
         rules=(rule,),
         plugin_dirs=(*base.plugin_dirs, *(path.resolve() for path in plugins)),

@@ -11,8 +11,12 @@ from node.errors import NodeError
 from node.model import InstanceState, Job, Study
 from node.storage.database import Database
 from node.storage.decision_rows import Decision, decisions_of_study
+from node.storage.delivery_rows import list_deliveries
 from node.storage.intake_rows import get_study, instances_of_study
-from node.storage.job_rows import jobs_of_study
+from node.storage.job_rows import get_report, jobs_of_study
+
+#: What went where, one entry for each destination, JSON-able.
+_Sent = Sequence[Mapping[str, Any]]
 
 
 def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
@@ -38,7 +42,10 @@ def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
         "study": asdict(study),
         "conflicts": _conflicts(db, study_instance_uid),
         "decisions": [asdict(one) for one in decisions_of_study(db, study_instance_uid)],
-        "jobs": [_job_document(one) for one in jobs_of_study(db, study_instance_uid)],
+        "jobs": [
+            {**_job_document(one), "deliveries": _deliveries(db, one.id)}
+            for one in jobs_of_study(db, study_instance_uid)
+        ],
     }
 
 
@@ -50,7 +57,8 @@ def explain_text(db: Database, study_instance_uid: str) -> str:
     decisions = decisions_of_study(db, study_instance_uid)
     jobs = {job.id: job for job in jobs_of_study(db, study_instance_uid)}
     conflicts = _conflicts(db, study_instance_uid)
-    lines = [*_head(study), *map(_conflict, conflicts), *_body(decisions, jobs)]
+    sent = {job_id: _deliveries(db, job_id) for job_id in jobs}
+    lines = [*_head(study), *map(_conflict, conflicts), *_body(decisions, jobs, sent)]
     return "\n".join(lines) + "\n"
 
 
@@ -72,17 +80,22 @@ def _head(study: Study) -> Iterator[str]:
         yield f"  complete {_at(study.completed_at)}: {study.completed_reason}"
 
 
-def _body(decisions: Sequence[Decision], jobs: Mapping[str, Job]) -> Iterator[str]:
+def _body(
+    decisions: Sequence[Decision], jobs: Mapping[str, Job], sent: Mapping[str, _Sent]
+) -> Iterator[str]:
     if not decisions:
         yield "  no rule has looked at it yet"
         return
     latest = max(one.study_revision for one in decisions)
     for decision in decisions:
         yield ""
-        yield from _decision(decision, jobs, full=decision.study_revision == latest)
+        yield from _decision(decision, full=decision.study_revision == latest)
+        job = jobs.get(decision.job_id or "")
+        if job is not None and decision.study_revision == latest:
+            yield from _job(job, sent[job.id])
 
 
-def _decision(decision: Decision, jobs: Mapping[str, Job], *, full: bool) -> Iterator[str]:
+def _decision(decision: Decision, *, full: bool) -> Iterator[str]:
     who = f"rule “{decision.rule}” → {decision.plugin}" if decision.rule else "administrator"
     code = f" {decision.code}" if decision.code else ""
     head = f"{_at(decision.at)} revision {decision.study_revision}, {who}: {decision.outcome}{code}"
@@ -101,10 +114,17 @@ def _decision(decision: Decision, jobs: Mapping[str, Job], *, full: bool) -> Ite
     yield from (f"  left out: {reason}" for reason in document.get("left_out", ()))
     yield from _candidates(document.get("candidates", ()))
     yield from (f"  {one['name']}: {one['sentence']}" for one in document.get("guards", ()))
-    job = jobs.get(decision.job_id or "")
-    if job is not None:
-        reason = f": {job.reason_code} {job.reason}" if job.reason_code else ""
-        yield f"  job {job.id}: {job.state}{reason}"
+
+
+def _job(job: Job, sent: _Sent) -> Iterator[str]:
+    reason = f": {job.reason_code} {job.reason}" if job.reason_code else ""
+    yield f"  job {job.id}: {job.state}{reason}"
+    for one in sent:
+        if "left_out" in one:
+            yield f"    to {one['destination']}: nothing, {one['left_out']}"
+        else:
+            objects = ", ".join(f"{role} {state}" for role, state in one["objects"].items())
+            yield f"    to {one['destination']} (profile {one['profile'] or '?'}): {objects}"
 
 
 def _series(series: Mapping[str, Any]) -> Iterator[str]:
@@ -134,6 +154,18 @@ def _candidates(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         scores = ", ".join(f"{name} {score:g}" for name, score in one["scores"].items())
         chosen = "CHOSEN" if one["chosen"] else "fits"
         yield f"  candidate for {one['role']}: {place}: {chosen} [{scores}]"
+
+
+def _deliveries(db: Database, job_id: str) -> _Sent:
+    """Return for each destination of a job its viewer profile, and the state of each object."""
+    found: dict[str, dict[str, Any]] = {}
+    for delivery, evidence in list_deliveries(db, job_id=job_id):
+        words = {"destination": delivery.destination, "profile": delivery.profile, "objects": {}}
+        to = found.setdefault(delivery.destination, words)
+        to["objects"][evidence.role] = str(delivery.state)
+    left_out = get_report(db, job_id).get("left_out", {})
+    refused = [{"destination": name, "left_out": why} for name, why in left_out.items()]
+    return [*found.values(), *refused]
 
 
 def _job_document(job: Job) -> dict[str, Any]:

@@ -37,6 +37,7 @@ _DELIVERY_COLUMNS = (
     "job_id",
     "evidence_id",
     "destination",
+    "profile",
     "position",
     "attempts",
     "next_attempt_at",
@@ -50,6 +51,7 @@ _EVIDENCE_COLUMNS = (
     "id",
     "job_id",
     "role",
+    "encoding",
     "study_instance_uid",
     "series_instance_uid",
     "sop_instance_uid",
@@ -290,8 +292,9 @@ def list_deliveries(
 
 
 def evidence_of_job(db: Database, job_id: str) -> tuple[Evidence, ...]:
-    """Return what a job made, in order of delivery."""
-    query = select(evidence).where(evidence.c.job_id == job_id).order_by(evidence.c.position)
+    """Return what a job made, one encoding after the other, each in order of delivery."""
+    order = (evidence.c.encoding, evidence.c.position)
+    query = select(evidence).where(evidence.c.job_id == job_id).order_by(*order)
     with db.read() as connection:
         return tuple(_evidence(row) for row in connection.execute(query))
 

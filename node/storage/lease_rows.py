@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from node.errors import LeaseLost, StorageUnavailable
 from node.model import (
     LEGAL_JOB_CHANGES,
+    Addressee,
     DeliveryState,
     Job,
     JobState,
@@ -83,11 +84,13 @@ def finish_job(
     held: Job,
     *,
     evidence: Sequence[NewEvidence],
-    destinations: Sequence[str],
+    destinations: Sequence[Addressee],
     report: Mapping[str, object],
     now: float,
 ) -> None:
     """Complete a job with its evidence and its outbox, all in one transaction.
+
+    Each destination gets the evidence of its encoding, and nothing else.
 
     Nothing is delivered of a job that a newer revision superseded while it ran (S14); of a
     plugin that was switched off meanwhile, deliveries wait as CANCELED (S22).
@@ -98,7 +101,7 @@ def finish_job(
         As it was claimed.
     evidence : sequence of NewEvidence
         Durable files.
-    destinations : names; () = deliver nowhere
+    destinations : sequence of Addressee; () = deliver nowhere
     report : JSON-able mapping
 
     Raises
@@ -299,23 +302,25 @@ def _fill_outbox(
     connection: Connection,
     held: Job,
     made: Sequence[tuple[int, NewEvidence]],
-    destinations: Sequence[str],
+    destinations: Sequence[Addressee],
     now: float,
 ) -> None:
     off = plugins_off_in(connection)
     stopped = held.plugin in off
     state = DeliveryState.CANCELED if stopped else DeliveryState.PENDING
     reason = stopped_reason(off[held.plugin]) if stopped else ""
-    for destination in destinations:
+    for to in destinations:
         for evidence_id, one in made:
-            connection.execute(
-                insert(delivery).values(
-                    job_id=held.id,
-                    evidence_id=evidence_id,
-                    destination=destination,
-                    state=state.value,
-                    position=one.position,
-                    next_attempt_at=now,
-                    reason=reason,
+            if one.encoding == to.encoding:
+                connection.execute(
+                    insert(delivery).values(
+                        job_id=held.id,
+                        evidence_id=evidence_id,
+                        destination=to.destination,
+                        profile=to.profile,
+                        state=state.value,
+                        position=one.position,
+                        next_attempt_at=now,
+                        reason=reason,
+                    )
                 )
-            )

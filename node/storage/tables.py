@@ -185,6 +185,8 @@ evidence = Table(
     Column("id", Integer, primary_key=True),
     Column("job_id", ForeignKey("job.id"), nullable=False),
     Column("role", String(24), nullable=False),
+    # What beside the job decided its bytes: one set of objects for each (S1).
+    Column("encoding", Text, nullable=False, default=""),
     Column("study_instance_uid", String(64), nullable=False),
     Column("series_instance_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, unique=True),
@@ -196,7 +198,7 @@ evidence = Table(
     Column("position", Integer, nullable=False),
     Column("checks", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
-    UniqueConstraint("job_id", "role"),
+    UniqueConstraint("job_id", "encoding", "role"),
 )
 
 # SOP UIDs that we made: what makes an instance ours (S17). Survives `reindex`.
@@ -214,6 +216,8 @@ delivery = Table(
     Column("job_id", ForeignKey("job.id"), nullable=False),
     Column("evidence_id", ForeignKey("evidence.id"), nullable=False),
     Column("destination", String(64), nullable=False),
+    # Name of the destination's viewer profile when the job closed.
+    Column("profile", String(64), nullable=False, default=""),
     Column("state", String(16), nullable=False),
     Column("position", Integer, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),

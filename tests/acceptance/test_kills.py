@@ -59,6 +59,7 @@ def settings(archive: DemoArchive, plugins: Path) -> str:
 name = "archive"
 kind = "dicom"
 grade = "test"
+profile = "standard"
 ae_title = "{archive.ae_title}"
 host = "127.0.0.1"
 port = {archive.port}

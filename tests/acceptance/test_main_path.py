@@ -30,6 +30,7 @@ hosts = ["127.0.0.1"]
 name = "archive"
 kind = "{kind}"
 grade = "research"
+profile = "standard"
 {place}
 
 [[rules]]

@@ -24,6 +24,7 @@ from node.phantom.study import make_ct_study
 from node.pipeline import process
 from node.plugin import Measurement, Result, Segment
 from node.routing.dispatch import dispatch_complete
+from node.profiles import STANDARD
 from node.settings import Condition, DestinationSettings, RuleSettings, Settings
 from node.storage.delivery_rows import list_deliveries
 from node.storage.job_rows import get_report
@@ -60,6 +61,7 @@ def one_run(folder: Path, paths, pacs) -> dict[str, float]:
         name="archive",
         kind="dicom",
         grade=DestinationGrade.TEST,
+        profile=STANDARD,
         ae_title="ORTHANC",
         host="127.0.0.1",
         port=pacs.dicom_port,

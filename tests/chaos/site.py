@@ -187,6 +187,7 @@ min_free_mb = {min_free_mb}
 name = "archive"
 kind = "dicom"
 grade = "test"
+profile = "standard"
 ae_title = "{archive.ae_title}"
 host = "127.0.0.1"
 port = {archive.port}

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 
 from node.condition_file import JOINING_OPERATORS, OWN_NAMES, VALUE_OPERATORS, parse_condition
+from node.profiles import MAX_SEG_FRAMES, PROFILES
 from node.settings_file import SettingsFile, parse_settings
 from node.toml_file import Table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules-and-settings.md").read_text()
+ROW = r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|$"
 SECTIONS = {
     "`[node]`": "node",
     "`[receive]`": "receive",
     "`[[peers]]`": "peers",
     "`[[destinations]]`": "destinations",
+    "`[profiles.NAME]`": "profiles",
     "`[[rules]]`": "rules",
     "`[[releases]]`": "releases",
 }
@@ -23,14 +26,17 @@ SECTIONS = {
 
 def table_of(key: str) -> type[Table]:
     annotation = SettingsFile.model_fields[key].annotation
-    return annotation if isinstance(annotation, type) else annotation.__args__[0]
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return annotation
+    return next(a for a in annotation.__args__ if isinstance(a, type) and issubclass(a, Table))
 
 
 def rows(heading: str) -> dict[str, list[str]]:
-    """Key → cells of the first table below a heading."""
+    """Key → cells of the last table below a heading."""
     section = re.split(r"^#{2,3} ", PAGE, flags=re.MULTILINE)
     (text,) = [one for one in section if one.startswith(heading + "\n")]
-    lines = re.findall(r"^\| `(.+?)` \|(.*)\|$", text, flags=re.MULTILINE)
+    table = text[text.rindex("|---|") :]
+    lines = re.findall(r"^\| `(.+?)` \|(.*)\|$", table, flags=re.MULTILINE)
     return {key: cells.split("|") for key, cells in lines}
 
 
@@ -74,6 +80,20 @@ def test_the_example_is_a_settings_file():
     settings = parse_settings(example, Path("/etc"))
 
     assert [rule.name for rule in settings.rules] == ["overlay check", "adult abdomen"]
+
+
+def test_every_ready_profile_is_documented_as_it_is():
+    said = {name: cells for name, *cells in re.findall(ROW, PAGE, flags=re.MULTILINE)}
+    assert set(said) == set(PROFILES)
+    for name, (seg, sr, besides, _) in said.items():
+        profile = PROFILES[name]
+        assert profile.seg in seg
+        assert (str(profile.max_seg_frames) in seg) == (profile.max_seg_frames != MAX_SEG_FRAMES)
+        assert profile.sr in sr
+        assert ("secondary captures" in besides) == profile.secondary_capture
+        assert ("key objects" in besides) == profile.key_objects
+        assert ("parametric maps" in besides) == profile.parametric_map
+        assert (profile.iocm, profile.presentation_state) == ("none", False)
 
 
 def test_every_decision_is_documented():

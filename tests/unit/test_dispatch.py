@@ -10,6 +10,7 @@ from pydicom import Dataset
 from node.errors import NodeError
 from node.manifest import InputRole, Limits, Range
 from node.model import (
+    Addressee,
     DeliveryState,
     DestinationGrade,
     Grade,
@@ -399,7 +400,7 @@ def run(site: RoutingSite) -> str:
         site.db,
         job,
         evidence=[evidence],
-        destinations=job.destinations,
+        destinations=[Addressee(destination=name) for name in job.destinations],
         report={"seconds": 1},
         now=site.now,
     )
@@ -441,7 +442,7 @@ def test_s14_a_running_job_of_the_old_revision_finishes_undelivered(site: Routin
         site.db,
         running,
         evidence=[],
-        destinations=("archive",),
+        destinations=[Addressee(destination="archive")],
         report={},
         now=site.now,
     )

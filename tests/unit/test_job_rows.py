@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from node.errors import LeaseLost, NodeError
-from node.model import DeliveryState, Job, JobInput, JobState, NewEvidence
+from node.model import Addressee, DeliveryState, Job, JobInput, JobState, NewEvidence
 from node.storage.database import Database
 from node.storage.delivery_rows import evidence_of_job, list_deliveries
 from node.storage.job_rows import (
@@ -124,7 +124,7 @@ def evidence(number: int = 0) -> NewEvidence:
 def finish(db: Database, job: Job, **changes: object) -> None:
     said = {
         "evidence": [evidence(0), evidence(1)],
-        "destinations": job.destinations,
+        "destinations": [Addressee(destination=name) for name in job.destinations],
         "report": {"seconds": 1.5},
         "now": NOW + 2,
         **changes,
