@@ -1,6 +1,6 @@
-"""Series → volume against highdicom, and the codecs: medians of interleaved runs (E18).
+"""Series → volume against highdicom, pydicom and one core: medians of interleaved runs (E18).
 
-python -m tests.benchmarks.bench_read
+`make bench` runs it; `python -m tests.benchmarks.bench_read` prints highdicom and the codecs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import dcmread, dcmwrite
+import pytest
+from pydicom import Dataset, dcmread, dcmwrite
 
 from node.dicom.decoding import each_stored
 from node.dicom.source import read_series
@@ -31,7 +32,81 @@ CODECS = {
     "JPEG-LS lossless": "1.2.840.10008.1.2.4.80",
     "RLE lossless": "1.2.840.10008.1.2.5",
 }
+#: So many images are really compressed; the others of a series repeat them.
+COMPRESSED = 12
 ROLE = InputRole(name="ct", modality=("CT",))
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the files of an uncompressed CT of 300 slices."""
+    return write_study(tmp_path_factory.mktemp("ct"))
+
+
+def test_a_volume_is_ready_long_before_highdicoms(paths: list[Path]) -> None:
+    report = against_highdicom(paths)
+    print(f"\n{report}")
+    assert report["times_faster"] >= report["required"]
+
+
+def test_a_volume_costs_little_more_than_reading_and_stacking(paths: list[Path]) -> None:
+    ours, theirs = interleaved(lambda: by_us(paths)["total"], lambda: seconds(by_pydicom, paths))
+    print(f"\nuncompressed: ours {ours:.3f} s, pydicom {theirs:.3f} s, {ours / theirs:.2f} times")
+    assert ours <= 1.2 * theirs
+
+
+def test_j2k_is_decoded_on_all_cores(paths: list[Path], tmp_path: Path) -> None:
+    encoded = compressed(paths, CODECS["JPEG 2000 lossless"], tmp_path)
+    ours, one = interleaved(lambda: by_us(encoded)["total"], lambda: seconds(by_one_core, encoded))
+    print(f"\nJPEG 2000: {ours:.2f} s, one thread {one:.2f} s, {one / ours:.2f} times faster")
+    assert one >= 1.6 * ours
+
+
+def interleaved(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float]:
+    """Return the medians of both, measured by turns after one run to warm up."""
+    first(), second()
+    runs = [(first(), second()) for _ in range(ROUNDS)]
+    return statistics.median(a for a, _ in runs), statistics.median(b for _, b in runs)
+
+
+def seconds(work: Callable[[Sequence[Path]], Any], paths: Sequence[Path]) -> float:
+    """Return how long `work` takes with these files."""
+    return timed(lambda: work(paths))[0]
+
+
+def by_pydicom(paths: Sequence[Path]) -> Any:
+    """Return the stored values of the files, stacked along the patient."""
+    read = sorted((dcmread(path) for path in paths), key=_along)
+    return np.stack([ds.pixel_array for ds in read])
+
+
+def _along(ds: Dataset) -> float:
+    return float(ds.ImagePositionPatient[2])
+
+
+def by_one_core(paths: Sequence[Path]) -> None:
+    """Do what `by_us` does, but for rescaling, in one thread."""
+    stack = split_series(read_series(paths)[0])[0]
+    each_stored(stack.frames, lambda index, stored: None, worth_workers_s=float("inf"))
+
+
+def compressed(paths: Sequence[Path], syntax: str, folder: Path) -> list[Path]:
+    """Write the series again, its images compressed."""
+    values = []
+    for path in paths[:COMPRESSED]:
+        ds = dcmread(path)
+        ds.compress(syntax, generate_instance_uid=False)
+        values.append(ds.PixelData)
+    written = []
+    for index, path in enumerate(paths):
+        ds = dcmread(path)
+        ds.PixelData = values[index % COMPRESSED]
+        ds["PixelData"].is_undefined_length = True
+        ds["PixelData"].VR = "OB"
+        ds.file_meta.TransferSyntaxUID = syntax
+        written.append(folder / path.name)
+        dcmwrite(written[-1], ds, enforce_file_format=True)
+    return written
 
 
 def main() -> dict[str, Any]:
