@@ -1,0 +1,264 @@
+"""How the network learns: patches around masses and elsewhere, Dice and cross-entropy."""
+
+import time
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from prepare import PATCH, SPACING_MM, image_of, mask_on, network
+from node.toolkit.components import components
+from node.toolkit.grids import grid_of
+from node.toolkit.training import (
+    EarlyStopping,
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+    seed_everything,
+    tensors_of,
+)
+from node.toolkit.windows import SlidingWindow, predict
+
+ROLE, SEGMENT = "ct", "mass"
+#: Our choices; the paper states none of them.
+STEPS, LOOK_EVERY, PATIENCE = 3000, 300, 4
+BATCH, RATE, WEIGHT_DECAY = 3, 2e-3, 1e-4
+FIRST_BIAS = -4.0
+#: Share of patches around a mass, where the case has one.
+ABOUT_MASS = 0.7
+#: Smoothing of the weights over steps: what is kept is their running mean.
+AVERAGING = 0.99
+TUNING_CASES = 16
+BASELINE_HU = (20, 120)
+
+
+def examples(case, labels):
+    """Return the image and the mask on the network's grid, in bytes (0..255)."""
+    volume = case.volumes[ROLE]
+    image, grid = image_of(volume)
+    mask = mask_on(labels.masks[SEGMENT], volume, grid)
+    return {
+        "image": np.rint(image * 255).astype(np.uint8),
+        "mask": np.rint(mask * 255).astype(np.uint8),
+    }
+
+
+def score(case):
+    """Return what a threshold says: the largest piece of soft tissue before the great vessels.
+
+    Voxels of soft tissue in the middle third of the chest's width and its front half, the
+    largest 26-connected piece of them: what one could do without learning.
+    """
+    volume = case.volumes[ROLE]
+    tissue = (volume.array >= BASELINE_HU[0]) & (volume.array <= BASELINE_HU[1])
+    body = volume.array > -500
+    rows, columns = body.any(axis=(0, 2)).nonzero()[0], body.any(axis=(0, 1)).nonzero()[0]
+    front = np.zeros_like(tissue)
+    height, width = rows[-1] - rows[0], columns[-1] - columns[0]
+    front[
+        :,
+        rows[0] + height // 5 : rows[0] + height // 2,
+        columns[0] + width // 3 : columns[-1] - width // 3,
+    ] = True
+    found = components(tissue & front, grid_of(volume), min_ml=0.5)
+    return {"threshold": found[0].mask if found else np.zeros_like(tissue)}
+
+
+def fit(examples, *, seed, run):
+    """Return the weights; goes on from the checkpoint of an interrupted training."""
+    seed_everything(seed)
+    net = expecting_nothing(network()).to(run.device)
+    learner = Learner(net, run.device)
+    stopping = EarlyStopping(patience=PATIENCE, least=0.002)
+    best, step, chance = None, 0, np.random.default_rng(seed)
+    if (state := load_checkpoint(run.folder)) is not None:
+        learner.load(state["learner"])
+        stopping = EarlyStopping(**state["stopping"])
+        best, step = state["best"], state["step"]
+        chance.bit_generator.state = state["chance"]
+        restore_random_state(state["random"])
+    cases = Patches(examples.train)
+    look = [examples.tuning[i] for i in range(min(TUNING_CASES, len(examples.tuning)))]
+    begun = step / STEPS
+    while step < STEPS and not stopping.over and not run.out_of_time:
+        done = progress_of(run, step, begun)
+        learner.step(*cases.batch(chance), rate=RATE * one_cycle(done))
+        step += 1
+        if step % 20 == 0:
+            run.progress(done, 1.0, loss=learner.loss, dice=stopping.best or 0.0, steps=step)
+        if step % LOOK_EVERY == 0:
+            if stopping.improved(tuning_dice(learner.averaged(), look, run.device)):
+                best = tensors_of(learner.averaged())
+            save_checkpoint(
+                run.folder,
+                {
+                    "learner": learner.state(),
+                    "stopping": stopping.state(),
+                    "best": best,
+                    "step": step,
+                    "chance": chance.bit_generator.state,
+                    "random": random_state(),
+                },
+            )
+    last = tuning_dice(learner.averaged(), look, run.device)
+    if best is None or stopping.improved(last):
+        best = tensors_of(learner.averaged())
+    run.progress(1.0, 1.0, loss=learner.loss, dice=stopping.best or last, steps=step)
+    return {"weights.safetensors": {name: array.astype(np.float16) for name, array in best.items()}}
+
+
+def expecting_nothing(net):
+    """Return the network with a last bias that says "no mass": so rare is one.
+
+    Without it the first steps only learn that, and the network may stay with an empty mask.
+    """
+    last = [m for m in net.modules() if isinstance(m, torch.nn.Conv3d | torch.nn.ConvTranspose3d)][
+        -1
+    ]
+    with torch.no_grad():
+        last.bias.fill_(FIRST_BIAS)
+    return net
+
+
+def progress_of(run, step, begun):
+    """Return how far the training is, 0..1: by steps, or by time where that is short."""
+    by_steps = step / STEPS
+    if run.max_seconds is None:
+        return by_steps
+    by_time = begun + (1 - begun) * (time.monotonic() - run.started) / run.max_seconds
+    return min(1.0, max(by_steps, by_time))
+
+
+def one_cycle(done):
+    """Return the share of the full rate: up in the first tenth, then down like a cosine."""
+    if done < 0.1:
+        return 0.1 + 9 * done
+    return 0.5 * (1 + np.cos(np.pi * (done - 0.1) / 0.9)) + 1e-3
+
+
+class Learner:
+    """The network, its optimiser, and the running mean of its weights."""
+
+    def __init__(self, net, device):
+        self.net, self.device, self.loss = net, device, 0.0
+        self.optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
+        self.mean = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        self.steps = 0
+
+    def step(self, images, masks, *, rate):
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        images, masks = torch.from_numpy(images), torch.from_numpy(masks)
+        images, masks = images.to(self.device), masks.to(self.device)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            logits = self.net(images)
+        loss = dice_and_entropy(logits.float(), masks)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self.optimiser.step()
+        self.steps += 1
+        keep = min(AVERAGING, self.steps / (self.steps + 10))
+        with torch.no_grad():
+            for name, value in self.net.state_dict().items():
+                self.mean[name].lerp_(value, 1 - keep)
+        self.loss += 0.05 * (float(loss.detach()) - self.loss)
+
+    def averaged(self):
+        """Return a network with the running mean of the weights."""
+        copy = network().to(self.device)
+        copy.load_state_dict(self.mean)
+        return copy.eval()
+
+    def state(self):
+        return {
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "mean": self.mean,
+            "loss": self.loss,
+            "steps": self.steps,
+        }
+
+    def load(self, state):
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.mean = {name: value.to(self.device) for name, value in state["mean"].items()}
+        self.loss, self.steps = state["loss"], state["steps"]
+
+
+def dice_and_entropy(logits, masks):
+    """Return the sum of soft Dice loss (over the batch) and cross-entropy."""
+    found = torch.sigmoid(logits)
+    both = (found * masks).sum()
+    dice = (2 * both + 1) / (found.sum() + masks.sum() + 1)
+    return 1 - dice + binary_cross_entropy_with_logits(logits, masks)
+
+
+class Patches:
+    """Draws patches from all cases; everything is kept in memory, as bytes."""
+
+    def __init__(self, examples):
+        self.cases = [(one["image"], one["mask"]) for one in examples]
+        self.places = [np.argwhere(mask >= 128)[::7] for _, mask in self.cases]
+
+    def batch(self, chance):
+        """Return float32 images and masks, shape (BATCH, 1, slices, rows, columns)."""
+        pairs = [self.patch(int(chance.integers(len(self.cases))), chance) for _ in range(BATCH)]
+        images, masks = (np.stack(part)[:, None] for part in zip(*pairs, strict=True))
+        return images, masks
+
+    def patch(self, index, chance):
+        image, mask = self.cases[index]
+        places = self.places[index]
+        if len(places) and chance.random() < ABOUT_MASS:
+            middle = places[int(chance.integers(len(places)))] + chance.integers(-14, 15, 3)
+        else:
+            # The middle of the chest is where one may be wrong.
+            middle = chance.normal(0.5, (0.3, 0.18, 0.18)) * image.shape
+        parts = [cut_out(array, middle) for array in (image, mask)]
+        return altered(parts[0].astype(np.float32) / 255, chance), parts[1].astype(np.float32) / 255
+
+
+def cut_out(array, middle):
+    """Return the patch around `middle`; outside of the image it is 0."""
+    whole = np.zeros(PATCH, array.dtype)
+    take, put = [], []
+    for centre, size, length in zip(middle, PATCH, array.shape, strict=True):
+        spare = max(length - size, 0)
+        start = int(np.clip(round(float(centre)) - size // 2, 0, spare))
+        stop = min(start + size, length)
+        shift = (size - (stop - start)) // 2
+        take.append(slice(start, stop))
+        put.append(slice(shift, shift + stop - start))
+    whole[tuple(put)] = array[tuple(take)]
+    return whole
+
+
+def altered(image, chance):
+    """Return an image of another scanner: contrast, brightness, noise. Left stays left."""
+    gain, shift = chance.normal(1, 0.08), chance.normal(0, 0.03)
+    inside = image > 0
+    image = np.clip((image - 0.5) * gain + 0.5 + shift, 0, 1)
+    if chance.random() < 0.5:
+        noise = chance.standard_normal(image.shape, dtype=np.float32)
+        image += noise * np.float32(chance.uniform(0, 0.04))
+        np.clip(image, 0, 1, out=image)
+    return np.where(inside, image, 0).astype(np.float32)
+
+
+def tuning_dice(net, cases, device):
+    """Return the mean Dice over tuning cases with a mass; a free one counts as all or nothing."""
+    found = []
+    settings = SlidingWindow(size=PATCH, overlap=0.25)
+    for one in cases:
+        image = one["image"].astype(np.float32)[None] / 255
+        mask = predict(net, image, settings, device=device, notes=[])[0] >= 0.5
+        truth = one["mask"] >= 128
+        total = int(mask.sum()) + int(truth.sum())
+        enough = mask.sum() * SPACING_MM**3 >= 500
+        if truth.any():
+            found.append(2 * int((mask & truth).sum()) / total)
+        else:
+            found.append(0.0 if enough else 1.0)
+    return float(np.mean(found)) if found else 0.0
