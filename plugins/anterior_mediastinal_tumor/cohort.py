@@ -1,4 +1,4 @@
-"""Synthetic chests with and without a mass in front of the great vessels; `cohort.toml` has the law."""
+"""Synthetic chests with and without a mass before the great vessels; law: `cohort.toml`."""
 
 import tomllib
 from dataclasses import dataclass, replace

@@ -3,6 +3,7 @@
 import tomllib
 
 from prepare import FOLDER, PATCH, image_of, network
+
 from node.plugin import Measurement, Result, Segment
 from node.toolkit.components import components
 from node.toolkit.grids import grid_of, probability_to

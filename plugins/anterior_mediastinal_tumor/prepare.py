@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from node.toolkit.grids import box_around, grid_of, isotropic_grid, resample, to_isotropic
+from node.toolkit.grids import box_around, grid_of, resample, to_isotropic
 from node.toolkit.intensity import hu_window
 from node.toolkit.networks import unet
 
@@ -53,6 +53,3 @@ def cut(grid, box):
 def mask_on(mask, volume, grid):
     """Return a mask of the source grid on the network's grid: float32 share of each voxel."""
     return resample(mask.astype(np.float32), grid_of(volume), grid, order="linear", fill=0.0)
-
-
-__all__ = ["PATCH", "image_of", "isotropic_grid", "mask_on", "network"]

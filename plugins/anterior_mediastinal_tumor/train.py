@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 import torch
+from prepare import PATCH, SPACING_MM, image_of, mask_on, network
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from prepare import PATCH, SPACING_MM, image_of, mask_on, network
 from node.toolkit.components import components
 from node.toolkit.grids import grid_of
 from node.toolkit.training import (
