@@ -83,6 +83,23 @@ class DeliveryState(StrEnum):
     CANCELED = "CANCELED"
 
 
+class WithdrawalState(StrEnum):
+    """One delivered object on its way out of a destination (S8)."""
+
+    #: Somebody, or a newer result, wants it gone.
+    REQUESTED = "REQUESTED"
+    #: The note that says so is in the outbox, or the destination's own means is next.
+    PREPARED = "PREPARED"
+    #: It was looked for and is not found there any more.
+    HIDDEN = "HIDDEN"
+    #: It was looked for and is still there: a task for a person.
+    VISIBLE = "VISIBLE"
+    #: The destination cannot be asked: a task for a person.
+    UNKNOWN = "UNKNOWN"
+    #: It had never left.
+    NOT_SENT = "NOT SENT"
+
+
 class Grade(StrEnum):
     """How far a plugin may go (S4)."""
 
@@ -146,6 +163,23 @@ LEGAL_DELIVERY_CHANGES: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.CANCELED: frozenset({DeliveryState.PENDING}),
 }
 
+
+_LOOKED_AT = frozenset({WithdrawalState.HIDDEN, WithdrawalState.VISIBLE, WithdrawalState.UNKNOWN})
+LEGAL_WITHDRAWAL_CHANGES: Mapping[WithdrawalState, frozenset[WithdrawalState]] = {
+    WithdrawalState.REQUESTED: frozenset(
+        {WithdrawalState.PREPARED, WithdrawalState.NOT_SENT, WithdrawalState.UNKNOWN}
+    ),
+    WithdrawalState.PREPARED: _LOOKED_AT,
+    WithdrawalState.VISIBLE: _LOOKED_AT,
+    WithdrawalState.UNKNOWN: _LOOKED_AT,
+    WithdrawalState.HIDDEN: frozenset(),
+    WithdrawalState.NOT_SENT: frozenset(),
+}
+
+#: Roles of notes about a run, numbered where there are several.
+NOT_RUN = "notrun"
+WITHDRAWN = "withdrawn"
+REJECTION = "rejection"
 
 S = TypeVar("S", bound=StrEnum)
 
@@ -295,6 +329,16 @@ class Evidence:
     #: What beside the job decided its bytes; "" before schema 0002. Equal ones of a job were
     #: made together, for the same destinations.
     encoding: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Return the role without its number."""
+        return self.role.rstrip("0123456789")
+
+    @property
+    def withdraws(self) -> bool:
+        """Return whether it takes others back: nothing may stop it (S8)."""
+        return self.kind in (WITHDRAWN, REJECTION)
 
 
 @dataclass(frozen=True, kw_only=True)

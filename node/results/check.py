@@ -21,7 +21,7 @@ from pydicom.uid import (
 from node.errors import EvidenceRejected
 from node.results import dciodvfy
 from node.results.coding import copy_elements
-from node.results.faults import faults
+from node.results.faults import faults, note_faults
 from node.results.request import EncodedObject, EncodeRequest
 from node.results.seg import LABELMAP_STORAGE
 from node.results.source import ACQUISITION, PATIENT, STUDY, source_header
@@ -92,11 +92,30 @@ def check_objects(
         for item in objects:
             _reject(item, faults(item, parsed, request))
         messages = [None if future is None else future.result() for future in said]
-    of_source = _messages_of_source(request, program, messages)
+    of_source = _messages_of_source(source_header(request), program, messages)
     return {
         item.role: _facts(item, program, found, of_source)
         for item, found in zip(objects, messages, strict=True)
     }
+
+
+def check_note(
+    item: EncodedObject,
+    source: Dataset,
+    *,
+    find_validator: Callable[[], Path | None] = dciodvfy.validator,
+) -> Mapping[str, object]:
+    """Check a note about a run as `check_objects` does evidence; return the facts.
+
+    Parameters
+    ----------
+    source : Dataset
+        The header that patient and study were copied from.
+    """
+    program = find_validator()
+    _reject(item, note_faults(item, dcmread(io.BytesIO(item.content)), source))
+    messages = dciodvfy.run(program, item.content) if program else None
+    return _facts(item, program, messages, _messages_of_source(source, program, [messages]))
 
 
 def _reject(item: EncodedObject, faults: Iterable[tuple[str, str]]) -> None:
@@ -108,7 +127,7 @@ def _reject(item: EncodedObject, faults: Iterable[tuple[str, str]]) -> None:
 
 
 def _messages_of_source(
-    request: EncodeRequest,
+    source: Dataset,
     program: Path | None,
     messages: Iterable[frozenset[dciodvfy.Message] | None],
 ) -> frozenset[dciodvfy.Message]:
@@ -119,7 +138,7 @@ def _messages_of_source(
     if program is None or not any(messages):
         return frozenset()
     header = Dataset()
-    copy_elements(source_header(request), header, (*_COPIED, *_CONTEXT))
+    copy_elements(source, header, (*_COPIED, *_CONTEXT))
     header.SpecificCharacterSet = "ISO_IR 192"
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

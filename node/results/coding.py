@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence as ItemSequence
 from pydicom.valuerep import PersonName, format_number_as_ds
 
 from node.dicom.codes import PRIVATE_SCHEME, STANDARD_SCHEMES
-from node.manifest import Manifest
+from node.results.writing import Author
 
 #: The element that is long and holds codes of ours only.
 _PER_FRAME = "PerFrameFunctionalGroupsSequence"
@@ -99,7 +99,7 @@ def cielab(rgb: tuple[int, int, int]) -> list[int]:
     return [int(value) for value in CIELabColor.from_rgb(*rgb).value]
 
 
-def add_coding_schemes(ds: Dataset, source: Dataset, manifest: Manifest) -> None:
+def add_coding_schemes(ds: Dataset, source: Dataset, manifest: Author) -> None:
     """Identify the coding schemes in `ds` that PS3.16 does not list (S26).
 
     Ours is described here, a plugin's by its manufacturer; the source's description of others
@@ -117,7 +117,7 @@ def add_coding_schemes(ds: Dataset, source: Dataset, manifest: Manifest) -> None
     ]
 
 
-def _scheme_item(scheme: str, manifest: Manifest) -> Dataset:
+def _scheme_item(scheme: str, manifest: Author) -> Dataset:
     item = Dataset()
     item.CodingSchemeDesignator = scheme
     if scheme in manifest.private_schemes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from pydicom import DataElement, Dataset, dcmwrite
@@ -21,7 +21,7 @@ from node.results.request import EncodedObject, EncodeRequest, maps_of
 from node.results.seg import segmentation
 from node.results.sr import reports
 
-__all__ = ["EncodeRequest", "EncodedObject", "encode"]
+__all__ = ["EncodeRequest", "EncodedObject", "encode", "encoded"]
 
 _UNICODE = "ISO_IR 192"
 _PIXELS = ("FloatPixelData", "PixelData")
@@ -100,10 +100,15 @@ def _numbered(kind: str, number: int) -> str:
 
 
 def _encoded(request: EncodeRequest, draft: _Draft, position: int) -> EncodedObject:
-    ds = draft.ds
-    ds.SpecificCharacterSet = _charset(ds, request.charset)
+    made = encoded(draft.ds, role=draft.role, position=position, charset=request.charset)
+    return replace(made, source_role=draft.source_role)
+
+
+def encoded(ds: Dataset, *, role: str, position: int, charset: str) -> EncodedObject:
+    """Return a finished data set as the bytes of its file."""
+    ds.SpecificCharacterSet = _charset(ds, charset)
     return EncodedObject(
-        role=draft.role,
+        role=role,
         content=_file(ds),
         study_instance_uid=str(ds.StudyInstanceUID),
         series_instance_uid=str(ds.SeriesInstanceUID),
@@ -111,7 +116,7 @@ def _encoded(request: EncodeRequest, draft: _Draft, position: int) -> EncodedObj
         sop_class_uid=str(ds.SOPClassUID),
         transfer_syntax_uid=str(ExplicitVRLittleEndian),
         position=position,
-        source_role=draft.source_role,
+        source_role="",
     )
 
 

@@ -43,14 +43,33 @@ def faults(item: EncodedObject, parsed: Parsed, request: EncodeRequest) -> Fault
         All objects of the job, as read from the bytes that will be sent.
     """
     ds = parsed[item.role]
+    absent = list(_common_faults(item, ds, source_header(request)))
+    yield from absent
+    if not any(check == "required attribute" for check, _ in absent):
+        yield from _KINDS[str(ds.SOPClassUID)](item, parsed, request)
+
+
+def note_faults(item: EncodedObject, ds: Dataset, source: Dataset) -> Faults:
+    """Yield (check, fault) of a note about a run: a report, or a rejection."""
+    common = list(_common_faults(item, ds, source))
+    yield from common
+    if common:
+        return
+    tree = (
+        selection_faults if ds.SOPClassUID == KeyObjectSelectionDocumentStorage else report_faults
+    )
+    yield from (("tree", fault) for fault in tree(ds))
+    yield from _evidence_faults(_evidence_of(ds), set(_values(ds.ContentSequence, _REFERENCE)))
+
+
+def _common_faults(item: EncodedObject, ds: Dataset, source: Dataset) -> Faults:
     absent = [("required attribute", path) for path in missing(ds)]
     if absent:
         yield from absent
         return  # what follows reads those attributes
-    yield from (("identity (S3)", keyword) for keyword in _identity_faults(ds, request))
+    yield from (("identity (S3)", keyword) for keyword in _identity_faults(ds, source))
     yield from (("own identity (S1)", fault) for fault in _name_faults(item, ds))
     yield from (("private attribute", str(tag)) for tag in _private(ds))
-    yield from _KINDS[str(ds.SOPClassUID)](item, parsed, request)
 
 
 def _seg_faults(item: EncodedObject, parsed: Parsed, request: EncodeRequest) -> Faults:
@@ -114,9 +133,8 @@ def _evidence_faults(known: set[str], references: set[str]) -> Faults:
         yield "evidence (S26)", f"{len(references - known)} references are not in the evidence"
 
 
-def _identity_faults(ds: Dataset, request: EncodeRequest) -> Iterator[str]:
+def _identity_faults(ds: Dataset, source: Dataset) -> Iterator[str]:
     """Yield patient and study attributes that do not say what the source says (S3, S6)."""
-    source = source_header(request)
     for keyword in (*PATIENT, *STUDY):
         if _comparable(ds, keyword) != _comparable(source, keyword):
             yield keyword

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,7 @@ from node.manifest import Manifest, SegmentSpec
 from node.model import Job
 from node.plugin import Map, Measurement, Quality, Result, Segment, Volume
 from node.profiles import STANDARD, ViewerProfile
+from node.results.writing import device_uid, moment_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +81,12 @@ class EncodeRequest:
         as DICOM reads times without an offset.
         """
         seconds = self.job.started_at
-        moment = datetime.fromtimestamp(self.job.created_at if seconds is None else seconds, UTC)
-        zone = zone_of(self.headers[self.main_role][0])
-        return moment.astimezone(zone)
+        return moment_of(self.job.created_at if seconds is None else seconds, self.source)
+
+    @property
+    def source(self) -> Dataset:
+        """Return the header that patient and study come from: the findings' series (S3)."""
+        return self.headers[self.main_role][0]
 
     @cached_property
     def main_role(self) -> str:
@@ -109,7 +113,7 @@ class EncodeRequest:
     @property
     def device_uid(self) -> str:
         """Return the Device UID of the plugin: another digest is another device (AIR-7)."""
-        return derived_uid("plugin", self.manifest.name, self.manifest.digest)
+        return device_uid(self.manifest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,21 +295,3 @@ def voxels(mask: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Return a mask as contiguous 0/1 bytes without a copy where it is one already."""
     plain = mask if mask.dtype in (np.bool_, np.uint8) else mask != 0
     return np.ascontiguousarray(plain).view(np.uint8)
-
-
-def zone_of(header: Dataset) -> timezone | None:
-    """Return the source's Timezone Offset From UTC (0008,0201); None: not stated.
-
-    Examples
-    --------
-    >>> ds = Dataset()
-    >>> ds.TimezoneOffsetFromUTC = "-0330"
-    >>> zone_of(ds).utcoffset(None).total_seconds()
-    -12600.0
-    """
-    text = str(header.get("TimezoneOffsetFromUTC") or "").strip()
-    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdecimal():
-        return None
-    minutes = int(text[1:3]) * 60 + int(text[3:5])
-    offset = timedelta(minutes=-minutes if text[0] == "-" else minutes)
-    return timezone(offset) if abs(offset) < timedelta(hours=24) else None

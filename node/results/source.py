@@ -11,8 +11,9 @@ import node
 from node.dicom.codes import ACQUISITION_EQUIPMENT, PROCESSING_EQUIPMENT, code_item
 from node.errors import RefusalCode, Refused
 from node.manifest import Code
+from node.model import NOT_RUN, REJECTION, WITHDRAWN
 from node.results.coding import copy_elements, plain_copy, set_empty, short
-from node.results.request import EncodeRequest
+from node.results.writing import Writing
 
 #: Patient and study attributes that are copied where the source has them (PS3.3 C.7.1.1,
 #: C.7.2.1, C.7.2.2, C.7.1.3, C.7.2.3); the check compares each of them with the source.
@@ -121,7 +122,12 @@ ACQUISITION = (
 #: First of our series numbers (S27), and how many each plugin may use.
 _FIRST_SERIES_NUMBER = 9000
 _SERIES_OF_A_PLUGIN = 10
-_PLACES = {"seg": 1, "sr": 4, "pm": 6, "sc": 8, "kos": 9}
+#: Notes about a run (did not run, withdrawn, rejection) are beside what it made.
+_PLACES = {
+    **{NOT_RUN: 0, WITHDRAWN: 0, REJECTION: 0},
+    **{"seg": 1, "sr": 4, "pm": 6, "sc": 8, "kos": 9},
+}
+_ONE_NUMBER = ("sc", NOT_RUN, WITHDRAWN, REJECTION)
 
 PRODUCT_NAME = "Sentinel Node"
 
@@ -129,12 +135,12 @@ PRODUCT_NAME = "Sentinel Node"
 _SIDES = frozenset({"R", "L", "U", "B"})
 
 
-def source_header(request: EncodeRequest) -> Dataset:
+def source_header(request: Writing) -> Dataset:
     """Return the header that patient and study values come from: the findings' series (S3)."""
-    return request.headers[request.main_role][0]
+    return request.source
 
 
-def new_object(request: EncodeRequest, *, role: str, modality: str) -> Dataset:
+def new_object(request: Writing, *, role: str, modality: str) -> Dataset:
     """Return a data set with everything but the IOD's own content.
 
     Raises
@@ -158,7 +164,7 @@ def new_object(request: EncodeRequest, *, role: str, modality: str) -> Dataset:
     return ds
 
 
-def _add_series(ds: Dataset, request: EncodeRequest, *, role: str, modality: str) -> None:
+def _add_series(ds: Dataset, request: Writing, *, role: str, modality: str) -> None:
     slot = int(request.job.plugin_digest[:8] or "0", 16) % 90 * _SERIES_OF_A_PLUGIN
     prefix = "" if request.released else "RESEARCH "
     ds.Modality = modality
@@ -172,16 +178,16 @@ def _place(role: str) -> int:
 
     Examples
     --------
-    >>> [_place(role) for role in ("seg", "seg2", "sr", "pm", "sc7", "kos")]
-    [1, 2, 4, 6, 8, 9]
+    >>> [_place(role) for role in ("seg", "seg2", "sr", "pm", "sc7", "kos", "withdrawn2")]
+    [1, 2, 4, 6, 8, 9, 0]
     """
     kind = role.rstrip("0123456789")
-    if kind == "sc":
+    if kind in _ONE_NUMBER:
         return _PLACES[kind]
     return _PLACES[kind] + int(role.removeprefix(kind) or 1) - 1
 
 
-def _add_equipment(ds: Dataset, request: EncodeRequest) -> None:
+def _add_equipment(ds: Dataset, request: Writing) -> None:
     """Enhanced General Equipment, all of it type 1 (PS3.3 C.7.5.2), and where it stands."""
     ds.Manufacturer = PRODUCT_NAME
     ds.ManufacturerModelName = PRODUCT_NAME
@@ -193,7 +199,7 @@ def _add_equipment(ds: Dataset, request: EncodeRequest) -> None:
         ds.StationName = short(request.station_name, 16)
 
 
-def _contributors(request: EncodeRequest, source: Dataset) -> Iterator[Dataset]:
+def _contributors(request: Writing, source: Dataset) -> Iterator[Dataset]:
     """One item for the scanner, one for the plugin (AIR-7, S26)."""
     if source.get("Manufacturer"):
         scanner = Dataset()

@@ -13,9 +13,10 @@ from node.results.request import EncodeRequest
 from node.results.source import new_object, requests, source_header
 from node.results.sr_content import report_tree
 from node.results.sr_groups import finding_groups, study_groups
+from node.results.writing import Writing
 
 #: study, series, SOP class, SOP instance
-_Reference = tuple[str, str, str, str]
+Reference = tuple[str, str, str, str]
 
 
 def reports(
@@ -58,11 +59,20 @@ def reports(
 def _report(
     request: EncodeRequest,
     tree: Dataset,
-    references: Sequence[_Reference],
+    references: Sequence[Reference],
     *,
     role: str,
 ) -> Dataset:
     source = source_header(request)
+    ds = new_report(request, tree, role=role)
+    add_orders(ds, source)
+    add_evidence(ds, references)
+    add_coding_schemes(ds, source, request.manifest)
+    return ds
+
+
+def new_report(request: Writing, tree: Dataset, *, role: str) -> Dataset:
+    """Return a report around a content tree, still without orders and evidence."""
     ds = new_object(request, role=role, modality="SR")
     ds.SOPClassUID = Comprehensive3DSRStorage
     ds.SeriesDescriptionCodeSequence = list(tree.ConceptNameCodeSequence)
@@ -72,10 +82,7 @@ def _report(
     ds.CompletionFlag = "COMPLETE"
     # S9: only a signed-in person makes it VERIFIED.
     ds.VerificationFlag = "UNVERIFIED"
-    add_orders(ds, source)
     copy_elements(tree, ds, [element.keyword for element in tree])
-    add_evidence(ds, references)
-    add_coding_schemes(ds, source, request.manifest)
     return ds
 
 
@@ -86,7 +93,7 @@ def add_orders(ds: Dataset, source: Dataset) -> None:
         ds.ReferencedRequestSequence = orders
 
 
-def add_evidence(ds: Dataset, references: Iterable[_Reference]) -> None:
+def add_evidence(ds: Dataset, references: Iterable[Reference]) -> None:
     """List all that the tree refers to, and more, by study and series (PS3.3 C.17.2.3)."""
     evidence = _evidence(references)
     current = [item for item in evidence if item.StudyInstanceUID == ds.StudyInstanceUID]
@@ -97,7 +104,7 @@ def add_evidence(ds: Dataset, references: Iterable[_Reference]) -> None:
         ds.PertinentOtherEvidenceSequence = other
 
 
-def _references(request: EncodeRequest, objects: Iterable[Dataset]) -> Iterator[_Reference]:
+def _references(request: EncodeRequest, objects: Iterable[Dataset]) -> Iterator[Reference]:
     """Yield every image that was used, and the objects of this run."""
     for role, stack in request.stacks.items():
         study = str(request.headers[role][0].StudyInstanceUID)
@@ -106,7 +113,7 @@ def _references(request: EncodeRequest, objects: Iterable[Dataset]) -> Iterator[
     yield from map(reference_to, objects)
 
 
-def reference_to(made: Dataset) -> _Reference:
+def reference_to(made: Dataset) -> Reference:
     """Return study, series, class and instance of an object of ours."""
     return (
         str(made.StudyInstanceUID),
@@ -116,7 +123,7 @@ def reference_to(made: Dataset) -> _Reference:
     )
 
 
-def _evidence(references: Iterable[_Reference]) -> list[Dataset]:
+def _evidence(references: Iterable[Reference]) -> list[Dataset]:
     """Return the references by study and series (PS3.3 C.17.2.3), each instance once."""
     tree: dict[str, dict[str, dict[str, str]]] = {}
     for study, series, sop_class, sop_instance in references:

@@ -30,7 +30,7 @@ def report_tree(request: EncodeRequest, title: Code, groups: Sequence[Dataset]) 
     content = [
         *language(),
         *observer(request),
-        code("HAS CONCEPT MOD", codes.PROCEDURE_REPORTED, _procedure(request)),
+        code("HAS CONCEPT MOD", codes.PROCEDURE_REPORTED, procedure_of(source_header(request))),
         _image_library(request),
     ]
     if groups:
@@ -42,9 +42,8 @@ def report_tree(request: EncodeRequest, title: Code, groups: Sequence[Dataset]) 
     return root
 
 
-def _procedure(request: EncodeRequest) -> Code:
+def procedure_of(source: Dataset) -> Code:
     """Return the imaging procedure that was analysed, never the model (AIR-5)."""
-    source = source_header(request)
     orders = source.get("RequestAttributesSequence") or ()
     candidates = [
         *(source.get("ProcedureCodeSequence") or ()),

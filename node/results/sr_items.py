@@ -10,8 +10,8 @@ from pydicom import Dataset
 from node.dicom.codes import code_item
 from node.manifest import Code
 from node.results.coding import decimal
-from node.results.request import EncodeRequest
 from node.results.source import PRODUCT_NAME
+from node.results.writing import Writing
 
 
 def item(relationship: str, value_type: str, name: Code | None) -> Dataset:
@@ -69,7 +69,7 @@ def concept(value: Code) -> Any:
     return hd.sr.CodedConcept(value.value, value.scheme, value.meaning)
 
 
-def observer(request: EncodeRequest) -> Any:
+def observer(request: Writing) -> Any:
     """Name the device that observed: the plugin in this node (TID 1001, 1004)."""
     return hd.sr.ObserverContext(
         observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
