@@ -21,6 +21,11 @@ UNSPECIFIED_CALCULATION = Code("112187", "DCM", "Unspecified method of calculati
 
 # --- Key Object Selection (TID 2010, CID 7010)
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
+#: Titles of a rejection note (IHE IOCM), by what a profile says of its archive (S8).
+REJECTED: Mapping[str, Code] = {
+    "quality": Code("113001", "DCM", "Rejected for Quality Reasons"),
+    "safety": Code("113037", "DCM", "Rejected for Patient Safety Reasons"),
+}
 KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 
 # --- Secondary Capture
@@ -43,6 +48,8 @@ FINDINGS_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
 #: (CID 6047) The algorithm ran to its end: both say so, and which of the two it was (S7).
 WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")
 WITH_FINDINGS = Code("111242", "DCM", "All algorithms succeeded; with findings")
+#: (CID 6047) It did not run, which says nothing of findings.
+DID_NOT_RUN = Code("111245", "DCM", "No algorithms succeeded; without findings")
 #: (CID 225) How far below and above the value the true one may lie.
 RANGE_BELOW = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
 RANGE_ABOVE = Code("371886008", "SCT", "+, range of upper measurement uncertainty")
