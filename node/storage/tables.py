@@ -233,6 +233,45 @@ delivery = Table(
     UniqueConstraint("evidence_id", "destination"),
     Index("ix_delivery_state_next", "state", "next_attempt_at"),
     Index("ix_delivery_job", "job_id"),
+    Index("ix_delivery_proven", "proven_at"),
+)
+
+# What is taken back from where, one row a delivery (S8).
+withdrawal = Table(
+    "withdrawal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("delivery_id", ForeignKey("delivery.id"), nullable=False, unique=True),
+    Column("requested_at", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    # What to look at instead: "the newer result in series 9034", or "".
+    Column("see", Text, nullable=False, default=""),
+    Column("state", String(16), nullable=False),
+    # `note` (rejection or report), `mark` or `delete`; "" before it is prepared.
+    Column("means", String(16), nullable=False, default=""),
+    Column("note_id", ForeignKey("evidence.id")),
+    Column("next_look_at", Float, nullable=False),
+    Column("looked_at", Float),
+    Column("sentence", Text, nullable=False, default=""),
+    # When a person said that what was left to do is done.
+    Column("done_at", Float),
+    Index("ix_withdrawal_state", "state", "next_look_at"),
+)
+
+# What became of telling that a job did not run (S7), one row an attempt.
+refusal_note = Table(
+    "refusal_note",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("job.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    # `waits`, `made` or `left out`
+    Column("state", String(16), nullable=False),
+    Column("code", String(40), nullable=False, default=""),
+    Column("sentence", Text, nullable=False, default=""),
+    Column("at", Float, nullable=False),
+    Column("next_look_at", Float, nullable=False),
+    UniqueConstraint("job_id", "attempt"),
 )
 
 # One engine sweeps (E1).

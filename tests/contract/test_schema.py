@@ -107,8 +107,10 @@ def test_a_filled_dump_of_every_earlier_schema_migrates_to_head(dump: Path, tmp_
     assert migrate(url, tmp_path / "backups") == (dump.stem, SCHEMA_REVISION)
     loaded = Database(url)
     assert differences(loaded) == []
+    filled = [t for t in metadata.sorted_tables if f"CREATE TABLE {t.name} " in dump.read_text()]
+    assert len(filled) >= 13
     with loaded.read() as connection:
-        for table in metadata.sorted_tables:
+        for table in filled:
             assert connection.execute(select(table)).first() is not None, table.name
     loaded.close()
 
