@@ -15,7 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+#: Channels, above which a doubling as one convolution costs more than it saves.
 _FEW = 2
+#: Voxels, below which the kernel of group normalisation is slow in bfloat16.
+_LARGE = 4096
 
 
 def cpu_copy(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -162,13 +165,14 @@ class _InstanceNorm(nn.Module):
             # Where the order is the same, the kernel for channels last is 50 times slower.
             flat = x.reshape(x.shape[0], 1, -1)
             return functional.group_norm(flat, 1, self.weight, self.bias, self.eps).view(x.shape)
-        if x.dtype != torch.float32:
+        if x.dtype != torch.float32 and x[0, 0].numel() >= _LARGE:
             return functional.group_norm(x, channels, self.weight, self.bias, self.eps)
         # The kernel of group normalisation subtracts the squares of large sums: 4 digits only.
-        centred = x - x.mean((2, 3, 4), keepdim=True)
+        values = x.float()
+        centred = values - values.mean((2, 3, 4), keepdim=True)
         variance = (centred * centred).mean((2, 3, 4), keepdim=True)
         centred.mul_(variance.add_(self.eps).rsqrt_())
-        if self.weight is None:
-            return centred
-        shape = (1, channels, 1, 1, 1)
-        return centred.mul_(self.weight.view(shape)).add_(self.bias.view(shape))
+        if self.weight is not None:
+            shape = (1, channels, 1, 1, 1)
+            centred.mul_(self.weight.view(shape)).add_(self.bias.view(shape))
+        return centred.to(x.dtype)

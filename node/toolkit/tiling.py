@@ -64,22 +64,18 @@ def occupied(image: NDArray[np.float32], indices: Sequence[Index], air: float) -
     ----------
     image : float32, shape (channels, slices, rows, columns)
     """
-    something = (image > air).any(axis=0)
-    # Sums over boxes from one running sum: windows overlap eightfold.
-    running = np.zeros([n + 1 for n in something.shape], dtype=np.int64)
-    inner = running[1:, 1:, 1:]
-    np.cumsum(something, axis=0, out=inner)
-    np.cumsum(inner, axis=1, out=inner)
-    np.cumsum(inner, axis=2, out=inner)
-    return [index for index in indices if _sum_of(running, index) > 0]
+    # Reduced axis by axis: windows share their slices, and those their rows.
+    left: dict[tuple[int, ...], NDArray[np.bool_]] = {}
+    left[()] = np.asarray((image > air).any(axis=0))
 
+    def within(index: tuple[slice, ...]) -> NDArray[np.bool_]:
+        """Return whether there is anything in `index`, by the axes that it does not cut."""
+        key = tuple(part.start for part in index)
+        if key not in left:
+            left[key] = np.asarray(within(index[:-1])[index[-1]].any(axis=0))
+        return left[key]
 
-def _sum_of(running: NDArray[np.int64], index: Index) -> int:
-    total = 0
-    for ends in product((0, 1), repeat=3):
-        corner = tuple((s.start, s.stop)[end] for s, end in zip(index, ends, strict=True))
-        total += (-1) ** (3 - sum(ends)) * int(running[corner])
-    return total
+    return [index for index in indices if within(index)]
 
 
 def gaussian(size: _Triple) -> NDArray[np.float32]:

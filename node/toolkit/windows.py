@@ -69,7 +69,7 @@ class SlidingWindow:
     batch: int = 0
     air: float | None = 0.0
     precision: Literal["auto", "exact"] = "auto"
-    sure_below: float = 0.05
+    sure_below: float = 0.2
     deterministic: bool = False
 
     def __post_init__(self) -> None:
