@@ -260,8 +260,6 @@ def _profiles(tables: Mapping[str, ProfileTable], where: str) -> Mapping[str, Vi
             own = replace(PROFILES[like], name=name, **said)
         except ValueError as error:
             raise SettingsError(f"{at}: {error}") from None
-        if own.presentation_state:
-            raise SettingsError(f"{at}.presentation_state = true: none is written yet")
         same = own.encoding == PROFILES[like].encoding
         made[name] = own if same else replace(own, tested="untested")
     return made

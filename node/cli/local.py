@@ -209,7 +209,8 @@ def _write_out(node: Node, job: Job, out: Path) -> None:
         shutil.copyfile(picture, out / picture.name)
         pictures.append(picture.name)
     report = dict(get_report(node.db, job.id))
-    report.pop("picture", None)
+    for private in ("picture", "left_out"):
+        report.pop(private, None)
     document = {
         "plugin": job.plugin_name_version,
         "digest": job.plugin_digest,

@@ -1,23 +1,39 @@
-"""Commands that talk to others: send a folder, echo a destination."""
+"""Commands that talk to others: send a folder, echo and probe a destination."""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from node.cli.common import SettingsOption, console, error_console, read_settings, sentences
+from node import app as parts
+from node.cli.common import (
+    JsonOption,
+    SettingsOption,
+    console,
+    error_console,
+    read_settings,
+    sentences,
+    show,
+)
 from node.delivery.echo import echo_destination
 from node.dicom.network import RemoteAE
 from node.dicom.send import Sent, dicom_files, send_files
 from node.errors import SettingsError
+from node.manifest_file import find_manifest
+from node.settings import DestinationSettings, Settings
+
+if TYPE_CHECKING:
+    from node.delivery.probe import Probe
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (send, echo):
+    for command in (send, echo, probe):
         app.command()(command)
 
 
@@ -71,12 +87,87 @@ def echo(
     """Ask a destination whether it is there and lets us in (C-ECHO, HTTP, or a test write)."""
     with sentences():
         site = read_settings(settings)
-        names = [one.name for one in site.destinations]
-        if destination not in names:
-            known = ", ".join(names) or "none"
-            raise SettingsError(f"there is no destination `{destination}`; there are: {known}")
-        words = echo_destination(site.destination(destination), site.ae_titles[0])
+        words = echo_destination(_named(site, destination), site.ae_titles[0])
         console.print(f"{destination}: {words}", markup=False)
+
+
+def probe(
+    destination: Annotated[str, typer.Argument(help="Name of a destination in the settings.")],
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a destination which objects it takes, and compare with its viewer profile.
+
+    One association without data. Exit status 1 if the profile sends what is refused.
+    """
+    from node.delivery.probe import probe_destination
+
+    with sentences():
+        site = read_settings(settings)
+        place = _named(site, destination)
+        maps = sends_maps(site, destination)
+        with console.status(f"asking {destination}"):
+            found = probe_destination(place, site.ae_titles[0], maps=maps)
+        if as_json:
+            sys.stdout.write(json.dumps(_document(place, found, maps=maps), indent=1) + "\n")
+        else:
+            _print_probe(site, place, found, maps=maps)
+        if found.warnings:
+            raise typer.Exit(1)
+
+
+def sends_maps(site: Settings, destination: str) -> bool:
+    """Return whether a plugin whose results go to a destination makes maps."""
+    manifests = parts.read_manifests(site).values()
+    rules = [rule for rule in site.rules if destination in rule.destinations]
+    return any(find_manifest(rule.plugin, manifests).maps for rule in rules)
+
+
+def _named(site: Settings, destination: str) -> DestinationSettings:
+    names = [one.name for one in site.destinations]
+    if destination not in names:
+        known = ", ".join(names) or "none"
+        raise SettingsError(f"there is no destination `{destination}`; there are: {known}")
+    return site.destination(destination)
+
+
+def _document(place: DestinationSettings, found: Probe, *, maps: bool) -> dict[str, object]:
+    return {
+        "destination": place.name,
+        "place": found.place,
+        "profile": place.profile.name,
+        "sends_maps": maps,
+        "objects": _rows(found),
+        "notes": found.notes,
+        "warnings": found.warnings,
+    }
+
+
+def _rows(found: Probe) -> list[dict[str, object]]:
+    return [
+        {
+            "object": kind.name,
+            "accepted in": ", ".join(syntaxes) or "refused",
+            "profile sends it": found.wanted.get(kind, "no"),
+        }
+        for kind, syntaxes in found.accepted.items()
+    ]
+
+
+def _print_probe(site: Settings, place: DestinationSettings, found: Probe, *, maps: bool) -> None:
+    from node.delivery.probe import suits
+
+    profile = place.profile
+    lines = [f"{place.name}: {found.place}, profile {profile.name} ({profile.tested})"]
+    if found.accepted:
+        console.print(lines.pop(), markup=False)
+        show(_rows(found), as_json=False, empty="")
+        fit = [one.name for one in site.profiles.values() if suits(one, found.accepted, maps=maps)]
+        lines.append(f"It takes all that these profiles send: {', '.join(fit) or 'none'}.")
+        lines.append("What an archive takes says nothing about what its viewers show.")
+    lines += [*found.notes, *(f"WARNING: {one}" for one in found.warnings)]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def send_with_progress(paths: tuple[Path, ...], remote: RemoteAE) -> tuple[Sent, ...]:

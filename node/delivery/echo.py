@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -14,6 +15,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from node.dicom.network import RemoteAE, associate
 from node.errors import DeliveryFailed, SettingsError
 from node.settings import DestinationSettings
+
+T = TypeVar("T")
 
 
 def echo_destination(settings: DestinationSettings, own_ae: str) -> str:
@@ -25,13 +28,13 @@ def echo_destination(settings: DestinationSettings, own_ae: str) -> str:
         If it does not answer or does not let us in.
     """
     if settings.kind == "dicom":
-        return _named(settings, own_ae, lambda: _echo_dicom(settings, own_ae))
+        return naming_the_place(settings, own_ae, lambda: _echo_dicom(settings, own_ae))
     if settings.kind == "orthanc":
-        return _named(settings, own_ae, lambda: _echo_orthanc(settings))
+        return naming_the_place(settings, own_ae, lambda: _echo_orthanc(settings))
     return _echo_folder(settings)
 
 
-def _named(settings: DestinationSettings, own_ae: str, ask: Callable[[], str]) -> str:
+def naming_the_place(settings: DestinationSettings, own_ae: str, ask: Callable[[], T]) -> T:
     """Say with a failure which destination it is, where, and what to do."""
     try:
         return ask()

@@ -104,6 +104,11 @@ class OrthancDestination:
         with self._connected() as rest:
             return str(_document(rest.ask("GET", "/system")).get("Version", "of unknown version"))
 
+    def plugins(self) -> tuple[str, ...]:
+        """Return the names of its plugins; raises as `version`."""
+        with self._connected() as rest:
+            return tuple(map(str, _document(rest.ask("GET", "/plugins"))))
+
     @contextmanager
     def _connected(self) -> Iterator[_Rest]:
         url = self._settings.url.rstrip("/")
@@ -192,6 +197,11 @@ def _patients(rest: _Rest, study_instance_uid: str) -> tuple[Identity, ...]:
 def system_of(settings: DestinationSettings) -> str:
     """Return the version of the Orthanc that `settings` name; see `OrthancDestination.version`."""
     return OrthancDestination(settings).version()
+
+
+def plugins_of(settings: DestinationSettings) -> tuple[str, ...]:
+    """Return the plugins of the Orthanc that `settings` name; see `OrthancDestination.plugins`."""
+    return OrthancDestination(settings).plugins()
 
 
 def _password(settings: DestinationSettings) -> str | None:

@@ -23,8 +23,8 @@ from node.model import DestinationGrade
 from node.phantom.study import make_ct_study
 from node.pipeline import process
 from node.plugin import Measurement, Result, Segment
-from node.routing.dispatch import dispatch_complete
 from node.profiles import STANDARD
+from node.routing.dispatch import dispatch_complete
 from node.settings import Condition, DestinationSettings, RuleSettings, Settings
 from node.storage.delivery_rows import list_deliveries
 from node.storage.job_rows import get_report

@@ -12,7 +12,7 @@ from node.settings_file import SettingsFile, parse_settings
 from node.toml_file import Table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules-and-settings.md").read_text()
-ROW = r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|$"
+ROW = r"^\| `(\w+)` \|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|$"
 SECTIONS = {
     "`[node]`": "node",
     "`[receive]`": "receive",

@@ -1,0 +1,212 @@
+"""What a destination takes: every kind of object that we could send, proposed without data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pydicom.uid import ExplicitVRLittleEndian
+
+from node.delivery.association import associated
+from node.delivery.echo import echo_destination, naming_the_place
+from node.dicom.network import RemoteAE, requested_contexts
+from node.profiles import ViewerProfile
+from node.settings import DestinationSettings
+
+#: What all evidence is written in.
+SENT_IN = str(ExplicitVRLittleEndian)
+#: Transfer syntaxes that are proposed, by UID.
+SYNTAXES: Mapping[str, str] = MappingProxyType(
+    {
+        SENT_IN: "Explicit VR LE",
+        "1.2.840.10008.1.2": "Implicit VR LE",
+        "1.2.840.10008.1.2.1.99": "Deflated",
+        "1.2.840.10008.1.2.5": "RLE",
+        "1.2.840.10008.1.2.8.1": "Deflated Frames",
+        "1.2.840.10008.1.2.4.70": "JPEG Lossless",
+        "1.2.840.10008.1.2.4.80": "JPEG-LS",
+        "1.2.840.10008.1.2.4.90": "JPEG 2000 Lossless",
+    }
+)
+_PLAIN = tuple(SYNTAXES)[:3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of object, or service, that is proposed."""
+
+    name: str
+    sop_class_uid: str
+    syntaxes: tuple[str, ...] = _PLAIN
+
+
+SEG = Kind(
+    name="Segmentation",
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
+    syntaxes=tuple(SYNTAXES)[:5],
+)
+LABEL_MAP = Kind(
+    name="Label Map Segmentation",
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.66.7",
+    syntaxes=tuple(SYNTAXES),
+)
+SR_3D = Kind(name="Comprehensive 3D SR", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34")
+SR = Kind(name="Comprehensive SR", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33")
+MAP = Kind(
+    name="Parametric Map",
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.30",
+    syntaxes=tuple(SYNTAXES)[:5],
+)
+PRESENTATION = Kind(
+    name="Grayscale Presentation State", sop_class_uid="1.2.840.10008.5.1.4.1.1.11.1"
+)
+CAPTURE = Kind(
+    name="Secondary Capture",
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
+    syntaxes=tuple(SYNTAXES),
+)
+CAPTURES = Kind(
+    name="Secondary Capture, frames in true colour",
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.7.4",
+    syntaxes=tuple(SYNTAXES),
+)
+KEY_OBJECTS = Kind(name="Key Object Selection", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.59")
+PDF = Kind(name="Encapsulated PDF", sop_class_uid="1.2.840.10008.5.1.4.1.1.104.1")
+COMMITMENT = Kind(
+    name="Storage Commitment", sop_class_uid="1.2.840.10008.1.20.1", syntaxes=_PLAIN[:2]
+)
+KINDS = (
+    *(SEG, LABEL_MAP, SR_3D, SR, MAP, PRESENTATION, CAPTURE, CAPTURES, KEY_OBJECTS),
+    *(PDF, COMMITMENT),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a destination takes, and whether that is what its profile sends."""
+
+    #: Who answered.
+    place: str
+    #: Names of the transfer syntaxes of each kind, () = refused; empty where nothing is
+    #: negotiated.
+    accepted: Mapping[Kind, tuple[str, ...]]
+    #: When the profile sends a kind; not in it: never.
+    wanted: Mapping[Kind, str]
+    notes: tuple[str, ...] = ()
+    #: What the profile wants and the destination refuses.
+    warnings: tuple[str, ...] = ()
+
+
+def probe_destination(settings: DestinationSettings, own_ae: str, *, maps: bool) -> Probe:
+    """Ask a destination what it takes; nothing of a patient is sent.
+
+    Parameters
+    ----------
+    own_ae : str
+        The node's first AE title, for destinations without a `calling_ae` of their own.
+    maps : bool
+        Whether a plugin that sends there makes maps.
+
+    Raises
+    ------
+    DeliveryFailed
+        If it does not answer or does not let us in.
+    """
+    wanted = wanted_kinds(settings.profile, maps=maps)
+    if settings.kind == "dicom":
+        accepted = naming_the_place(settings, own_ae, lambda: _propose(settings, own_ae))
+        return Probe(
+            place=f"{settings.ae_title} at {settings.host}:{settings.port}",
+            accepted=accepted,
+            wanted=wanted,
+            warnings=tuple(_warnings(settings.profile, wanted, accepted)),
+        )
+    place = echo_destination(settings, own_ae)
+    notes = _notes_of_orthanc(settings) if settings.kind == "orthanc" else _FOLDER
+    return Probe(place=place, accepted={}, wanted=wanted, notes=notes)
+
+
+def wanted_kinds(profile: ViewerProfile, *, maps: bool = False) -> Mapping[Kind, str]:
+    """Return which kinds a profile sends, and when.
+
+    Examples
+    --------
+    >>> from node.profiles import PLAIN_PACS
+    >>> [kind.name for kind in wanted_kinds(PLAIN_PACS)]
+    ['Comprehensive 3D SR', 'Secondary Capture']
+    """
+    withdraws = profile.iocm != "none"
+    found = (
+        (SEG, profile.seg in ("binary", "fractional"), ALWAYS),
+        (SEG, profile.seg == "labelmap", "if segments overlap"),
+        (LABEL_MAP, profile.seg == "labelmap", ALWAYS),
+        (LABEL_MAP, profile.seg == "binary", f"over {profile.max_seg_frames} frames"),
+        (SR_3D, True, ALWAYS),
+        (MAP, profile.parametric_map and maps, ALWAYS),
+        (PRESENTATION, profile.presentation_state, ALWAYS),
+        (CAPTURE, profile.secondary_capture, ALWAYS),
+        (KEY_OBJECTS, profile.key_objects, ALWAYS),
+        (KEY_OBJECTS, withdraws and not profile.key_objects, TO_WITHDRAW),
+    )
+    return {kind: when for kind, wants, when in found if wants}
+
+
+#: When a kind is sent: what is refused then is a warning.
+ALWAYS = "yes"
+TO_WITHDRAW = "to withdraw"
+_FOLDER = ("A folder takes every file; who reads it is not asked.",)
+
+
+def suits(
+    profile: ViewerProfile, accepted: Mapping[Kind, Sequence[str]], *, maps: bool = False
+) -> bool:
+    """Return whether a destination takes all that a profile sends as a rule."""
+    return not any(_warnings(profile, wanted_kinds(profile, maps=maps), accepted))
+
+
+def _propose(settings: DestinationSettings, own_ae: str) -> Mapping[Kind, tuple[str, ...]]:
+    """Propose each kind in each transfer syntax by itself, so that each is answered."""
+    remote = RemoteAE(
+        host=settings.host,
+        port=settings.port,
+        ae_title=settings.ae_title,
+        calling_ae=settings.calling_ae or own_ae,
+        timeout_s=settings.timeout_s,
+    )
+    pairs = [(kind.sop_class_uid, syntax) for kind in KINDS for syntax in kind.syntaxes]
+    with associated(remote, requested_contexts(pairs)) as link:
+        return {
+            kind: tuple(
+                SYNTAXES[syntax]
+                for syntax in kind.syntaxes
+                if link.accepts(kind.sop_class_uid, syntax)
+            )
+            for kind in KINDS
+        }
+
+
+def _warnings(
+    profile: ViewerProfile, wanted: Mapping[Kind, str], accepted: Mapping[Kind, Sequence[str]]
+) -> Iterator[str]:
+    for kind, when in wanted.items():
+        taken = accepted.get(kind, ())
+        if when not in (ALWAYS, TO_WITHDRAW) or SYNTAXES[SENT_IN] in taken:
+            continue
+        how = f"takes it only in {', '.join(taken)}" if taken else "refuses it"
+        why = " to withdraw a result" if when == TO_WITHDRAW else ""
+        yield (
+            f"profile {profile.name} sends {kind.name} in {SYNTAXES[SENT_IN]}{why}, and the "
+            f"destination {how}"
+        )
+
+
+def _notes_of_orthanc(settings: DestinationSettings) -> tuple[str, ...]:
+    from node.delivery.orthanc import plugins_of
+
+    plugins = plugins_of(settings)
+    there = "is there" if "dicom-web" in plugins else "is not there"
+    return (
+        "Over its REST interface nothing is negotiated: it takes every kind of object as it is.",
+        f"Its DICOMweb plugin, by which OHIF and other viewers read, {there}.",
+    )

@@ -1,0 +1,242 @@
+"""One job, destinations with different viewer profiles: each gets its own objects, once made."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from typer.testing import CliRunner
+
+from node import app
+from node.cli import app as command
+from node.cli.local import take_in
+from node.delivery.deliver import Outlet, deliver_due
+from node.delivery.destination import open_destination
+from node.errors import Refused
+from node.inference.runner import RunOutcome
+from node.intake.completion import sweep
+from node.model import DeliveryState, DestinationGrade, Job
+from node.parts import Node
+from node.phantom.study import PhantomStudy, make_ct_study
+from node.pipeline import process
+from node.plugin import Measurement, Result, Segment
+from node.profiles import DWV, OHIF, PLAIN_PACS, STANDARD, ViewerProfile
+from node.routing.dispatch import dispatch_complete
+from node.routing.explain import explain_text
+from node.settings import Condition, DestinationSettings, RuleSettings, Settings
+from node.storage.delivery_rows import evidence_of_job, list_deliveries
+from node.storage.job_rows import get_report
+from node.storage.lease_rows import claim_job
+from tests.delivering import SEG, SR, Peer
+
+SEVERAL = {"pacs": PLAIN_PACS, "viewer": OHIF, "second viewer": replace(OHIF, name="ours")}
+
+
+class Dense:
+    """Returns the voxels at or above 300 HU without a child process."""
+
+    device = "cpu"
+
+    def run(self, manifest, case, *, job_folder):
+        mask = case.volumes["ct"].array >= 300
+        volume = float(np.count_nonzero(mask)) * case.volumes["ct"].voxel_volume_mm3 / 1000
+        result = Result(
+            segments=(Segment(name="dense", mask=mask, role="ct"),),
+            measurements=(Measurement(name="volume", value=volume, segment="dense"),),
+        )
+        return RunOutcome(
+            result=result, peak_memory_mb=0.0, device="cpu", notes=(), seconds=0.0, load_seconds=0.0
+        )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudy:
+    return make_ct_study(tmp_path_factory.mktemp("study"), shape=(12, 96, 96))
+
+
+@contextmanager
+def routed(
+    folder: Path, study: PhantomStudy, profiles: dict[str, ViewerProfile], *, shadow: bool = False
+) -> Iterator[tuple[Node, Job]]:
+    """Open a node whose one job is claimed."""
+    places = tuple(
+        DestinationSettings(
+            name=name,
+            kind="folder",
+            grade=DestinationGrade.TEST,
+            path=folder / name,
+            profile=profile,
+        )
+        for name, profile in profiles.items()
+    )
+    rule = RuleSettings(
+        name="check",
+        plugin="commissioning",
+        when=Condition(operator="all"),
+        destinations=tuple(profiles),
+        quiet_s=0.0,
+        max_age_days=float("inf"),
+        shadow=shadow,
+    )
+    settings = Settings(data_dir=folder / "data", rules=(rule,), destinations=places, quiet_s=0.0)
+    app.prepare_data(settings)
+    node = app.open_node(settings)
+    try:
+        take_in(node, study.paths)
+        sweep(node.db, settings, now=time.time() + 1)
+        dispatch_complete(node.db, node.files, settings, node.manifests, now=time.time())
+        job = claim_job(node.db, "test", now=time.time(), lease_s=600)
+        assert job is not None
+        yield node, job
+    finally:
+        node.close()
+
+
+def deliver(node: Node) -> None:
+    outlets = [
+        Outlet(settings=one, destination=open_destination(one, "SENTINEL"))
+        for one in node.settings.destinations
+    ]
+    deliver_due(
+        node.db,
+        node.files,
+        outlets,
+        now=time.time() + 1,
+        owner="test",
+        allowed=lambda *_: None,
+        on_event=lambda _: None,
+    )
+
+
+def uids(folder: Path) -> dict[str, str]:
+    """Role → SOP Instance UID of the files in a folder destination."""
+    names = [path.stem.partition("_") for path in folder.glob("*/*.dcm")]
+    return {role: uid for role, _, uid in names}
+
+
+def test_s01_each_destination_gets_the_objects_of_its_profile_and_equal_ones_are_shared(
+    tmp_path: Path, study: PhantomStudy
+) -> None:
+    with routed(tmp_path, study, SEVERAL) as (node, job):
+        process(job, node, Dense())
+        deliver(node)
+        rows = list_deliveries(node.db)
+        made = evidence_of_job(node.db, job.id)
+        explained = explain_text(node.db, job.study_instance_uid)
+
+    pacs, viewer = uids(tmp_path / "pacs"), uids(tmp_path / "viewer")
+    assert "seg" not in pacs and {"sr", "sc"} <= set(pacs)
+    assert set(viewer) == {"seg", "sr"}
+    assert uids(tmp_path / "second viewer") == viewer
+    assert pacs["sr"] != viewer["sr"]
+    assert len(made) == len(pacs) + len(viewer)
+    assert {delivery.state for delivery, _ in rows} == {DeliveryState.PROVEN}
+    assert {(d.destination, d.profile) for d, _ in rows} == {
+        ("pacs", "plain_pacs"),
+        ("viewer", "ohif"),
+        ("second viewer", "ours"),
+    }
+    assert "to viewer (profile ohif): seg PROVEN, sr PROVEN" in explained
+
+
+def test_s01_a_second_attempt_makes_the_same_bytes_for_every_profile(
+    tmp_path: Path, study: PhantomStudy
+) -> None:
+    with routed(tmp_path, study, {"viewer": OHIF, "dwv": DWV}) as (node, job):
+        first = process(job, node, Dense())
+        with pytest.raises(Exception, match="not attempt"):
+            process(job, node, Dense())
+        files = sorted(node.files.evidence_folder(job.id).glob("*.dcm"))
+    assert sorted(node.files.absolute(one.path) for one in first) == files
+    assert len({one.sop_instance_uid for one in first}) == len(first)
+
+
+def test_s10_a_finding_has_one_tracking_uid_in_all_profiles(
+    tmp_path: Path, study: PhantomStudy
+) -> None:
+    with routed(tmp_path, study, {"viewer": OHIF, "archive": STANDARD}) as (node, job):
+        made = process(job, node, Dense())
+        segs = [dcmread(node.files.absolute(one.path)) for one in made if one.role == "seg"]
+    assert len({ds.SOPInstanceUID for ds in segs}) == 2
+    assert len({ds.SegmentSequence[0].TrackingUID for ds in segs}) == 1
+
+
+def test_s25_a_profile_that_cannot_hold_the_result_blocks_no_other(
+    tmp_path: Path, study: PhantomStudy
+) -> None:
+    small = replace(OHIF, name="small", max_seg_frames=1)
+    with routed(tmp_path, study, {"small": small, "pacs": PLAIN_PACS}) as (node, job):
+        process(job, node, Dense())
+        left_out = get_report(node.db, job.id)["left_out"]
+        destinations = {delivery.destination for delivery, _ in list_deliveries(node.db)}
+        explained = explain_text(node.db, job.study_instance_uid)
+    assert destinations == {"pacs"}
+    assert list(left_out) == ["small"]
+    assert left_out["small"].startswith("RESULT_TOO_LARGE: 1 segments need")
+    assert "to small: nothing, RESULT_TOO_LARGE" in explained
+
+
+def test_a_result_that_no_profile_can_hold_is_refused(tmp_path: Path, study: PhantomStudy) -> None:
+    small = replace(OHIF, name="small", max_seg_frames=1)
+    with (
+        routed(tmp_path, study, {"small": small}) as (node, job),
+        pytest.raises(Refused, match="frames"),
+    ):
+        process(job, node, Dense())
+
+
+def test_a_shadow_job_makes_what_it_would_send_and_sends_nothing(
+    tmp_path: Path, study: PhantomStudy
+) -> None:
+    with routed(tmp_path, study, SEVERAL, shadow=True) as (node, job):
+        made = process(job, node, Dense())
+        assert list_deliveries(node.db) == ()
+    assert len({one.encoding for one in made}) == 2
+
+
+# --- the command probe ------------------------------------------------------------------------
+
+
+def call(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(command, [str(one) for one in arguments])
+    return done.exit_code, done.output
+
+
+def settings_file(folder: Path, port: int, profile: str) -> Path:
+    path = folder / "sentinel.toml"
+    path.write_text(
+        f'[node]\ndata_dir = "data"\n[[destinations]]\nname = "pacs"\nkind = "dicom"\n'
+        f'grade = "test"\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {port}\n{profile}\n'
+    )
+    return path
+
+
+def test_probe_says_what_is_taken_and_ends_with_1_where_the_profile_wants_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with Peer(classes=(SEG, SR)) as peer:
+        fits = settings_file(tmp_path, peer.port, 'profile = "ohif"')
+        code, words = call("probe", "pacs", "--settings", fits)
+        plain = settings_file(tmp_path, peer.port, "")
+        bad_code, bad_words = call("probe", "pacs", "--settings", plain, "--json")
+        unknown = call("probe", "psca", "--settings", plain)
+
+    assert code == 0, words
+    assert "profile ohif (OHIF 3.13.2)" in words
+    assert "Label Map Segmentation" in words and "over 20000 frames" in words
+    assert "takes all that these profiles send: ohif, standard." in words
+    document = json.loads(bad_words)
+    taken = {row["object"]: row["accepted in"] for row in document["objects"]}
+    assert bad_code == 1
+    assert taken["Segmentation"] == "Explicit VR LE"
+    assert taken["Secondary Capture"] == "refused"
+    assert len(document["warnings"]) == 1
+    assert unknown[0] == 1 and "there are: pacs" in unknown[1]
