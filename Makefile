@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INSTALL_FROM := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers test-viewers check bench chaos soak pins clean
+.PHONY: help demo test test-peers test-viewers test-training check bench chaos soak weights study pins clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -15,7 +15,7 @@ demo: $(VENV)/core.stamp  ## start node and archive, send a synthetic CT study, 
 	$(BIN)/sentinel-node demo --exit
 
 test: check  ## style, types, import contract, and every test that needs no foreign server
-	$(BIN)/python -m pytest -m "not peer and not viewer" --durations=10
+	$(BIN)/python -m pytest -m "not peer and not viewer and not training" --durations=10
 
 check: $(VENV)/dev.stamp  ## style, types and import contract only
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
@@ -29,6 +29,15 @@ test-viewers: $(VENV)/peers.stamp  ## install OHIF, dwv, Chromium; prove that ov
 	SENTINEL_VIEWERS_DIR=$(VENV)/viewers scripts/install-viewers
 	SENTINEL_VIEWERS=required $(BIN)/python -m pytest -m viewer tests/viewers --durations=10 \
 		--junitxml=$(VENV)/viewers.xml
+
+test-training: $(VENV)/dev.stamp  ## train two minutes on phantoms; the model must beat the threshold
+	$(BIN)/python -m pytest -m training tests --durations=5 --junitxml=$(VENV)/training.xml
+
+weights: $(VENV)/dev.stamp  ## train the shipped weights again, in place (20 minutes on 2 quiet cores)
+	$(BIN)/sentinel-node train anterior_mediastinal_tumor --phantom $(or $(N),320) --seed $(or $(SEED),0) --minutes 20 --in-place
+
+study: $(VENV)/dev.stamp  ## hours: three seeds, each trained, and tested on phantoms of other institutions
+	$(BIN)/sentinel-node study anterior_mediastinal_tumor --seeds 3 --phantom-train 320 --phantom-test 164 --report study-results
 
 bench: $(VENV)/peers.stamp  ## measure (tests/benchmarks); takes minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files="bench_*.py"
@@ -44,7 +53,7 @@ pins:  ## write constraints.txt anew from the newest versions that pyproject.tom
 	scripts/pins "$(PYTHON)"
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) build dist *.egg-info demo-data .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) build dist *.egg-info demo-data study-results .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache
 
 $(BIN)/python:
