@@ -56,6 +56,23 @@ def test_run_writes_evidence_numbers_and_a_picture(cli, study, tmp_path):
     assert "ran" in done.output
 
 
+def test_run_makes_what_a_viewer_profile_wants(cli, study, tmp_path):
+    done = cli(
+        *("run", folder_of(study), "--plugin", "commissioning", "--out", tmp_path / "out"),
+        *("--profile", "plain_pacs"),
+    )
+    wrong = cli(
+        *("run", folder_of(study), "--plugin", "commissioning", "--out", tmp_path / "no"),
+        *("--profile", "plain_pcas"),
+    )
+
+    assert done.exit_code == 0, done.output
+    made = {path.stem for path in (tmp_path / "out").glob("*.dcm")}
+    assert {"sr", "sc"} <= made and "seg" not in made
+    assert wrong.exit_code == 1
+    assert 'no profile `plain_pcas` (did you mean "plain_pacs"?)' in wrong.output
+
+
 def test_s20_an_enhanced_multiframe_ct_is_a_source_like_any_other(cli, tmp_path):
     made = enhanced_ct(shape=(12, 64, 64))
     write_series(tmp_path / "in", [made])
