@@ -22,7 +22,7 @@ from node.toolkit.windows import SlidingWindow, predict
 
 ROLE, SEGMENT = "ct", "mass"
 #: Our choices; the paper states none of them.
-STEPS, LOOK_EVERY, PATIENCE = 3000, 300, 4
+STEPS, LOOK_EVERY, PATIENCE = 2000, 250, 4
 BATCH, RATE, WEIGHT_DECAY = 3, 2e-3, 1e-4
 FIRST_BIAS = -4.0
 #: Share of patches around a mass, where the case has one.
