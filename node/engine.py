@@ -8,6 +8,7 @@ import time
 from node.delivery.deliver import Allowed, Outlet, deliver_next
 from node.delivery.destination import open_destination
 from node.delivery.events import DeliveryEvent, EventKind
+from node.delivery.withdraw import withdraw_due
 from node.errors import NodeError, RefusalCode, Refused
 from node.inference.devices import resolve_devices
 from node.intake.completion import sweep as complete_studies
@@ -15,6 +16,7 @@ from node.intake.versions import resolve_versions
 from node.logs import get_logger
 from node.model import DestinationGrade, Job
 from node.parts import Node
+from node.refusals import tell_refusals
 from node.routing.dispatch import dispatch_complete
 from node.schedule import Clock
 from node.settings import DestinationSettings
@@ -23,11 +25,14 @@ from node.storage.database import process_token
 from node.storage.job_rows import plugins_off
 from node.storage.lease_rows import release_expired
 from node.storage.presence_rows import acquire_leadership
+from node.withdrawals import prepare_withdrawals, withdraw_replaced
 from node.worker import Worker
 
 log = get_logger(__name__)
 
 _SWEEP_S = 1.0
+_NOTES_S = 2.0
+_ANSWERS_S = 30.0
 _LEADER_LEASE_S = 15.0
 _SEND_S = 0.5
 
@@ -50,6 +55,8 @@ class Engine:
     def start(self) -> None:
         """Start clock, workers and senders."""
         self._clock.every(_SWEEP_S, self.sweep, name="intake and routing")
+        self._clock.every(_NOTES_S, self.sweep_withdrawals, name="withdrawals")
+        self._clock.every(_ANSWERS_S, self.sweep_answers, name="refusals and newer results")
         self._clock.start()
         for worker in self._workers:
             worker.start()
@@ -71,12 +78,27 @@ class Engine:
     def sweep(self) -> None:
         """Move every study and job on by what became true since the last call."""
         node, now = self._node, time.time()
-        if not acquire_leadership(node.db, "engine", self._owner, now=now, lease_s=_LEADER_LEASE_S):
+        if not self._leads():
             return
         resolve_versions(node.db, node.files, now=now, audit=node.audit)
         complete_studies(node.db, node.settings, now=now)
         dispatch_complete(node.db, node.files, node.settings, node.manifests, now=now)
         release_expired(node.db, now=now)
+
+    def sweep_withdrawals(self) -> None:
+        """Write the notes of what is to be taken back (S8)."""
+        if self._leads():
+            prepare_withdrawals(self._node, now=time.time())
+
+    def sweep_answers(self) -> None:
+        """Tell of jobs that did not run (S7), and take back what newer results replace (S8)."""
+        if self._leads():
+            tell_refusals(self._node, now=time.time())
+            withdraw_replaced(self._node, now=time.time())
+
+    def _leads(self) -> bool:
+        lease = {"now": time.time(), "lease_s": _LEADER_LEASE_S}
+        return acquire_leadership(self._node.db, "engine", self._owner, **lease)
 
 
 class Sender:
@@ -118,6 +140,8 @@ class Sender:
                 owner=self._owner,
                 allowed=may_leave(self._node),
                 on_event=self._note,
+            ) or withdraw_due(
+                self._node.db, self._node.files, self._outlet, now=time.time(), on_event=self._note
             )
         except NodeError:
             log.exception("alarm: sender stopped short", to=self._name)
@@ -130,6 +154,8 @@ class Sender:
     def _note(self, event: DeliveryEvent) -> None:
         if event.kind is EventKind.ALARM:
             self._node.audit.record("delivery alarm", event.job_id, code=event.code, to=self._name)
+        if event.kind is EventKind.HIDDEN:
+            self._node.audit.record("withdrawn", event.job_id, object=event.role, to=self._name)
 
 
 def may_leave(node: Node) -> Allowed:

@@ -58,6 +58,8 @@ class RuleSettings:
     destinations: tuple[str, ...] = ()
     quiet_s: float = 120.0
     max_age_days: float = 7.0
+    #: How long after a refusal a destination may be told that the plugin did not run (S7).
+    grace_s: float = 900.0
     #: Runs, but nothing is delivered.
     shadow: bool = False
 
@@ -89,6 +91,10 @@ class DestinationSettings:
     charset: str = "ISO_IR 192"
     #: Which dated facts make a delivery done: ``sent`` or ``proven`` (S24).
     required: str = "proven"
+    #: Whether it is told that a plugin did not run (S7).
+    not_run: bool = False
+    #: How results are taken back: ``note``, or ``delete`` (for ``orthanc``) (S8).
+    withdraw: str = "note"
     timeout_s: float = 30.0
 
 

@@ -187,6 +187,8 @@ def _destinations(settings: Settings) -> Iterator[str]:
             yield f'{at}.path = "{one.path}" lies in our own data folder; name another folder'
         if one.kind != "orthanc" and (one.username or one.password_env):
             yield f'{at}.username and .password_env belong to kind = "orthanc"'
+        if one.kind != "orthanc" and one.withdraw == "delete":
+            yield f'{at}.withdraw = "delete" belongs to kind = "orthanc": only its REST deletes'
 
 
 def _releases(settings: Settings) -> Iterator[str]:

@@ -117,6 +117,7 @@ class RuleTable(Table):
     destinations: tuple[Text, ...] = ()
     quiet_s: _Seconds | None = None
     max_age_days: Annotated[Bound, Field(ge=0)] = 7.0
+    grace_s: _Seconds = 900.0
     shadow: Flag = False
 
 
@@ -137,6 +138,8 @@ class DestinationTable(Table):
     profile: Text = ""
     charset: Literal["ISO_IR 192", "source"] = "ISO_IR 192"
     required: Literal["sent", "proven"] = "proven"
+    not_run: Flag = False
+    withdraw: Literal["note", "delete"] = "note"
     timeout_s: _Positive = 30.0
 
 
@@ -241,6 +244,7 @@ def _rule(rule: RuleTable, quiet_s: float, where: str) -> RuleSettings:
         destinations=rule.destinations,
         quiet_s=quiet_s if rule.quiet_s is None else rule.quiet_s,
         max_age_days=rule.max_age_days,
+        grace_s=rule.grace_s,
         shadow=rule.shadow,
     )
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
+
+import pydicom
 
 from node.delivery.answers import (
     NOT_TRIED,
@@ -72,6 +75,31 @@ class Destination(Protocol):
         """
         ...
 
+    def holds(self, item: OutgoingObject) -> bool | None:
+        """Return whether a reader finds the object there; None: it cannot be asked (S8).
+
+        Raises
+        ------
+        DeliveryFailed
+            If it cannot be reached now; `retry` is true.
+        """
+        ...
+
+    def take_back(self, item: OutgoingObject, sentence: str) -> str:
+        """Take one object back by the destination's own means; return what was done.
+
+        Parameters
+        ----------
+        sentence : str
+            Why, for people.
+
+        Raises
+        ------
+        DeliveryFailed
+            If it cannot be reached now, or does not let us.
+        """
+        ...
+
 
 def open_destination(settings: DestinationSettings, own_ae: str) -> Destination:
     """Return the destination that `settings` describe; nothing is connected yet.
@@ -117,6 +145,8 @@ class MemoryDestination:
         self.received: list[str] = []
         self.studies: dict[str, Identity] = {}
         self.reachable = True
+        #: Whether it knows IOCM: what a rejection note names is not found any more.
+        self.hides_rejected = False
 
     def send(self, items: Sequence[OutgoingObject]) -> Iterator[SendAnswer]:
         """Keep each object whose turn is to be answered with success."""
@@ -140,6 +170,30 @@ class MemoryDestination:
         self._reach()
         found = self.studies.get(study_instance_uid)
         return (found,) if found else ()
+
+    def holds(self, item: OutgoingObject) -> bool | None:
+        """Return whether it is kept, and no rejection note that was sent names it."""
+        self._reach()
+        uid = item.evidence.sop_instance_uid
+        return uid in self.kept and uid not in self._rejected()
+
+    def take_back(self, item: OutgoingObject, sentence: str) -> str:
+        """Forget the object."""
+        self._reach()
+        self.kept.pop(item.evidence.sop_instance_uid, None)
+        return "deleted there"
+
+    def _rejected(self) -> set[str]:
+        if not self.hides_rejected:
+            return set()
+        files = [pydicom.dcmread(BytesIO(content)) for content in self.kept.values()]
+        notes = [ds for ds in files if ds.Modality == "KO"]
+        return {
+            str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+            for ds in notes
+            for item in ds.ContentSequence
+            if "ReferencedSOPSequence" in item
+        }
 
     def _take(self, item: OutgoingObject) -> SendAnswer:
         if not self.reachable:

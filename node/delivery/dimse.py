@@ -107,6 +107,19 @@ class DimseDestination:
         with associated(self._remote, contexts) as link:
             return _patients(link, study_instance_uid)
 
+    def holds(self, item: OutgoingObject) -> bool | None:
+        """Ask by C-FIND at the image level; None if the peer answers no queries."""
+        with associated(self._remote, [build_context(STUDY_ROOT_FIND)]) as link:
+            found = link.find(_image_query(item.evidence))
+        uid = item.evidence.sop_instance_uid
+        if found is None:
+            return None
+        return any(str(answer.get("SOPInstanceUID", "")) == uid for answer in found)
+
+    def take_back(self, item: OutgoingObject, sentence: str) -> str:
+        """Raise: DIMSE deletes nothing; a note takes back."""
+        raise DeliveryFailed("DIMSE knows no way to delete", retry=False, code="NOT_POSSIBLE")
+
 
 def _store_all(link: Link, items: Sequence[OutgoingObject]) -> Iterator[SendAnswer]:
     """Yield one answer per object; raise DeliveryFailed at the one that got none."""

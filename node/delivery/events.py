@@ -19,6 +19,8 @@ class EventKind(StrEnum):
     ACCEPTED = "accepted"
     RETRY = "retry"
     CANCELED = "canceled"
+    #: It was withdrawn and is not found there any more.
+    HIDDEN = "hidden"
     #: A person must look: dead letter, held, or stored in part.
     ALARM = "alarm"
 
@@ -44,6 +46,7 @@ _LEVELS = {
     EventKind.ACCEPTED: ("info", "evidence accepted"),
     EventKind.RETRY: ("warning", "delivery waits"),
     EventKind.CANCELED: ("warning", "delivery canceled"),
+    EventKind.HIDDEN: ("info", "evidence withdrawn"),
     EventKind.ALARM: ("error", "alarm: delivery needs a person"),
 }
 

@@ -82,6 +82,32 @@ class FolderDestination:
         """Return (): a folder has no opinion about patients."""
         return ()
 
+    def holds(self, item: OutgoingObject) -> bool | None:
+        """Return whether the file is there."""
+        self._reach()
+        return self._final(item).exists()
+
+    def take_back(self, item: OutgoingObject, sentence: str) -> str:
+        """Write a note beside the file, which stays: nothing of a folder is deleted."""
+        self._reach()
+        final = self._final(item)
+        note = final.with_suffix(".withdrawn.txt")
+        if not final.exists():
+            return "the file is not there"
+        try:
+            with open_private(note) as target:
+                target.write(f"{final.name}: {sentence}\n".encode())
+                target.flush()
+                os.fsync(target.fileno())
+            fsync_path(note.parent)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise failure(
+                Verdict.UNREACHABLE, f"the folder cannot be written ({_why(error)})"
+            ) from None
+        return "a note lies beside the file"
+
     def _write(self, item: OutgoingObject) -> SendAnswer:
         try:
             self._reach()

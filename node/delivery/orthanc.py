@@ -75,12 +75,7 @@ class OrthancDestination:
             filed = _patients(rest, evidence.study_instance_uid)
             if wrong := compare_patients(expected, filed):
                 return wrong
-            found = rest.find(
-                "Instance",
-                StudyInstanceUID=evidence.study_instance_uid,
-                SeriesInstanceUID=evidence.series_instance_uid,
-                SOPInstanceUID=evidence.sop_instance_uid,
-            )
+            found = _instances(rest, item)
             if not found:
                 return Proof(outcome=ProofOutcome.NOT_FOUND)
             content = rest.ask("GET", f"/instances/{found[0]['ID']}/file").content
@@ -92,6 +87,33 @@ class OrthancDestination:
         """Return the patients of all studies of that UID; Orthanc keeps one per patient."""
         with self._connected() as rest:
             return _patients(rest, study_instance_uid)
+
+    def holds(self, item: OutgoingObject) -> bool | None:
+        """Look it up by its UIDs."""
+        with self._connected() as rest:
+            return bool(_instances(rest, item))
+
+    def take_back(self, item: OutgoingObject, sentence: str) -> str:
+        """Delete the instance, unless what lies there is not what we sent.
+
+        Raises
+        ------
+        DeliveryFailed
+            CONTENT_DIFFERS if it is another object; it stays.
+        """
+        with self._connected() as rest:
+            found = _instances(rest, item)
+            for one in found:
+                content = rest.ask("GET", f"/instances/{one['ID']}/file").content
+                same = hashlib.sha256(content).hexdigest() == item.evidence.sha256
+                if not same and compare_files(item.path, content).code == "CONTENT_DIFFERS":
+                    raise DeliveryFailed(
+                        "what lies there under its UID is not what we sent; not deleted",
+                        retry=False,
+                        code="CONTENT_DIFFERS",
+                    )
+                rest.ask("DELETE", f"/instances/{one['ID']}")
+        return "deleted there" if found else "not there"
 
     def version(self) -> str:
         """Return the version that answers at `url`.
@@ -187,6 +209,15 @@ def _upload(rest: _Rest, item: OutgoingObject) -> SendAnswer:
             sentence="Orthanc already holds this UID",
         )
     return SendAnswer(verdict=Verdict.STORED, status="HTTP 200", sentence="stored (HTTP 200)")
+
+
+def _instances(rest: _Rest, item: OutgoingObject) -> list[dict[str, Any]]:
+    return rest.find(
+        "Instance",
+        StudyInstanceUID=item.evidence.study_instance_uid,
+        SeriesInstanceUID=item.evidence.series_instance_uid,
+        SOPInstanceUID=item.evidence.sop_instance_uid,
+    )
 
 
 def _patients(rest: _Rest, study_instance_uid: str) -> tuple[Identity, ...]:

@@ -103,7 +103,8 @@ class Turn:
 
     def _send_pending(self, claimed: ClaimedJob, allowed: Allowed) -> None:
         pending = [i for i in claimed.items if i.delivery.state is DeliveryState.PENDING]
-        if not pending or self._is_canceled(claimed.job_id, pending, allowed):
+        pending = self._allowed(claimed.job_id, pending, allowed)
+        if not pending:
             return
         ready = [item for item in pending if self._is_intact(item)]
         try:
@@ -114,16 +115,18 @@ class Turn:
         if ready:
             self._send(ready)
 
-    def _is_canceled(self, job_id: str, pending: Sequence[Claimed], allowed: Allowed) -> bool:
-        job = get_job(self._db, job_id)
-        refusal = allowed(job, self._settings) if job else None
+    def _allowed(self, job_id: str, pending: list[Claimed], allowed: Allowed) -> list[Claimed]:
+        """Return what may leave; cancel the rest. What withdraws may always leave (S8)."""
+        withdrawing = [item for item in pending if item.evidence.withdraws]
+        others = [item for item in pending if not item.evidence.withdraws]
+        refusal = allowed(get_job(self._db, job_id), self._settings) if others else None
         if refusal is None:
-            return False
-        for item in pending:
+            return pending
+        for item in others:
             reason = f"{refusal.code}: {refusal.sentence}"
             self._record(item, Outcome(state=DeliveryState.CANCELED, reason=reason))
             self._tell(EventKind.CANCELED, item, code=str(refusal.code), sentence=refusal.sentence)
-        return True
+        return withdrawing
 
     def _is_intact(self, item: Claimed) -> bool:
         """Return whether the file holds the bytes of its row; never send others (S1)."""

@@ -28,7 +28,7 @@ from node.errors import LeaseLost
 from node.model import LEGAL_DELIVERY_CHANGES, Delivery, DeliveryState, Evidence, check_change
 from node.storage.database import Database
 from node.storage.statements import columns_of
-from node.storage.tables import delivery, evidence, job
+from node.storage.tables import delivery, evidence, job, withdrawal
 
 #: States in which a delivery still has something to do.
 _OPEN = (DeliveryState.PENDING, DeliveryState.SENT)
@@ -183,7 +183,7 @@ def record(db: Database, held: Delivery, owner: str, outcome: Outcome, *, now: f
         if changed.rowcount != 1:
             raise LeaseLost("another sender holds this delivery")
         row = connection.execute(select(delivery).where(delivery.c.id == held.id)).one()
-    return _delivery(row)
+    return to_delivery(row)
 
 
 def give_back(db: Database, ids: Iterable[int], owner: str) -> None:
@@ -230,6 +230,8 @@ def hasten(db: Database, destination: str, statuses: Sequence[str], *, now: floa
 def retry_failed(db: Database, *, now: float, ids: Sequence[int] | None = None) -> int:
     """Restart dead letters: all of them, or those of `ids`, canceled ones among these too.
 
+    What is withdrawn stays where it is (S8).
+
     Returns
     -------
     int
@@ -238,7 +240,10 @@ def retry_failed(db: Database, *, now: float, ids: Sequence[int] | None = None) 
     states = (
         [DeliveryState.FAILED] if ids is None else [DeliveryState.FAILED, DeliveryState.CANCELED]
     )
-    chosen: list[ColumnElement[bool]] = [delivery.c.state.in_([str(state) for state in states])]
+    chosen: list[ColumnElement[bool]] = [
+        delivery.c.state.in_([str(state) for state in states]),
+        delivery.c.id.not_in(select(withdrawal.c.delivery_id)),
+    ]
     if ids is not None:
         chosen.append(delivery.c.id.in_(list(ids)))
     with db.write() as connection:
@@ -288,7 +293,7 @@ def list_deliveries(
     with db.read() as connection:
         rows = connection.execute(query.limit(limit)).all()
         made = _evidence_of(connection, query.limit(limit))
-    return tuple((_delivery(row), made[row.evidence_id]) for row in rows)
+    return tuple((to_delivery(row), made[row.evidence_id]) for row in rows)
 
 
 def evidence_of_job(db: Database, job_id: str) -> tuple[Evidence, ...]:
@@ -296,7 +301,7 @@ def evidence_of_job(db: Database, job_id: str) -> tuple[Evidence, ...]:
     order = (evidence.c.encoding, evidence.c.position)
     query = select(evidence).where(evidence.c.job_id == job_id).order_by(*order)
     with db.read() as connection:
-        return tuple(_evidence(row) for row in connection.execute(query))
+        return tuple(to_evidence(row) for row in connection.execute(query))
 
 
 def count_deliveries(db: Database) -> Mapping[tuple[str, DeliveryState], int]:
@@ -326,6 +331,8 @@ def _due(destination: str, now: float) -> tuple[ColumnElement[bool], ...]:
         delivery.c.state.in_([str(state) for state in _OPEN]),
         delivery.c.next_attempt_at <= now,
         or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= now),
+        # What is withdrawn is neither sent nor looked for any more (S8).
+        delivery.c.id.not_in(select(withdrawal.c.delivery_id)),
     )
 
 
@@ -360,7 +367,7 @@ def _held(connection: Connection, job_id: str, destination: str, owner: str) -> 
     )
     rows = connection.execute(query).all()
     made = _evidence_of(connection, query)
-    held = [Claimed(delivery=_delivery(row), evidence=made[row.evidence_id]) for row in rows]
+    held = [Claimed(delivery=to_delivery(row), evidence=made[row.evidence_id]) for row in rows]
     fewest = min((item.delivery.attempts for item in held), default=0)
 
     def order(item: Claimed) -> tuple[bool, int, int]:
@@ -374,12 +381,14 @@ def _held(connection: Connection, job_id: str, destination: str, owner: str) -> 
 def _evidence_of(connection: Connection, deliveries: Select[Any]) -> dict[int, Evidence]:
     chosen = deliveries.subquery()
     query = select(evidence).where(evidence.c.id.in_(select(chosen.c.evidence_id)))
-    return {row.id: _evidence(row) for row in connection.execute(query)}
+    return {row.id: to_evidence(row) for row in connection.execute(query)}
 
 
-def _delivery(row: Row[Any]) -> Delivery:
+def to_delivery(row: Row[Any]) -> Delivery:
+    """Return a row as a value."""
     return Delivery(state=DeliveryState(row.state), **columns_of(row, _DELIVERY_COLUMNS))
 
 
-def _evidence(row: Row[Any]) -> Evidence:
+def to_evidence(row: Row[Any]) -> Evidence:
+    """Return a row as a value."""
     return Evidence(**columns_of(row, _EVIDENCE_COLUMNS))

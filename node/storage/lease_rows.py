@@ -114,7 +114,7 @@ def finish_job(
     with db.write() as connection:
         row = _swap(connection, held, held.owner, values)
         _end_attempt(connection, held, "completed", "", "", now)
-        ids = [_add_evidence(connection, held, one, now) for one in evidence]
+        ids = [add_evidence(connection, held.id, one, now) for one in evidence]
         note_own_uids(connection, [one.sop_instance_uid for one in evidence], now)
         if row.reason_code != SUPERSEDED:
             _fill_outbox(connection, held, list(zip(ids, evidence, strict=True)), destinations, now)
@@ -290,10 +290,11 @@ def _release(connection: Connection, row: Row[Any], now: float) -> None:
     _close(connection, row.id, state, code, reason, now)
 
 
-def _add_evidence(connection: Connection, held: Job, new: NewEvidence, now: float) -> int:
+def add_evidence(connection: Connection, job_id: str, new: NewEvidence, now: float) -> int:
+    """Add one row of evidence inside a write transaction of the caller; return its id."""
     values = columns_of(new, _EVIDENCE_COLUMNS)
     values["checks"] = dict(new.checks)
-    done = connection.execute(insert(evidence).values(job_id=held.id, created_at=now, **values))
+    done = connection.execute(insert(evidence).values(job_id=job_id, created_at=now, **values))
     key = done.inserted_primary_key
     return int(key[0]) if key else 0
 
@@ -306,21 +307,34 @@ def _fill_outbox(
     now: float,
 ) -> None:
     off = plugins_off_in(connection)
-    stopped = held.plugin in off
-    state = DeliveryState.CANCELED if stopped else DeliveryState.PENDING
-    reason = stopped_reason(off[held.plugin]) if stopped else ""
+    reason = stopped_reason(off[held.plugin]) if held.plugin in off else ""
     for to in destinations:
         for evidence_id, one in made:
             if one.encoding == to.encoding:
-                connection.execute(
-                    insert(delivery).values(
-                        job_id=held.id,
-                        evidence_id=evidence_id,
-                        destination=to.destination,
-                        profile=to.profile,
-                        state=state.value,
-                        position=one.position,
-                        next_attempt_at=now,
-                        reason=reason,
-                    )
-                )
+                add_delivery(connection, held.id, evidence_id, one, to, now=now, stopped=reason)
+
+
+def add_delivery(
+    connection: Connection,
+    job_id: str,
+    evidence_id: int,
+    new: NewEvidence,
+    to: Addressee,
+    *,
+    now: float,
+    stopped: str = "",
+) -> None:
+    """Put one object into the outbox for one destination; CANCELED if `stopped` says why."""
+    state = DeliveryState.CANCELED if stopped else DeliveryState.PENDING
+    connection.execute(
+        insert(delivery).values(
+            job_id=job_id,
+            evidence_id=evidence_id,
+            destination=to.destination,
+            profile=to.profile,
+            state=state.value,
+            position=new.position,
+            next_attempt_at=now,
+            reason=stopped,
+        )
+    )

@@ -15,7 +15,8 @@ from node.model import (
     check_change,
 )
 from node.storage.database import Database
-from node.storage.tables import delivery, job, plugin_switch
+from node.storage.note_roles import takes_back
+from node.storage.tables import delivery, evidence, job, plugin_switch
 
 _CODE: Final = RefusalCode.PLUGIN_DISABLED.value
 _MARK: Final = f"{_CODE}: "
@@ -98,6 +99,8 @@ def _stop_deliveries(connection: Connection, plugin: str, reason: str) -> None:
         .where(
             delivery.c.job_id.in_(_jobs_of(plugin)),
             delivery.c.state == DeliveryState.PENDING.value,
+            # What takes results back must leave, above all now (S8).
+            delivery.c.evidence_id.not_in(select(evidence.c.id).where(takes_back())),
         )
         # Whoever is sending it now loses the lease, and with it the next object.
         .values(
