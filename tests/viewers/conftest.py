@@ -35,9 +35,9 @@ class Computed:
         return [*self.stack.paths, *evidence]
 
 
-def description(path: Path) -> str:
-    """Return the Series Description, by which a person finds an object in a viewer."""
-    return str(pydicom.dcmread(path, stop_before_pixels=True).SeriesDescription)
+def number(path: Path) -> int:
+    """Return the Series Number, by which an object is found in a viewer's list."""
+    return int(pydicom.dcmread(path, stop_before_pixels=True).SeriesNumber)
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +54,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def computed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Computed]:
     """Return a function: name of a study -> what commissioning made of it.
 
-    Names: a plane of `studies.ORIENTATIONS`, "nothing" for a phantom without a lesion, or
-    "crlm-ct-1004", a real CT.
+    Names: a plane of `studies.ORIENTATIONS`, "nothing" for a phantom without a lesion,
+    "square" for one with square pixels, or "crlm-ct-1004", a real CT.
     """
     require_viewers()
     folder = tmp_path_factory.mktemp("studies")
@@ -68,6 +68,8 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Comput
                 images = shared_data("crlm-ct-1004/ct")
             elif name == "nothing":
                 write_phantom(images, "axial", lesion=False)
+            elif name == "square":
+                write_phantom(images, "axial", spacing=(2.5, 0.8, 0.8))
             else:
                 write_phantom(images, name)
             evidence = run_node(images, folder / f"{name}-evidence", "commissioning")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -85,6 +84,7 @@ class Ohif:
     def __init__(self, page: Page, base: str, study_instance_uid: str):
         self.page = page
         self.errors: list[str] = []
+        self._crash = ""
         page.on("pageerror", lambda error: self.errors.append(str(error)[:300]))
         page.goto(
             f"{base}/viewer?StudyInstanceUIDs={study_instance_uid}", wait_until="domcontentloaded"
@@ -92,18 +92,30 @@ class Ohif:
         page.wait_for_selector("canvas.cornerstone-canvas", timeout=60_000)
         page.wait_for_function(_PAINTED, timeout=60_000)
 
-    def load(self, description: str, *, timeout_s: float = 30.0) -> None:
-        """Double-click a series; say Yes if OHIF asks whether to load it into the viewport."""
-        exact = re.compile(f"^{re.escape(description)}$")
-        label = self.page.locator('[data-cy="series-description-label"]', has_text=exact)
+    def load(self, series_number: int, *, hydrate: bool = True, timeout_s: float = 30.0) -> None:
+        """Double-click a series; answer Yes, or leave it, if OHIF asks to load it for good."""
+        entry = self.page.locator('div[draggable="true"]', has_text=f"S:{series_number}")
+        label = entry.locator('[data-cy="series-description-label"]')
         label.first.wait_for(timeout=30_000)
         label.first.dblclick()
         yes = self.page.get_by_role("button", name="Yes", exact=True)
-        self._until(lambda: yes.count() > 0 or self.error() != "", timeout_s)
-        if yes.count():
+        self._wait_for_question(yes, timeout_s)
+        if yes.count() and hydrate:
             yes.first.click()
-        self._until(lambda: yes.count() == 0, timeout_s)
-        self._settle()
+            self._until(lambda: yes.count() == 0, timeout_s)
+        if not self.error():
+            self._settle(must=False)
+
+    def _wait_for_question(self, yes: Any, timeout_s: float) -> None:
+        """Return when OHIF asks, fails, or shows the series without a question."""
+        deadline = time.monotonic() + timeout_s
+        quiet = 0.0
+        while time.monotonic() < deadline and not (yes.count() or self.error()):
+            begin = time.monotonic()
+            self._settle(must=False)
+            quiet += time.monotonic() - begin
+            if quiet > 5.0:
+                return
 
     def segments_shown(self, *, timeout_s: float = 30.0) -> int:
         """Return the number of segmentations in the viewport, waiting for the first."""
@@ -143,22 +155,51 @@ class Ohif:
 
     def text(self) -> str:
         """Return every word in the viewports."""
-        return str(self.page.locator('[data-cy="viewport-grid"]').first.inner_text())
+        return str(self.page.locator('[data-cy="viewport-grid"]').first.inner_text(timeout=5_000))
+
+    def outlines(self) -> list[NDArray[np.float64]]:
+        """Return the closed lines drawn over the image, each (points, 2) as x, y on the screen."""
+        drawn = self.page.evaluate(
+            """() => [...document.querySelectorAll('.svg-layer polyline')].map(
+                 (line) => line.getAttribute('points'))"""
+        )
+        lines = [np.array(text.replace(",", " ").split(), float).reshape(-1, 2) for text in drawn]
+        return [line for line in lines if len(line) > 3]
+
+    def shows_image(self) -> bool:
+        """Return whether the viewport holds an image; a report as text has none."""
+        return self.page.locator("canvas.cornerstone-canvas").count() > 0
+
+    def current(self) -> str:
+        """Return the identifier of the image in the viewport, its SOP Instance UID inside."""
+        return str(
+            self.page.evaluate(
+                "() => window.cornerstone.getEnabledElements()[0].viewport.getCurrentImageId()"
+            )
+        )
 
     def page_text(self) -> str:
         return str(self.page.locator("body").inner_text())
 
     def error(self) -> str:
-        """Return what OHIF's error dialog says, empty without one."""
-        if not self.page.get_by_text("Something went wrong").count():
-            return ""
-        return "Something went wrong: " + "; ".join(self.errors)
+        """Return what OHIF's error dialog said, empty if there never was one."""
+        if self._crash:
+            return self._crash
+        if self.page.get_by_text("Something went wrong").count():
+            details = self.page.get_by_text("Show Details")
+            if details.count():
+                details.first.click()
+                self.page.wait_for_timeout(500)
+            self._crash = " ".join(self.page_text().split())[:600]
+        return self._crash
 
     def _box(self) -> Any:
-        return self.page.locator("canvas.cornerstone-canvas").first.bounding_box()
+        """Return where the image is; a report has none, and a crash leaves an empty page."""
+        canvas = self.page.locator("canvas.cornerstone-canvas")
+        return canvas.first.bounding_box() if canvas.count() else None
 
-    def _settle(self) -> None:
-        """Wait until two pictures in a row are the same."""
+    def _settle(self, *, must: bool = True) -> None:
+        """Wait until two pictures in a row are the same; fail if they `must` and are not."""
         before = b""
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
@@ -168,7 +209,8 @@ class Ohif:
             if now == before:
                 return
             before = now
-        raise AssertionError("the picture does not come to rest")
+        if must:
+            raise AssertionError("the picture does not come to rest")
 
     def _until(self, condition: Any, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

@@ -81,9 +81,15 @@ def run_node(images: Path, out: Path, plugin: str, *more: str) -> Path:
     return out
 
 
-def write_phantom(folder: Path, plane: str, *, lesion: bool = True) -> ImageStack:
+def write_phantom(
+    folder: Path,
+    plane: str,
+    *,
+    lesion: bool = True,
+    spacing: tuple[float, float, float] = (2.5, 0.8, 0.9),
+) -> ImageStack:
     """Write a CT of a marked phantom, cut in one of `ORIENTATIONS`; return it as read back."""
-    shape, spacing = (22, 120, 128), (2.5, 0.8, 0.9)
+    shape = (22, 120, 128)
     orientation = ORIENTATIONS[plane]
     grid = _grid(shape, spacing, orientation)
     values = _body(*grid[0], lesion=lesion)

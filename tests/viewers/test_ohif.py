@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.viewers import wrong
-from tests.viewers.conftest import description
+from tests.viewers.conftest import number
 from tests.viewers.ohif import Ohif
 from tests.viewers.prove import prove_overlay
 
@@ -19,7 +19,7 @@ def test_s26_the_overlay_is_where_the_dense_voxels_are(bench, computed, name):
     study = computed(name)
     with bench.holding(study.files(study.seg, study.sr)) as uid, bench.page() as page:
         ohif = Ohif(page, bench.base, uid)
-        ohif.load(description(study.seg))
+        ohif.load(number(study.seg))
         assert ohif.segments_shown() == 1
 
         seen = prove_overlay(ohif, study.stack.dense, study.stack)
@@ -36,7 +36,7 @@ def test_a_wrong_overlay_is_found_out(bench, computed, tmp_path, spoil):
     seg = spoil(study.seg, tmp_path / "wrong.dcm", study.stack)
     with bench.holding(study.files(seg)) as uid, bench.page() as page:
         ohif = Ohif(page, bench.base, uid)
-        ohif.load(description(seg))
+        ohif.load(number(seg))
         assert ohif.segments_shown() == 1
 
         with pytest.raises(AssertionError, match="the overlay is not in place") as failure:

@@ -1,0 +1,56 @@
+"""What each viewer profile makes of one phantom: every kind of object, by the real encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+
+from node.dicom.source import read_series
+from node.plugin import Segment, Volume
+from node.profiles import PROFILES
+from node.results.encode import encode
+from tests.results_case import full_request
+from tests.viewers.studies import ImageStack
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileObjects:
+    """The files of one profile, by their role in the evidence (``seg``, ``sr``, ``sc``…)."""
+
+    profile: str
+    files: Mapping[str, Path]
+
+    @property
+    def series(self) -> Mapping[str, Path]:
+        """Return one file of each series: that is what a viewer lists and opens."""
+        first: dict[str, str] = {}
+        for role, path in self.files.items():
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            first.setdefault(str(header.SeriesInstanceUID), role)
+        return {role: self.files[role] for role in first.values()}
+
+
+def encode_profile(stack: ImageStack, profile: str, folder: Path) -> ProfileObjects:
+    """Write the phantom's lesion, values and all that the profile takes, as DICOM files."""
+    (series,) = read_series(stack.paths)
+    request = full_request(series, PROFILES[profile])
+    plain = request.volumes["ct"]
+    volume = Volume(
+        array=stack.values, affine=plain.affine, unit=plain.unit, modality=plain.modality
+    )
+    mask = stack.dense
+    probability = np.where(mask, np.float32(0.8), np.float32(0))
+    tumour = Segment(name="tumour", mask=mask, role="ct", probability=probability)
+    others = request.result.segments[1:]
+    result = replace(request.result, segments=(tumour, *others))
+    objects = encode(replace(request, result=result, volumes={"ct": volume}))
+    folder.mkdir(parents=True)
+    files = {}
+    for one in objects:
+        files[one.role] = folder / f"{one.role}.dcm"
+        files[one.role].write_bytes(one.content)
+    return ProfileObjects(profile=profile, files=files)

@@ -1,0 +1,135 @@
+"""Reports in OHIF: values, sentences, outlines; and every object of every profile opens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image, ImageDraw
+
+from node.profiles import PROFILES
+from tests.viewers.conftest import number
+from tests.viewers.dwv import Dwv
+from tests.viewers.measure import boundary_distance, fit, projected
+from tests.viewers.objects import encode_profile
+from tests.viewers.ohif import Ohif
+from tests.viewers.prove import LIMIT_PIXELS, grey
+
+pytestmark = pytest.mark.viewer
+
+
+def items_of(sr, value_type):
+    """Every content item of a type below the measurements and evaluations."""
+
+    def walk(items):
+        for item in items:
+            if item.ValueType == value_type:
+                yield item
+            name = item.ConceptNameCodeSequence[0].CodeMeaning if _named(item) else ""
+            if name != "Image Library":
+                yield from walk(item.get("ContentSequence", []))
+
+    return list(walk(sr.ContentSequence))
+
+
+def _named(item):
+    return bool(item.get("ConceptNameCodeSequence"))
+
+
+def plain(text):
+    return " ".join(text.split())
+
+
+def test_s26_the_report_shows_its_values(bench, computed):
+    study = computed("axial")
+    values = items_of(pydicom.dcmread(study.sr), "NUM")
+    with bench.holding(study.files(study.seg, study.sr)) as uid, bench.page() as page:
+        ohif = Ohif(page, bench.base, uid)
+        ohif.load(number(study.sr))
+
+        assert ohif.error() == ""
+        shown = plain(ohif.text())
+
+    assert len(values) == 2
+    for item in values:
+        assert f"{item.MeasuredValueSequence[0].NumericValue} " in shown
+
+
+def test_s7_a_report_of_nothing_says_its_sentence(bench, computed):
+    study = computed("nothing")
+    sentences = [item.TextValue for item in items_of(pydicom.dcmread(study.sr), "TEXT")]
+    assert not study.seg.exists()
+    with bench.holding(study.files(study.sr)) as uid, bench.page() as page:
+        ohif = Ohif(page, bench.base, uid)
+        ohif.load(number(study.sr))
+
+        assert ohif.error() == ""
+        shown = plain(ohif.text())
+
+    for sentence in sentences:
+        assert plain(sentence) in shown
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_s26_every_object_of_a_profile_opens_in_ohif(bench, computed, tmp_path, profile):
+    study = computed("square")
+    objects = encode_profile(study.stack, profile, tmp_path / profile)
+    with bench.holding(study.files(*objects.files.values())) as uid:
+        for role, path in objects.series.items():
+            with bench.page() as page:
+                ohif = Ohif(page, bench.base, uid)
+                ohif.load(number(path))
+
+                assert ohif.error() == "", f"{profile}: {role}"
+                assert role != "seg" or ohif.segments_shown() == 1
+
+
+def test_s26_the_objects_of_dwvs_profile_open_in_dwv(bench, computed, tmp_path):
+    study = computed("square")
+    objects = encode_profile(study.stack, "dwv", tmp_path / "dwv")
+    picture = objects.files["sc"]
+    with bench.holding(study.files(*objects.files.values())):
+        with bench.page() as page:
+            dwv = Dwv(page, bench, study.stack.paths, objects.files["seg"])
+            assert dwv.problems() == []
+            assert dwv.segments_shown() == 1
+        with bench.page() as page:
+            assert Dwv(page, bench, [picture], None).problems() == []
+
+
+def test_s26_the_outline_in_ohif_is_the_mask(bench, computed, tmp_path):
+    study = computed("square")
+    distances = outline_distances(bench, study, tmp_path)
+    assert len(distances) >= 1
+    assert max(distances) <= LIMIT_PIXELS
+
+
+@pytest.mark.parametrize("name", ["axial", "oblique"])
+def test_s26_no_outline_lies_in_the_wrong_place_where_pixels_are_not_square(
+    bench, computed, tmp_path, name
+):
+    """OHIF 3.13.2 takes the spacing of rows for that of columns when it draws an outline."""
+    assert all(d <= LIMIT_PIXELS for d in outline_distances(bench, computed(name), tmp_path))
+
+
+def outline_distances(bench, study, folder):
+    """How far, in pixels, the outline lies from the mask on the slice to which OHIF jumps."""
+    objects = encode_profile(study.stack, "ohif", folder / "ohif")
+    with bench.holding(study.files(*objects.files.values())) as uid, bench.page() as page:
+        ohif = Ohif(page, bench.base, uid)
+        ohif.load(number(objects.files["sr"]), hydrate=False)
+        assert ohif.error() == ""
+        if not ohif.shows_image():
+            return []
+        lines = ohif.outlines()
+        picture, guess = ohif.picture(overlay=False), ohif.guess()
+        index = [i for i, uid in enumerate(study.stack.sop_instance_uids) if uid in ohif.current()]
+    place = fit(study.stack.values[index[0]], study.stack.window, grey(picture), guess)
+    expected = projected(study.stack.dense[index[0]], place, picture.shape[:2])
+    return [boundary_distance(filled(line, picture.shape[:2]), expected) for line in lines]
+
+
+def filled(line, shape):
+    canvas = Image.new("1", (shape[1], shape[0]))
+    ImageDraw.Draw(canvas).polygon([tuple(point) for point in line], fill=1)
+    return np.asarray(canvas)
