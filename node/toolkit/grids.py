@@ -271,14 +271,19 @@ def probability_to(
     return values
 
 
+def part_of(grid: Grid, box: Box) -> Grid:
+    """Return the grid of the voxels inside `box`."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = (grid.affine @ [*box.start, 1])[:3]
+    return Grid(shape=box.shape, affine=affine)
+
+
 def crop(volume: Volume, box: Box) -> Volume:
     """Return the part of a volume inside `box`; the array is a view."""
-    affine = volume.affine.copy()
-    affine[:3, 3] = (volume.affine @ [*box.start, 1])[:3]
     return replace(
         volume,
         array=volume.array[box.slices],
-        affine=affine,
+        affine=part_of(grid_of(volume), box).affine,
         padding=None if volume.padding is None else volume.padding[box.slices],
     )
 
@@ -316,8 +321,8 @@ def _resample_part(array: NDArray[Any], source: Grid, target: Grid, order: Order
     if min(box.shape) > 0:
         result[box.slices] = resample(
             array[held.slices],
-            _part(source, held),
-            _part(target, box),
+            part_of(source, held),
+            part_of(target, box),
             order=order,
         )
     return result
@@ -333,12 +338,6 @@ def _reached(held: Box, source: Grid, target: Grid) -> Box:
     start = np.clip(np.floor(there.min(axis=1)), 0, limits)
     stop = np.clip(np.ceil(there.max(axis=1)) + 1, start, limits)
     return Box(start=_triple(start), stop=_triple(stop))
-
-
-def _part(grid: Grid, box: Box) -> Grid:
-    affine = grid.affine.copy()
-    affine[:3, 3] = (grid.affine @ [*box.start, 1])[:3]
-    return Grid(shape=box.shape, affine=affine)
 
 
 def _canonical_axes(affine: NDArray[np.float64]) -> tuple[_Triple, tuple[bool, bool, bool]]:

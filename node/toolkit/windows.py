@@ -26,6 +26,10 @@ from node.toolkit.layers import cpu_copy
 
 #: Probabilities of the rough and of the exact pass that differ by more are not rounding.
 _ROUGH_TOLERANCE = 0.2
+#: Time of a rough pass as a part of that of an exact one, rounded up.
+_ROUGH_COST = 0.6
+#: Exact passes that rough ones may cost in vain before they are given up for an image.
+_ROUGH_CREDIT = 3.0
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -51,8 +55,8 @@ class SlidingWindow:
         Windows computed at a time; 0: 1 on the CPU, 4 on a GPU.
     air : float or None
         Windows whose values are all at or below it, in every channel, are not computed: where
-        no other window lies the probability is 0 (softmax: background, 1). None: no window is
-        left out.
+        no other window lies the probability is 0 (softmax: background, 1). After `hu_window`
+        everything below the window is 0, lung too. None: no window is left out.
     precision : "auto" or "exact"
         "exact": float32 throughout. "auto": on a CPU that has bfloat16 instructions, float32
         for every window in which a rough pass saw a probability of `sure_below` or more; on a
@@ -267,7 +271,8 @@ class _Passes:
     """Which network computes the next windows: the rough one, the exact one, or both.
 
     Windows come in order, so that a window near one in which something was seen goes to the
-    exact network at once. Whatever both have computed is compared.
+    exact network at once. Where something is seen nearly everywhere the rough network costs more
+    than it saves and is given up. Whatever both have computed is compared.
     """
 
     def __init__(self, settings: SlidingWindow, exact: nn.Module, rough: nn.Module | None):
@@ -276,17 +281,20 @@ class _Passes:
         self._rough = rough
         self._compared = False
         self._near = False
+        self._credit = _ROUGH_CREDIT
         #: Did the rough network contradict the exact one?
         self.failed = False
 
     def outputs(self, windows: torch.Tensor) -> torch.Tensor:
         """Return the outputs for windows, shape (windows, classes, slices, rows, columns)."""
-        if self._rough is None:
+        if self._rough is None or self._credit <= 0:
             return self._compute(windows)
         if self._near:
             return self._watched(self._compute(windows))
         rough = self._roughly(self._rough, windows)
+        self._credit -= _ROUGH_COST
         if rough is not None and self._compared and self._sees_nothing(rough):
+            self._credit += 1
             return rough
         exact = self._watched(self._compute(windows))
         self.failed = rough is None or self._differs(rough, exact)

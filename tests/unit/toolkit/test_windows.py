@@ -291,6 +291,19 @@ def test_float32_computes_every_window_in_which_something_is_seen():
 
 
 @needs_bfloat16
+def test_a_rough_pass_that_saves_nothing_is_given_up():
+    # something is seen in every second window
+    picture = np.full((1, 8, 8, 8 * 40), 0.1, np.float32)
+    picture.reshape(1, 8, 8, 40, 8)[..., 1::2, :] = 0.8
+    net = Seeing()
+
+    predict(net, picture, SlidingWindow(size=(8, 8, 8), overlap=0.0), notes=[])
+
+    assert net.asked[-30:] == ["exact"] * 30
+    assert net.asked.count("rough") < 10
+
+
+@needs_bfloat16
 def test_a_rough_pass_that_contradicts_is_not_used():
     picture = np.full((1, 8, 8, 80), 0.1, np.float32)
     notes = []
