@@ -12,7 +12,7 @@ from node.dicom.charset import source_charset
 from node.dicom.find import NOT_IMAGES, count_images
 from node.dicom.headers import read_header
 from node.editions import Edition, editions_of
-from node.errors import NodeError, QueryFailed, RefusalCode
+from node.errors import NodeError, QueryFailed, RefusalCode, Refused
 from node.logs import get_logger
 from node.manifest import Manifest
 from node.model import NOT_RUN, InstanceState, Job, JobState, NewEvidence, Origin
@@ -21,6 +21,7 @@ from node.results.check import check_note
 from node.results.not_run import not_run_report
 from node.results.notes import NoteRequest
 from node.results.write import write_evidence
+from node.routing.guards import check_identity
 from node.settings import PeerSettings
 from node.storage.completion_rows import counts_by_series
 from node.storage.intake_rows import get_study, instances_of_study
@@ -74,6 +75,8 @@ def tell_refusals(node: Node, *, now: float, count_at_peer: CountAtPeer | None =
             continue
         try:
             made += _tell(node, one, now=now, count_at_peer=count)
+        except Refused as refusal:
+            _leave_out(node, one.job, refusal.code, refusal.sentence, now)
         except (NodeError, OSError) as error:
             code = getattr(error, "code", "SYSTEM_ERROR")
             log.error("alarm: not told that a job did not run", job=one.job.id, code=str(code))
@@ -169,24 +172,34 @@ def _sentence(job: Job) -> str:
 
 
 def _images(node: Node, job: Job) -> tuple[Dataset, ...]:
-    """Return the header of one image of each series: the chosen ones, else all of the study."""
+    """Return the header of one image of each series: the chosen ones, else all of the study.
+
+    Raises
+    ------
+    Refused
+        If the images name several patients, or none (S3).
+    """
     chosen = {one.sop_instance_uids[0] for one in job.inputs}
     study = get_study(node.db, job.study_instance_uid)
     charset = next(
         (p.assumed_charset for p in node.settings.peers if study and p.name == study.peer), ""
     )
-    first: dict[str, Dataset] = {}
+    headers: list[Dataset] = []
     for one in instances_of_study(node.db, job.study_instance_uid):
-        series = one.series_instance_uid
         usable = one.state is InstanceState.STORED and one.origin is Origin.ROUTED
-        if not usable or one.modality in NOT_IMAGES or series in first:
-            continue
-        if chosen and one.sop_instance_uid not in chosen:
+        if not usable or one.modality in NOT_IMAGES:
             continue
         try:
-            first[series] = read_header(node.files.absolute(one.path), assumed_charset=charset)
+            headers.append(read_header(node.files.absolute(one.path), assumed_charset=charset))
         except NodeError:
             continue
+    # A refusal for another reason may hide that the study holds two patients.
+    if headers:
+        check_identity(headers)
+    first: dict[str, Dataset] = {}
+    for ds in headers:
+        if not chosen or str(ds.SOPInstanceUID) in chosen:
+            first.setdefault(str(ds.SeriesInstanceUID), ds)
     return tuple(first.values())
 
 
