@@ -20,6 +20,7 @@ from node.errors import NodeError
 from node.inference.registry import builtin_plugin_folder
 from node.phantom.archive import DemoArchive
 from node.phantom.study import make_ct_study
+from tests.chaos.rows import Row, read_rows
 from tests.site import Site, running_site
 
 pytestmark = pytest.mark.peer
@@ -28,9 +29,11 @@ KILLS = int(os.environ.get("SENTINEL_KILLS", "5"))
 SEED = int(os.environ.get("SENTINEL_SEED", "1"))
 #: Each kill of a child needs a job that runs: a study is sent for each, after the first three.
 AT_ONCE = 3
+SLICES = 24
 STUDIES = AT_ONCE + KILLS
 #: Seconds until all is through; five kills of each take a quarter of it.
 PATIENCE_S = 240 + 24 * KILLS
+ENDED = frozenset({"COMPLETED", "CANCELED"})
 ROLES = ("receiver", "engine", "child")
 
 
@@ -134,7 +137,7 @@ def kill_all_over(site: Site, sender: Sender, random_: random.Random) -> dict[st
 def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothing(tmp_path):
     random_ = random.Random(SEED)
     studies = [
-        make_ct_study(tmp_path / "in" / str(n), seed=n, shape=(24, 256, 256))
+        make_ct_study(tmp_path / "in" / str(n), seed=n, shape=(SLICES, 256, 256))
         for n in range(STUDIES)
     ]
     plugins = slow_plugin(tmp_path / "plugins")
@@ -147,8 +150,7 @@ def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothi
             kills = kill_all_over(site, sender, random_)
             sender.wait()
             jobs = restart_failed(site, len(studies))
-            site.wait_for_deliveries(2 * len(studies), timeout_s=PATIENCE_S)
-            deliveries = site.rows("deliveries", "--limit", "1000")
+            proven = wait_for_deliveries(site)
         hashes = archive.hashes()
 
     assert kills == dict.fromkeys(ROLES, KILLS)
@@ -157,21 +159,39 @@ def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothi
     assert {
         pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in sender.acknowledged
     } <= kept
-    assert len(jobs) == len(studies)
-    assert len(hashes) == len(deliveries) == 2 * len(studies)
+    assert len(studies) <= len(jobs)
+    assert 2 * len(studies) <= len(proven) <= len(hashes) <= 2 * len(jobs)
     assert all(len(versions) == 1 for versions in hashes.values()), "one UID with two hashes"
 
 
-def restart_failed(site: Site, count: int) -> list:
-    """Wait for all jobs; one whose child was killed twice is FAILED by rule, and restarted."""
+def restart_failed(site: Site, studies: int) -> list[Row]:
+    """Wait for a job of the whole of each study; return the jobs that were completed.
 
-    def ended() -> list:
-        jobs = site.rows("jobs", "--limit", "1000")
-        for job in jobs:
+    A job whose child was killed twice is FAILED by rule, and restarted. A receiver that is killed
+    often is away for longer than the quiet time: a study may be completed by half, and again.
+    """
+
+    def ended() -> list[Row]:
+        for job in site.rows("jobs", "--limit", "1000"):
             if job["state"] == "FAILED":
                 assert job["code"] == "PLUGIN_CRASHED", job
                 site.run("jobs", "--retry", job["job"])
-        done = [job for job in jobs if job["state"] == "COMPLETED"]
-        return done if len(done) == count == len(jobs) else []
+        rows = read_rows(site.data)
+        whole = [job["study_id"] for job in rows.job if len(job["uids"]) == SLICES]
+        assert len(whole) == len(set(whole)), "the same work twice"
+        at_rest = all(job["state"] in ENDED for job in rows.job)
+        done = [job for job in rows.job if job["state"] == "COMPLETED"]
+        return done if at_rest and len(whole) == studies else []
 
-    return site.wait(ended, f"{count} jobs to complete", PATIENCE_S)
+    return site.wait(ended, f"jobs of {studies} whole studies", PATIENCE_S)
+
+
+def wait_for_deliveries(site: Site) -> list[Row]:
+    """Wait until no delivery is open; return those that are proven."""
+
+    def settled() -> list[Row]:
+        rows = read_rows(site.data).delivery
+        proven = [row for row in rows if row["state"] == "PROVEN"]
+        return proven if all(row["state"] in ("PROVEN", "CANCELED") for row in rows) else []
+
+    return site.wait(settled, "all deliveries", PATIENCE_S)
