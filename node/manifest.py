@@ -170,6 +170,8 @@ class Manifest:
     weights: Mapping[str, str] = field(default_factory=dict)
     #: None: the plugin has no phantoms of its own.
     cohort: CohortSpec | None = None
+    #: What it imports that the node itself does not need, by the names that are imported.
+    libraries: tuple[str, ...] = ()
     #: Another Python interpreter for the child (E7); "" = ours.
     python: str = ""
     #: Concept of the finding in the SR's measurement group; None: the segment's type.

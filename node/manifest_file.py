@@ -12,6 +12,7 @@ The layout (* must be there; the rest shows its default or an example)::
     training = ""                            # provenance of trained weights, a sentence
     attributes = ["PatientAge"]              # DICOM keywords for Case.attributes, no identity
     manufacturer = "Sentinel Node"
+    libraries = ["torch", "monai"]           # what it imports beyond NumPy
     python = ""                              # another interpreter for the child
     finding = ["4147007", "SCT", "Mass"]     # finding of the SR; default: the segment's type
     private_schemes = []                     # 99… schemes used, beside 99SENTINEL
@@ -125,7 +126,7 @@ _IDENTITY = re.compile(
 #: Keys that become fields of `Manifest` as they are.
 _KEPT = (
     *("name", "version", "title", "intended_use", "source", "attributes", "finding_name"),
-    *("training", "parameters", "weights", "python", "manufacturer", "private_schemes"),
+    *("training", "parameters", "weights", "libraries", "python", "manufacturer", "private_schemes"),
 )
 
 _RANGES = {"slices", "slice_spacing_mm", "slice_thickness_mm", "pixel_spacing_mm"}

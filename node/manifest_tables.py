@@ -116,6 +116,9 @@ class PluginTable(Table):
     parameters: dict[Said, Flag | Whole | Number | Text] = Field(default_factory=dict)
     weights: dict[Said, _Sha256] = Field(default_factory=dict)
     cohort: _Cohort | None = None
+    libraries: tuple[
+        Annotated[str, Field(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")], ...
+    ] = ()
     python: Text = ""
     finding: CodeRow | None = None
     manufacturer: _Lo = "Sentinel Node"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from node.errors import ManifestError
@@ -12,6 +13,11 @@ from node.toml_file import nearest
 _CACHES = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 #: Formats that run code when they are read.
 _PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".dill"})
+
+
+def missing_libraries(libraries: Iterable[str]) -> tuple[str, ...]:
+    """Return which of these modules this interpreter cannot import; none is loaded."""
+    return tuple(name for name in libraries if find_spec(name.partition(".")[0]) is None)
 
 
 def folder_digest(folder: Path) -> str:

@@ -9,6 +9,7 @@ from node.errors import ManifestError, RefusalCode, SettingsError
 from node.manifest import Manifest
 from node.manifest_file import find_manifest
 from node.model import DestinationGrade, Grade
+from node.plugin_files import missing_libraries
 from node.settings import (
     Condition,
     DestinationSettings,
@@ -47,12 +48,28 @@ def check_against(settings: Settings, manifests: Mapping[str, Manifest]) -> None
             manifest = find_manifest(rule.plugin, manifests.values())
         except ManifestError as error:
             raise SettingsError(f'rules["{rule.name}"].plugin: {error}') from None
+        if lack := lacking(manifest):
+            raise SettingsError(f'rules["{rule.name}"].plugin: {lack}')
         destinations = [settings.destination(name) for name in rule.destinations]
         refusal = grade_refusal(manifest, rule.name, destinations, settings.releases)
         if refusal:
             raise SettingsError(
                 f'rules["{rule.name}"]: {RefusalCode.GRADE_NOT_RELEASED}: {refusal}'
             )
+
+
+def lacking(manifest: Manifest) -> str:
+    """Return which libraries of a plugin are not installed and what to do; "" if none is.
+
+    A plugin with an interpreter of its own is asked when it is loaded.
+    """
+    missing = () if manifest.python else missing_libraries(manifest.libraries)
+    if not missing:
+        return ""
+    return (
+        f"{manifest.name_version} needs {', '.join(missing)}, not installed here; "
+        "pip install 'sentinel-node[models]', or what the plugin's author says"
+    )
 
 
 def grade_refusal(

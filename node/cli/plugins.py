@@ -22,6 +22,7 @@ from node.cli.common import (
 from node.errors import RefusalCode, SettingsError
 from node.inference.registry import builtin_plugin_folder, discover
 from node.manifest import Manifest
+from node.settings_check import lacking
 from node.site_check import switched_off
 
 app = typer.Typer(name="plugins", help="List, check, switch off and on.", no_args_is_help=True)
@@ -61,6 +62,10 @@ def check_plugins(settings: SettingsOption = None, folder: FolderOption = None) 
     with sentences():
         failed = False
         for manifest in _manifests(settings, folder):
+            if lack := lacking(manifest):
+                # No fault of an installation that has no rule for it; a rule is refused.
+                console.print(f"{lack}; not loaded", markup=False, highlight=False, soft_wrap=True)
+                continue
             report = check_plugin(manifest)
             failed |= not report.ok
             console.print(report.text, markup=False, highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import sqlite3
 
 import numpy as np
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.cli.network import _status_words
+from node.inference.registry import builtin_plugin_folder
 from node.intake.versions import resolve_versions
 from node.phantom.study import make_ct_study
 from node.storage.database import Database
@@ -152,7 +154,9 @@ def test_plugins_list_and_check_need_no_settings(cli):
     listed = cli("plugins", "list", "--json")
     checked = cli("plugins", "check")
 
-    assert [row["plugin"] for row in json.loads(listed.output)] == ["commissioning@1.0.0"]
+    rows = [row["plugin"] for row in json.loads(listed.output)]
+    assert rows == sorted(rows)
+    assert "commissioning@1.0.0" in rows
     assert checked.exit_code == 0, checked.output
     assert "commissioning@1.0.0: ok" in checked.output
 
@@ -338,7 +342,8 @@ def test_a_switched_off_plugin_is_seen_in_check_and_list(cli, tmp_path):
     cli("plugins", "off", "commissioning", "--reason", "overlay shifted")
 
     assert "commissioning is switched off (overlay shifted)" in cli("check").output
-    assert json.loads(cli("plugins", "list", "--json").output)[0]["off"] == "off: overlay shifted"
+    rows = {row["plugin"]: row for row in json.loads(cli("plugins", "list", "--json").output)}
+    assert rows["commissioning@1.0.0"]["off"] == "off: overlay shifted"
 
 
 @pytest.mark.parametrize(
@@ -347,3 +352,15 @@ def test_a_switched_off_plugin_is_seen_in_check_and_list(cli, tmp_path):
 )
 def test_a_refused_store_says_what_its_status_means(status, words):
     assert words in _status_words(status)
+
+
+def test_a_plugin_without_its_libraries_is_named_and_spoils_nothing(cli, tmp_path):
+    folder = tmp_path / "plugins" / "commissioning"
+    shutil.copytree(builtin_plugin_folder() / "commissioning", folder)
+    manifest = folder / "plugin.toml"
+    manifest.write_text('libraries = ["no_such_library"]\n' + manifest.read_text())
+
+    checked = cli("plugins", "check", "--folder", tmp_path / "plugins")
+
+    assert checked.exit_code == 0, checked.output
+    assert "needs no_such_library, not installed here" in checked.output

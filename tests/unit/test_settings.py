@@ -2,6 +2,7 @@
 
 import string
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -409,3 +410,12 @@ def test_releases_are_values_with_everything_the_site_said():
 
 def test_the_sample_of_these_tests_is_toml():
     assert tomllib.loads(SITE)["rules"][0]["name"] == "check"
+
+
+def test_a_rule_for_a_plugin_whose_libraries_are_missing_is_refused_with_what_to_install():
+    one = replace(manifest(Grade.PHANTOM), libraries=("numpy", "no_such_library"))
+
+    with pytest.raises(SettingsError, match=r"needs no_such_library, not installed.*\[models\]"):
+        check_against(parse(SITE), {"x": one})
+    # Another interpreter has libraries of its own.
+    check_against(parse(SITE), {"x": replace(one, python="/opt/models/bin/python")})
