@@ -16,10 +16,11 @@ from node.manifest import Manifest
 from node.results.dciodvfy import validator
 from node.settings import DestinationSettings, Settings
 from node.settings_check import check_against
-from node.storage.database import Database, schema_revision
+from node.storage.database import SCHEMA_REVISION, Database, schema_revision
 from node.storage.delivery_rows import oldest_pending
 from node.storage.files import Files
 from node.storage.switch_rows import plugins_off
+from node.storage.withdrawal_rows import count_tasks
 
 
 def check_site(
@@ -107,6 +108,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, str | None]]:
         return
     yield "rows", _problem_of(lambda: _check_rows(settings))
     yield "outbox", _problem_of(lambda: _check_outbox(settings))
+    yield "withdrawals", _problem_of(lambda: _check_withdrawals(settings))
     try:
         off = switched_off(settings)
     except NodeError:  # said above
@@ -140,6 +142,22 @@ def _check_outbox(settings: Settings) -> None:
         raise SettingsError(
             f"results wait for destinations that the settings do not name: {', '.join(lost)}; "
             "put them back until `sentinel-node deliveries` shows nothing PENDING there"
+        )
+
+
+def _check_withdrawals(settings: Settings) -> None:
+    """Withdrawn results that are still found where they were are a person's task (S8)."""
+    db = Database(settings.resolved_database_url)
+    try:
+        if schema_revision(db) != SCHEMA_REVISION:
+            return
+        tasks = count_tasks(db)
+    finally:
+        db.close()
+    if tasks:
+        raise SettingsError(
+            f"{tasks} withdrawn objects are still found at their destination, or cannot be looked "
+            "for; `sentinel-node withdrawals --tasks` lists them"
         )
 
 

@@ -17,7 +17,7 @@ from node.delivery.turn import Outlet
 from node.delivery.withdraw import withdraw_due
 from node.model import Addressee, DestinationGrade, Job, JobState, WithdrawalState
 from node.parts import Node
-from node.profiles import OHIF, STANDARD
+from node.profiles import STANDARD, ViewerProfile
 from node.results.encode import encode
 from node.results.not_run import not_run_report
 from node.results.notes import NoteRequest
@@ -35,7 +35,9 @@ from node.withdrawals import prepare_withdrawals, withdraw_job, withdraw_replace
 from tests.results_case import full_request, job, manifest, synthetic_headers
 
 NOW = 1_790_001_000.0
-IOCM = replace(OHIF, name="iocm", iocm="quality")
+#: A SEG and an SR.
+PLAIN = ViewerProfile(name="plain", parametric_map=False)
+IOCM = replace(PLAIN, name="iocm", iocm="quality")
 
 
 def place(name: str = "pacs", **changes: Any) -> DestinationSettings:
@@ -45,7 +47,7 @@ def place(name: str = "pacs", **changes: Any) -> DestinationSettings:
         grade=DestinationGrade.RESEARCH,
         ae_title="ARCHIVE",
         host="127.0.0.1",
-        profile=OHIF,
+        profile=PLAIN,
     )
     return replace(plain, **changes)
 
@@ -54,11 +56,11 @@ class WithdrawingSite:
     """Rows, files and destinations of one node."""
 
     def __init__(self, folder: Path, *places: DestinationSettings):
-        self.db = Database(f"sqlite:///{folder / 'node.db'}")
-        metadata.create_all(self.db.engine)
         settings = Settings(data_dir=folder / "data", destinations=places or (place(),))
         self.files = Files(settings.data_dir)
         self.files.prepare()
+        self.db = Database(settings.resolved_database_url)
+        metadata.create_all(self.db.engine)
         self.node = Node(
             settings=settings,
             db=self.db,
@@ -241,4 +243,4 @@ def _study_row(made: Job) -> dict[str, Any]:
     }
 
 
-__all__ = ["IOCM", "NOW", "STANDARD", "WithdrawingSite", "place"]
+__all__ = ["IOCM", "NOW", "PLAIN", "STANDARD", "WithdrawingSite", "place"]

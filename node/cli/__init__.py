@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from node import __version__, logs
-from node.cli import admin, demo, learning, listings, local, network, plugins, service
+from node.cli import (
+    admin,
+    demo,
+    learning,
+    listings,
+    local,
+    network,
+    plugins,
+    service,
+    withdrawal,
+)
 
 app = typer.Typer(
     name="sentinel-node",
@@ -45,6 +55,7 @@ local.add_to(app)
 learning.add_to(app)
 network.add_to(app)
 listings.add_to(app)
+withdrawal.add_to(app)
 admin.add_to(app)
 app.add_typer(plugins.app, name="plugins")
 

@@ -69,7 +69,8 @@ def _library(images: Sequence[Dataset]) -> Dataset:
     group = container(codes.IMAGE_LIBRARY_GROUP)
     group.ContentSequence = []
     for image in images:
-        entry = item("CONTAINS", "IMAGE", None)
+        # Without a name OHIF 3.13.2 crashes on every report as text.
+        entry = item("CONTAINS", "IMAGE", codes.SOURCE_IMAGE)
         reference = Dataset()
         reference.ReferencedSOPClassUID = image.SOPClassUID
         reference.ReferencedSOPInstanceUID = image.SOPInstanceUID

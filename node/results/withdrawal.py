@@ -92,6 +92,10 @@ def withdrawn_report(request: NoteRequest, what: Retraction) -> EncodedObject:
     root.ContentTemplateSequence = [template("1500")]
     kept = {str(one.ConceptNameCodeSequence[0].CodeValue): one for one in source.ContentSequence}
     library = plain_copy(kept[_LIBRARY])
+    for group in library.ContentSequence:
+        for image in group.ContentSequence:
+            if "ConceptNameCodeSequence" not in image:  # it crashes OHIF 3.13.2
+                image.ConceptNameCodeSequence = [code_item(codes.SOURCE_IMAGE)]
     root.ContentSequence = [
         *language(),
         *_observer(request),

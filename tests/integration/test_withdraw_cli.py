@@ -1,0 +1,165 @@
+"""withdraw, recall, withdrawals and rerun as an administrator types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from node.cli import app
+from node.cli.withdrawal import NOT_ALL_GONE
+from tests.make import free_port
+from tests.withdrawing import WithdrawingSite, place
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SENTINEL_SETTINGS", raising=False)
+    monkeypatch.setenv("COLUMNS", "250")
+
+    def call(*arguments: str, say: str = "") -> Any:
+        try:
+            return CliRunner().invoke(app, list(arguments), input=say)
+        finally:
+            structlog.reset_defaults()  # the command's log went to a stream that is closed now
+
+    return call
+
+
+@pytest.fixture
+def site(cli: Any, tmp_path: Path) -> Iterator[WithdrawingSite]:
+    (tmp_path / "sentinel.toml").write_text(
+        f'[node]\nport = {free_port()}\ndata_dir = "data"\n'
+        '[[rules]]\nname = "all ct"\nplugin = "commissioning"\nwhen = {}\nshadow = true\n'
+    )
+    assert cli("upgrade").exit_code == 0
+    found = WithdrawingSite(tmp_path, place())
+    yield found
+    found.db.close()
+
+
+def rows(cli: Any, *arguments: str) -> list[dict[str, Any]]:
+    return json.loads(cli(*arguments, "--json").stdout)
+
+
+def test_s08_recall_lists_every_result_with_its_destinations(cli, site):
+    sent, waiting, other = site.run(), site.run(), site.run(plugin_version="9.0.0")
+    site.deliver()
+    listed = rows(cli, "recall", "--plugin", "ball@1.2.0")
+    assert [row["job"] for row in listed] == [sent.id, waiting.id]
+    first = listed[0]
+    assert (first["destination"], first["objects"]) == ("pacs", "seg sr")
+    assert (first["states"], first["withdrawn"]) == ("2 PROVEN", "")
+    by_digest = rows(cli, "recall", "--digest", ("ab" * 32)[:12])
+    assert [row["job"] for row in by_digest] == [sent.id, waiting.id, other.id]
+    assert len(rows(cli, "recall", "--plugin", "ball")) == 3
+
+
+def test_s08_recall_takes_days(cli, site):
+    site.run()  # ended on 2026-09-21
+    assert len(rows(cli, "recall", "--plugin", "ball", "--from", "2026-09-21")) == 1
+    assert len(rows(cli, "recall", "--plugin", "ball", "--to", "2026-09-21")) == 1
+    assert not rows(cli, "recall", "--plugin", "ball", "--to", "2026-09-20")
+    assert not rows(cli, "recall", "--plugin", "ball", "--from", "2026-09-22")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "say which results"),
+        (("--digest", "abc"), "8 digits"),
+        (("--plugin", "ball", "--from", "May"), "no date"),
+    ],
+)
+def test_recall_says_what_it_needs(cli, site, arguments, words):
+    done = cli("recall", *arguments)
+    assert done.exit_code == 1
+    assert words in done.stderr
+
+
+def test_s08_recall_withdraws_all_of_them_after_a_question(cli, site):
+    first, second = site.run(), site.run(rule="other")
+    site.deliver()
+    ask = ("recall", "--plugin", "ball@1.2.0", "--withdraw", "--wait", "0")
+    assert cli(*ask, say="n\n").exit_code == 1
+    assert not site.taken()
+    done = cli(*ask, "--reason", "swapped sides", say="y\n")
+    assert done.exit_code == NOT_ALL_GONE
+    assert "4 deliveries of 2 jobs at pacs" in done.stderr
+    assert "4 are under way" in done.stderr
+    assert len(site.taken(first)) == len(site.taken(second)) == 2
+    site.settle()
+    found = rows(cli, "withdrawals")
+    assert {row["reason"] for row in found} == {"swapped sides"}
+    assert {row["state"] for row in found} == {"VISIBLE"}
+
+
+def test_s08_withdraw_of_what_never_left_is_done_at_once(cli, site):
+    job = site.run()
+    assert cli("withdraw", job.id, "--yes", "--wait", "0").exit_code == NOT_ALL_GONE
+    site.settle()
+    done = cli("withdraw", job.id, "--yes", "--wait", "0")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("NOT SENT") == 2
+
+
+def test_s08_tasks_are_listed_in_check_until_a_person_says_done(cli, site):
+    job = site.run()
+    site.deliver()
+    cli("withdraw", job.id, "--yes", "--wait", "0")
+    site.settle()
+    assert "2 withdrawn objects are still found" in " ".join(cli("check").stdout.split())
+    tasks = rows(cli, "withdrawals", "--tasks")
+    assert [row["state"] for row in tasks] == ["VISIBLE"] * 2
+    done = cli("withdraw", job.id, "--yes", "--wait", "0")
+    assert done.exit_code == NOT_ALL_GONE
+    assert "by hand in the PACS" in done.stderr
+    for row in tasks:
+        assert cli("withdrawals", "--done", str(row["withdrawal"])).exit_code == 0
+    assert cli("withdrawals", "--tasks").stdout.strip() == "No task."
+    assert "no open task" in cli("withdrawals", "--done", "77").stderr
+    assert "withdrawn objects" not in cli("check").stdout
+
+
+def test_withdraw_of_an_unknown_job_is_one_sentence(cli, site):
+    done = cli("withdraw", "0" * 32)
+    assert (done.exit_code, "no job" in done.stderr) == (1, True)
+
+
+def test_the_listings_fit_a_narrow_window(cli, site, monkeypatch):
+    job = site.run()
+    site.deliver()
+    cli("withdraw", job.id, "--yes", "--wait", "0")
+    monkeypatch.setenv("COLUMNS", "60")
+    for command in (("recall", "--plugin", "ball"), ("withdrawals",)):
+        lines = cli(*command).stdout.splitlines()
+        assert lines
+        assert all(len(line) <= 60 or " " not in line.strip()[:59] for line in lines), lines
+
+
+def test_rerun_makes_a_new_run(cli, site):
+    job = site.run()
+    done = cli("rerun", job.id)
+    assert done.exit_code == 0
+    assert "is run 2 of it" in done.stdout
+    states = {row["state"] for row in rows(cli, "jobs")}
+    assert states == {"COMPLETED", "SCHEDULED"}
+    again = cli("rerun", job.id)
+    assert again.exit_code == 1
+
+
+def test_s08_what_was_done_stands_in_the_trail(cli, site, tmp_path):
+    job = site.run()
+    site.deliver()
+    cli("withdraw", job.id, "--yes", "--wait", "0", "--reason", "swapped sides")
+    trail = "".join(
+        path.read_text() for path in (tmp_path / "data" / "audit").rglob("*") if path.is_file()
+    )
+    assert "withdrawal asked for" in trail
+    assert "swapped sides" in trail
