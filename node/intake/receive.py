@@ -138,7 +138,8 @@ class Upload:
         answer: list[Answer] = []
         try:
             if self._refusal is None:
-                self._guarded(lambda: answer.append(self._settle()))
+                with self._intake.rows.coming():
+                    self._guarded(lambda: answer.append(self._settle()))
         finally:
             spool, self._spool = self._spool, None
             if spool is not None:

@@ -85,3 +85,42 @@ def test_s12_one_that_fails_does_not_take_the_others_with_it(db):
     assert (first, third) == (Recorded.NEW, Recorded.NEW)
     assert isinstance(second, StorageUnavailable)
     assert len(instances_of_study(db, "1.2")) == 2
+
+
+def test_e02_one_that_is_coming_shares_the_commit_and_one_that_gave_up_is_not_waited_for(db):
+    commits = []
+    event.listen(db.engine, "commit", lambda _: commits.append(1))
+    group, ready = GroupCommit(db, patience_s=60.0), threading.Barrier(3)
+
+    def arrive(new):
+        with group.coming():
+            ready.wait()
+            if new is not None:
+                group.record(new)
+
+    threads = [
+        threading.Thread(target=arrive, args=(new,)) for new in (instance(1), instance(2), None)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert len(commits) == 1
+    assert len(instances_of_study(db, "1.2")) == 2
+
+
+def test_one_that_takes_long_is_waited_for_only_a_moment(db):
+    group, gone = GroupCommit(db), threading.Event()
+
+    def dawdle():
+        with group.coming():
+            gone.wait(30)
+
+    slow = threading.Thread(target=dawdle)
+    slow.start()
+    while not group._coming:
+        slow.join(0.001)
+    assert group.record(NEW) is Recorded.NEW
+    gone.set()
+    slow.join()
