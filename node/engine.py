@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 _SWEEP_S = 1.0
 _NOTES_S = 2.0
-_ANSWERS_S = 30.0
+_ANSWERS_S = 10.0
 _LEADER_LEASE_S = 15.0
 _SEND_S = 0.5
 
