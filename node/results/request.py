@@ -74,6 +74,17 @@ class EncodeRequest:
         return self.content_qualification == "PRODUCT"
 
     @property
+    def sr_shape(self) -> str:
+        """Return the profile's shape of the SR; text instead of outlines that would be misplaced.
+
+        OHIF 3.13.2 takes the spacing of rows for that of columns: an outline on pixels that are
+        not square lies beside the finding (docs/viewers.md).
+        """
+        spacings = (stack.geometry.spacing_mm for stack in self.stacks.values())
+        square = all(abs(rows - columns) <= 1e-3 * rows for _, rows, columns in spacings)
+        return "text" if self.profile.sr == "outline" and not square else self.profile.sr
+
+    @property
     def time(self) -> datetime:
         """Return the one time that every date and time of the evidence says (S1).
 

@@ -36,7 +36,7 @@ def reports(
     """
     of_findings = list(finding_groups(request, segs))
     of_study = list(study_groups(request))
-    outlined = request.profile.sr == "outline" and bool(of_findings)
+    outlined = request.sr_shape == "outline" and bool(of_findings)
     parts = (
         [(codes.IMAGING_MEASUREMENT_REPORT, of_findings)]
         if outlined

@@ -90,7 +90,8 @@ def _images(stack: Stack) -> Iterator[Dataset]:
     for frame in stack.frames:
         planes.setdefault(frame.sop_instance_uid, []).append(frame)
     for frames in planes.values():
-        image = item("CONTAINS", "IMAGE", None)
+        # TID 1601 asks for no name; without one OHIF 3.13.2 crashes on every report as text.
+        image = item("CONTAINS", "IMAGE", codes.SOURCE_IMAGE)
         reference = image_reference(frames[0])
         if frames[0].frame_number:
             reference.ReferencedFrameNumber = [frame.frame_number for frame in frames]

@@ -40,7 +40,7 @@ def finding_groups(request: EncodeRequest, segs: Mapping[str, Dataset]) -> Itera
     measured, qualified = measurements_of(request), qualities_of(request)
     for finding in request.findings:
         own, qualities = measured.get(finding.key, []), qualified.get(finding.key, [])
-        if request.profile.sr == "text":
+        if request.sr_shape == "text":
             yield _text_group(request, finding, own, qualities)
             continue
         volumetric = [m for m in own if m.line is None]
@@ -108,7 +108,7 @@ def _region(
     request: EncodeRequest, finding: Finding, segs: Mapping[str, Dataset]
 ) -> Mapping[str, Any]:
     stack = request.stacks[finding.segment.role]
-    if request.profile.sr == "outline":
+    if request.sr_shape == "outline":
         return {"referenced_regions": list(_regions(finding, stack))}
     seg = segs[finding.segment.role]
     segment = hd.sr.ReferencedSegment(

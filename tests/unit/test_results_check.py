@@ -177,7 +177,7 @@ def everything() -> EncodeRequest:
     profile = ViewerProfile(
         name="all", seg="labelmap", sr="outline", secondary_capture=True, key_objects=True
     )
-    return full_request(synthetic_headers(), profile)
+    return full_request(synthetic_headers(PixelSpacing=["0.8", "0.8"]), profile)
 
 
 def change_a_float(ds: Dataset) -> None:

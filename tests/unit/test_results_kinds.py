@@ -46,7 +46,9 @@ ALL = (*PROFILES.values(), LABELS, FRACTIONS, BITS)
 
 
 def request_for(profile: ViewerProfile) -> EncodeRequest:
-    return full_request(synthetic_headers(), profile)
+    # Outlines are for square pixels only: OHIF misplaces others.
+    changes = {"PixelSpacing": ["0.8", "0.8"]} if profile.sr == "outline" else {}
+    return full_request(synthetic_headers(**changes), profile)
 
 
 def made(profile: ViewerProfile) -> dict[str, Dataset]:
@@ -333,6 +335,20 @@ def test_s26_outlines_stand_under_126000_and_the_rest_in_a_report_of_its_own() -
         assert "SCOORD" in kinds and "IMAGE" not in kinds
 
 
+def test_s26_pixels_that_are_not_square_get_no_outline_but_a_report_as_text() -> None:
+    """OHIF 3.13.2 draws such an outline beside the finding (docs/viewers.md)."""
+    (report,) = [
+        parsed(item)
+        for item in encode(full_request(synthetic_headers(), OHIF))
+        if item.role.startswith("sr")
+    ]
+
+    assert report.ConceptNameCodeSequence[0].CodeValue == "126001"
+    assert all(
+        item.ValueType != "SCOORD" for group in groups_of(report) for item in group.ContentSequence
+    )
+
+
 def test_an_outline_runs_along_the_voxels_of_its_slice_largest_slice_first() -> None:
     mask = np.zeros(SHAPE, bool)
     mask[1, 2, 3] = True
@@ -353,7 +369,7 @@ def test_a_finding_of_many_regions_keeps_an_outline_on_each_slice() -> None:
     mask = np.zeros((300, 8, 8), bool)
     mask[:, ::2, ::2] = True
     result = Result(segments=(Segment(name="tumour", mask=mask, role="ct"),))
-    request = full_request(synthetic_headers(300, Rows=8, Columns=8), OHIF)
+    request = full_request(synthetic_headers(300, Rows=8, Columns=8, PixelSpacing=["1", "1"]), OHIF)
 
     report = parsed(encode(replace(request, result=result))[1])
 
