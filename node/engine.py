@@ -25,7 +25,7 @@ from node.storage.database import process_token
 from node.storage.job_rows import plugins_off
 from node.storage.lease_rows import release_expired
 from node.storage.presence_rows import acquire_leadership
-from node.withdrawals import prepare_withdrawals, withdraw_replaced
+from node.withdrawals import LATELY_S, prepare_withdrawals, withdraw_replaced
 from node.worker import Worker
 
 log = get_logger(__name__)
@@ -33,6 +33,8 @@ log = get_logger(__name__)
 _SWEEP_S = 1.0
 _NOTES_S = 2.0
 _ANSWERS_S = 10.0
+_HOUR_S = 3600.0
+_FULL_EVERY = 360
 _LEADER_LEASE_S = 15.0
 _SEND_S = 0.5
 
@@ -44,6 +46,7 @@ class Engine:
         self._node = node
         self._owner = process_token()
         self._clock = Clock()
+        self._answers = 0
         self._workers = tuple(
             Worker(node, device=device, owner=self._owner)
             for device in resolve_devices(node.settings.devices)
@@ -94,7 +97,11 @@ class Engine:
         """Tell of jobs that did not run (S7), and take back what newer results replace (S8)."""
         if self._leads():
             tell_refusals(self._node, now=time.time())
-            withdraw_replaced(self._node, now=time.time())
+            # What was proven before is looked at again once an hour, and at the start.
+            full = self._answers % _FULL_EVERY == 0
+            since_s = LATELY_S if full else _HOUR_S
+            withdraw_replaced(self._node, now=time.time(), since_s=since_s)
+            self._answers += 1
 
     def _leads(self) -> bool:
         lease = {"now": time.time(), "lease_s": _LEADER_LEASE_S}

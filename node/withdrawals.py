@@ -29,6 +29,7 @@ from node.storage.replaced_rows import Replaced, replaced_deliveries
 from node.storage.withdrawal_rows import (
     Taken,
     deliveries_to_withdraw,
+    look_later,
     prepare,
     record_look,
     request_withdrawal,
@@ -39,7 +40,8 @@ from node.storage.withdrawal_rows import (
 log = get_logger(__name__)
 
 #: A newer result that was proven longer ago was looked at before.
-_LATELY_S = 7 * 86400.0
+LATELY_S = 7 * 86400.0
+_AGAIN_S = 60.0
 _REPORTS = ("sr", "notrun")
 
 
@@ -59,9 +61,9 @@ def withdraw_job(node: Node, job_id: str, *, reason: str, now: float) -> int:
     return len(found)
 
 
-def withdraw_replaced(node: Node, *, now: float) -> int:
-    """Ask for what newer, proven results replace; return how many deliveries."""
-    found = replaced_deliveries(node.db, since=now - _LATELY_S)
+def withdraw_replaced(node: Node, *, now: float, since_s: float = LATELY_S) -> int:
+    """Ask for what newer results replace that were proven lately; return how many deliveries."""
+    found = replaced_deliveries(node.db, since=now - since_s)
     for one in found:
         same = one.by == one.job_id
         reason = "the plugin ran later" if same else "a newer result replaces it"
@@ -76,13 +78,35 @@ def withdraw_replaced(node: Node, *, now: float) -> int:
 def prepare_withdrawals(node: Node, *, now: float) -> int:
     """Stop what has not left, and write the notes for what has; return how many objects."""
     prepared = 0
-    for (job_id, destination), taken in requested(node.db).items():
+    for (job_id, destination), taken in requested(node.db, now=now).items():
         try:
             prepared += _prepare(node, job_id, destination, taken, now)
         except (NodeError, OSError) as error:
-            code = str(getattr(error, "code", "SYSTEM_ERROR"))
-            log.error("alarm: withdrawal not prepared", job=job_id, to=destination, code=code)
+            _give_up(node, job_id, destination, taken, error, now)
     return prepared
+
+
+def _give_up(
+    node: Node,
+    job_id: str,
+    destination: str,
+    taken: Sequence[Taken],
+    error: NodeError | OSError,
+    now: float,
+) -> None:
+    """Come again where that may help; else leave it to a person."""
+    code = str(getattr(error, "code", "SYSTEM_ERROR"))
+    log.error("alarm: withdrawal not prepared", job=job_id, to=destination, code=code)
+    for one in taken:
+        if isinstance(error, OSError) or error.retry:
+            look_later(node.db, one.withdrawal, code, until=now + _AGAIN_S)
+        else:
+            _leave_to_a_person(node, one, f"the note could not be made: {code}: {error}", now)
+
+
+def _leave_to_a_person(node: Node, one: Taken, sentence: str, now: float) -> None:
+    state = WithdrawalState.UNKNOWN
+    record_look(node.db, one.withdrawal, state, sentence, now=now, next_look_at=now)
 
 
 def _prepare(node: Node, job_id: str, destination: str, taken: Sequence[Taken], now: float) -> int:
@@ -93,14 +117,7 @@ def _prepare(node: Node, job_id: str, destination: str, taken: Sequence[Taken], 
     if to is None:
         sentence = "the settings do not name this destination any more"
         for one in left:
-            record_look(
-                node.db,
-                one.withdrawal,
-                WithdrawalState.UNKNOWN,
-                sentence,
-                now=now,
-                next_look_at=now,
-            )
+            _leave_to_a_person(node, one, sentence, now)
         log.error("alarm: withdrawal needs a person", job=job_id, to=destination)
         return 0
     means = _means(to)

@@ -135,10 +135,11 @@ def end_task(db: Database, withdrawal_id: int, *, now: float) -> bool:
     return changed.rowcount == 1
 
 
-def requested(db: Database) -> Mapping[tuple[str, str], tuple[Taken, ...]]:
-    """Return what was asked for and not prepared yet, by job and destination."""
+def requested(db: Database, *, now: float) -> Mapping[tuple[str, str], tuple[Taken, ...]]:
+    """Return what was asked for, is due and not prepared yet, by job and destination."""
+    due = [_in((WithdrawalState.REQUESTED,)), withdrawal.c.next_look_at <= now]
     with db.read() as connection:
-        rows = _taken(connection, [_in((WithdrawalState.REQUESTED,))], None)
+        rows = _taken(connection, due, None)
     found: dict[tuple[str, str], tuple[Taken, ...]] = {}
     for one in rows:
         key = (one.delivery.job_id, one.delivery.destination)

@@ -13,7 +13,7 @@ from pydicom import dcmread
 
 from node.errors import NodeError, RefusalCode, Refused
 from node.model import DeliveryState, WithdrawalState
-from node.storage.delivery_rows import list_deliveries, retry_failed
+from node.storage.delivery_rows import evidence_of_job, list_deliveries, retry_failed
 from node.storage.job_rows import set_plugin_switch
 from node.storage.tables import delivery
 from node.storage.withdrawal_rows import count_tasks, end_task, withdrawals
@@ -265,6 +265,20 @@ def test_s08_a_destination_that_left_the_settings_is_a_task(make):
     site.settle()
     states = {one.delivery.destination: one.withdrawal.state for one in site.taken(job)}
     assert states == {"pacs": VISIBLE, "old": UNKNOWN}
+
+
+def test_s08_a_note_that_cannot_be_made_is_a_task(make):
+    site = make(place())
+    job = _delivered(site)
+    for one in evidence_of_job(site.db, job.id):
+        if one.role == "sr":
+            site.files.absolute(one.path).write_bytes(b"no DICOM any more")
+    site.withdraw(job)
+    site.settle(NOW)
+    states = {one.withdrawal.state for one in site.taken(job)}
+    assert states <= {UNKNOWN, VISIBLE}
+    assert count_tasks(site.db) == 2
+    assert not notes_at(site)
 
 
 # --- newer results ------------------------------------------------------------------------------
