@@ -22,7 +22,7 @@ from node.cli.common import (
     show,
 )
 from node.errors import NodeError, SettingsError
-from node.model import DeliveryState, JobState
+from node.model import DeliveryState, Job, JobState
 from node.parts import Node
 from node.storage.count_rows import count_rows, studies_starting
 
@@ -91,6 +91,7 @@ def jobs(
                 "attempt": job.attempt,
                 "code": job.reason_code,
                 "reason": job.reason,
+                "told": _told(node, job),
                 "created": clock_time(job.created_at),
                 "ended": clock_time(job.ended_at),
             }
@@ -98,6 +99,14 @@ def jobs(
         ]
         show(rows, as_json=as_json, empty="No such job." if states else "No job yet.")
         _say_more(node, "jobs", len(rows), states)
+
+
+def _told(node: Node, job: Job) -> str:
+    """Return whether destinations were told that the job did not run, with why not (S7)."""
+    from node.storage.refusal_rows import NOT_RUN_STATES, telling_of
+
+    found = telling_of(node.db, job.id) if job.state in NOT_RUN_STATES else None
+    return "" if found is None else ": ".join(str(part) for part in found if part)
 
 
 def deliveries(
