@@ -126,7 +126,15 @@ _IDENTITY = re.compile(
 #: Keys that become fields of `Manifest` as they are.
 _KEPT = (
     *("name", "version", "title", "intended_use", "source", "attributes", "finding_name"),
-    *("training", "parameters", "weights", "libraries", "python", "manufacturer", "private_schemes"),
+    *(
+        "training",
+        "parameters",
+        "weights",
+        "libraries",
+        "python",
+        "manufacturer",
+        "private_schemes",
+    ),
 )
 
 _RANGES = {"slices", "slice_spacing_mm", "slice_thickness_mm", "pixel_spacing_mm"}
