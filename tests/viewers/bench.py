@@ -155,7 +155,7 @@ class Bench:
     def page(self) -> Iterator[Page]:
         """Yield a fresh page; fail at the end if it asked anything but this bench."""
         context = self.browser.new_context(
-            viewport={"width": 1400, "height": 900}, device_scale_factor=1
+            viewport={"width": 1100, "height": 760}, device_scale_factor=1
         )
         # OHIF's guided tour covers the page and takes every click of a new profile.
         context.add_init_script(

@@ -16,7 +16,7 @@ from tests.viewers.measure import Placement
 from tests.viewers.ohif import pixels
 
 VERSION = "0.36.4"
-WIDTH, HEIGHT = 900, 800
+WIDTH, HEIGHT = 760, 680
 
 _READY = "() => window.ready || window.errors.length"
 _GROUP = "const group = window.app.getLayerGroupByDivId('layerGroup0');"

@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 from tests.make import REPOSITORY
 from tests.viewers.bench import Bench, running_bench
 from tests.viewers.conftest import number
-from tests.viewers.dwv import Dwv
+from tests.viewers.dwv import HEIGHT, WIDTH, Dwv
 from tests.viewers.objects import ProfileObjects, encode_profile
 from tests.viewers.ohif import Ohif
 from tests.viewers.studies import ImageStack, write_phantom
@@ -71,7 +71,7 @@ class Photographer:
                 self._to_the_lesion(ohif, stack)
             page.wait_for_timeout(3_000)
             # OHIF sometimes draws an outline with the next movement only.
-            page.mouse.move(900, 600)
+            page.mouse.move(700, 500)
             page.mouse.wheel(0, 100)
             page.wait_for_timeout(500)
             # A report as text begins with its images: the values are at its end.
@@ -88,7 +88,7 @@ class Photographer:
             if seg:
                 self._to_the_lesion(dwv, stack)
             page.wait_for_timeout(1_000)
-            save(page.screenshot(clip={"x": 0, "y": 0, "width": 900, "height": 800}), name)
+            save(page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT}), name)
 
     def _to_the_lesion(self, viewer: Ohif | Dwv, stack: ImageStack) -> None:
         largest = int(stack.dense.sum(axis=(1, 2)).argmax())

@@ -157,8 +157,21 @@ class Ohif:
         """Return every word in the viewports."""
         return str(self.page.locator('[data-cy="viewport-grid"]').first.inner_text(timeout=5_000))
 
-    def outlines(self) -> list[NDArray[np.float64]]:
-        """Return the closed lines drawn over the image, each (points, 2) as x, y on the screen."""
+    def outlines(self, *, timeout_s: float = 15.0) -> list[NDArray[np.float64]]:
+        """Return the closed lines drawn over the image, each (points, 2) as x, y on the screen.
+
+        OHIF sometimes draws them with the next movement only: the wheel turns there and back.
+        """
+        deadline = time.monotonic() + timeout_s
+        box = self._box()
+        while not (found := self._drawn()) and time.monotonic() < deadline:
+            self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            for turn in (100, -100):
+                self.page.mouse.wheel(0, turn)
+                self._settle(must=False)
+        return found
+
+    def _drawn(self) -> list[NDArray[np.float64]]:
         drawn = self.page.evaluate(
             """() => [...document.querySelectorAll('.svg-layer polyline')].map(
                  (line) => line.getAttribute('points'))"""

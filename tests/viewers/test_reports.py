@@ -122,6 +122,7 @@ def outline_distances(bench, study, folder):
         if not ohif.shows_image():
             return []
         lines = ohif.outlines()
+        assert lines, "an image without an outline"
         picture, guess = ohif.picture(overlay=False), ohif.guess()
         index = [i for i, uid in enumerate(study.stack.sop_instance_uids) if uid in ohif.current()]
     place = fit(study.stack.values[index[0]], study.stack.window, grey(picture), guess)
