@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pydicom
 import pytest
-from playwright.sync_api import Browser, Page, Playwright
 
 from tests.make import REPOSITORY, free_port
 from tests.peers import Orthanc, orthanc, wait_until
+
+if TYPE_CHECKING:  # collected by `make test` too, which installs no browser
+    from playwright.sync_api import Browser, Page, Playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 NGINX = Path("/usr/sbin/nginx")

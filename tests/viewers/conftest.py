@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.make import shared_data
 from tests.viewers.bench import Bench, require_viewers, running_bench
@@ -43,6 +42,8 @@ def number(path: Path) -> int:
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     require_viewers()
+    from playwright.sync_api import sync_playwright  # not installed for `make test`
+
     with (
         sync_playwright() as playwright,
         running_bench(tmp_path_factory.mktemp("bench"), playwright) as running,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Page
 
 from tests.viewers.bench import Bench
 from tests.viewers.measure import Placement
 from tests.viewers.ohif import pixels
+
+if TYPE_CHECKING:  # collected by `make test` too, which installs no browser
+    from playwright.sync_api import Page
 
 VERSION = "0.36.4"
 WIDTH, HEIGHT = 760, 680

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from tests.make import REPOSITORY
 from tests.viewers.bench import Bench, running_bench
@@ -110,6 +109,8 @@ def photograph(to: Photographer) -> None:
 
 
 def main(work: Callable[[Photographer], None] = photograph) -> None:
+    from playwright.sync_api import sync_playwright  # not installed for `make test`
+
     with (
         TemporaryDirectory() as folder,
         sync_playwright() as playwright,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Page
 
 from tests.viewers.measure import Placement
+
+if TYPE_CHECKING:  # collected by `make test` too, which installs no browser
+    from playwright.sync_api import Page
 
 VERSION = "3.13.2"
 
