@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def test_s08_recall_withdraws_all_of_them_after_a_question(cli, site):
     assert "4 deliveries of 2 jobs at pacs" in done.stderr
     assert "4 are under way" in done.stderr
     assert len(site.taken(first)) == len(site.taken(second)) == 2
-    site.settle()
+    site.settle(time.time() + 10)
     found = rows(cli, "withdrawals")
     assert {row["reason"] for row in found} == {"swapped sides"}
     assert {row["state"] for row in found} == {"VISIBLE"}
@@ -103,7 +104,7 @@ def test_s08_recall_withdraws_all_of_them_after_a_question(cli, site):
 def test_s08_withdraw_of_what_never_left_is_done_at_once(cli, site):
     job = site.run()
     assert cli("withdraw", job.id, "--yes", "--wait", "0").exit_code == NOT_ALL_GONE
-    site.settle()
+    site.settle(time.time() + 10)
     done = cli("withdraw", job.id, "--yes", "--wait", "0")
     assert done.exit_code == 0, done.output
     assert done.stdout.count("NOT SENT") == 2
@@ -113,7 +114,7 @@ def test_s08_tasks_are_listed_in_check_until_a_person_says_done(cli, site):
     job = site.run()
     site.deliver()
     cli("withdraw", job.id, "--yes", "--wait", "0")
-    site.settle()
+    site.settle(time.time() + 10)
     assert "2 withdrawn objects are still found" in " ".join(cli("check").stdout.split())
     tasks = rows(cli, "withdrawals", "--tasks")
     assert [row["state"] for row in tasks] == ["VISIBLE"] * 2
