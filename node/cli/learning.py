@@ -148,7 +148,7 @@ def study(  # noqa: PLR0913 one parameter for each option
             seeds=seeds,
             train=phantom_train,
             test=phantom_test,
-            report=report,
+            report=report.resolve(),
             minutes=minutes,
             device=_device(device),
             store=_store(cache),

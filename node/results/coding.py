@@ -79,13 +79,19 @@ def decimals(values: Sequence[float]) -> list[str]:
 def short(text: str, length: int = 64) -> str:
     r"""Return `text` cut to what a value representation holds (LO: 64), without backslashes.
 
+    The standard counts characters (PS3.5 6.2), dciodvfy and some archives count bytes: cut so
+    that UTF-8 holds it either way.
+
     Examples
     --------
-    >>> short("a\\b", 8), short("x" * 20, 8)
-    ('a/b', 'xxxxxxx…')
+    >>> short("a\\b", 8), short("x" * 20, 8), short("é" * 20, 8)
+    ('a/b', 'xxxxx…', 'éé…')
     """
     clean = " ".join(text.replace("\\", "/").split())
-    return clean if len(clean) <= length else clean[: length - 1] + "…"
+    whole = clean.encode()
+    if len(whole) <= length:
+        return clean
+    return whole[: length - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def cielab(rgb: tuple[int, int, int]) -> list[int]:
