@@ -33,7 +33,7 @@ from node.training.report import (
     write_report,
 )
 from node.training.splits import TEST_SPLIT, check_unseen
-from node.training.store import Store
+from node.training.store import Store, check_new_folder
 from node.training.train import PROVENANCE, Progress, check_cohort, check_source
 from node.training.workers import Workers, cores
 
@@ -66,7 +66,7 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
     """
     manifest = parse_manifest(order.plugin)
     check_source(order.data, order.phantoms, fewest=1)
-    _check_place(order.report)
+    check_new_folder(order.report, outside=order.plugin)
     if not manifest.segments:
         raise LearningError(
             f"{manifest.name} has no [segments]; `evaluate` compares masks, so it cannot judge it"
@@ -105,11 +105,6 @@ def read_provenance(plugin: Path) -> dict[str, object]:
     except ValueError as error:
         raise LearningError(f"{PROVENANCE} of {plugin.name} is not JSON; train again") from error
     return document if isinstance(document, dict) else {}
-
-
-def _check_place(report: Path) -> None:
-    if report.exists() and (not report.is_dir() or any(report.iterdir())):
-        raise LearningError(f"{report} is there already and not empty; name a new folder")
 
 
 def _tasks(

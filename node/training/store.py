@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from node.errors import LearningError
+
 
 def default_store() -> Path:
     """Return ``$XDG_CACHE_HOME/sentinel-node/training``."""
@@ -108,3 +110,30 @@ def write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def check_new_folder(folder: Path, *, outside: Path) -> None:
+    """Raise `LearningError` unless results can go into `folder`, before hours are spent on them.
+
+    Parameters
+    ----------
+    folder : Path
+        Not there yet, or empty.
+    outside : Path
+        The plugin's own folder: what lay in it would change the plugin's digest.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise LearningError(f"{folder} is a file; name a new folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise LearningError(f"{folder} is there already and not empty; name a new folder")
+    if folder.resolve().is_relative_to(outside.resolve()):
+        raise LearningError(f"{folder} lies in the plugin's own folder; name one outside of it")
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LearningError(f"{folder} cannot be made: {error.strerror}") from error
+    finally:
+        for one in missing:
+            if one.is_dir():
+                one.rmdir()

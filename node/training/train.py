@@ -27,7 +27,7 @@ from node.training.manifest_edit import edited
 from node.training.plugin_code import Abilities, abilities
 from node.training.relevant import manifest_part
 from node.training.splits import SEEDS, TRAIN_SPLIT, TUNING_SPLIT
-from node.training.store import Store, write_whole
+from node.training.store import Store, check_new_folder, write_whole
 from node.training.workers import Workers, fit_threads
 
 PROVENANCE = "training.json"
@@ -81,7 +81,8 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
     """
     manifest = parse_manifest(order.plugin)
     check_source(order.data, order.phantoms, fewest=2)
-    _check_out(order.out)
+    if order.out is not None:
+        check_new_folder(order.out, outside=order.plugin)
     store = Store(order.store)
     store.prune(time.time())
     with Workers() as workers:
@@ -152,11 +153,6 @@ def check_cohort(manifest: Manifest, able: Abilities) -> None:
             f"plugin.toml of {manifest.name} has no [cohort] with file and sha256; the law of the "
             "phantoms is fixed before anything is trained on them (docs/train.md)"
         )
-
-
-def _check_out(out: Path | None) -> None:
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LearningError(f"{out} is there already and not empty; name a new folder")
 
 
 def _check_able(manifest: Manifest, able: Abilities, order: TrainOrder) -> None:

@@ -13,7 +13,7 @@ from node.plugin import Labels, Measurement, Result, Segment
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.manifest_edit import edited
 from node.training.relevant import cohort_digest, examples_digest
-from node.training.store import Store
+from node.training.store import Store, check_new_folder
 from tests.learners import FIT, make_learner, write_fit
 
 
@@ -180,3 +180,19 @@ def test_what_nobody_uses_is_removed_after_two_weeks(tmp_path):
     assert store.read("a" * 40) is None and not store.example("a" * 40).exists()
     assert store.read("b" * 40) and store.example("b" * 40).exists()
     assert not left.exists()
+
+
+def test_a_place_for_results_is_looked_at_before_the_work(tmp_path):
+    plugin, file = tmp_path / "plugin", tmp_path / "file"
+    plugin.mkdir()
+    file.write_text("x")
+    for place, words in (
+        (file, "is a file"),
+        (tmp_path, "not empty"),
+        (plugin / "inside", "own folder"),
+        (file / "below", "cannot be made"),
+    ):
+        with pytest.raises(LearningError, match=words):
+            check_new_folder(place, outside=plugin)
+    check_new_folder(tmp_path / "new" / "deep", outside=plugin)
+    assert not (tmp_path / "new").exists()
