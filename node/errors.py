@@ -99,6 +99,10 @@ class RefusalCode(StrEnum):
     ROI_SEGMENT_MISSING = "ROI_SEGMENT_MISSING"
     #: One region says two things: two frames at one place, two kinds of region in one group.
     ROI_AMBIGUOUS = "ROI_AMBIGUOUS"
+    #: A region that the plugin needs is not in the study, or did not come in time.
+    ROI_MISSING = "ROI_MISSING"
+    #: Several regions could be meant (S21).
+    ROI_SEVERAL = "ROI_SEVERAL"
     #: A region is not what its SOP class asks for, or in a form that cannot be read here.
     ROI_UNREADABLE = "ROI_UNREADABLE"
 

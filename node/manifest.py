@@ -65,6 +65,33 @@ class InputRole:
     rank: tuple[str, ...] = ("original", "thin_slices", "large_coverage", "soft_kernel")
 
 
+#: Objects that a region of interest may lie in.
+ROI_SOURCES = ("SEG", "RTSTRUCT", "SR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoiRole:
+    """A region that the plugin needs beside the images, and what happens without it (S21)."""
+
+    name: str
+    #: The input role on whose grid the plugin gets it.
+    input: str
+    #: Whether there may be several.
+    many: bool = False
+    #: What it is: Segmented Property Type, RT ROI Identification Code or Finding, one of these.
+    codes: tuple[Code, ...] = ()
+    #: Where it is, one of these; () or a region that names no site: anywhere.
+    sites: tuple[Code, ...] = ()
+    #: Which objects others may draw it in, of `ROI_SOURCES`; () = none.
+    sources: tuple[str, ...] = ROI_SOURCES
+    #: Name of the plugin whose result serves where nobody drew one; "" = none.
+    from_plugin: str = ""
+    #: ``wait``, ``automatic`` (for that plugin's result) or ``refuse``.
+    when_missing: str = "wait"
+    #: Voxels of a FRACTIONAL segment count from this part of its maximum on.
+    fraction: float = 0.5
+
+
 @dataclass(frozen=True, kw_only=True)
 class SegmentSpec:
     """How a segment of the Result is coded in SEG and SR."""
@@ -153,6 +180,7 @@ class Manifest:
     source: str
     grade: Grade
     inputs: Mapping[str, InputRole]
+    rois: Mapping[str, RoiRole] = field(default_factory=dict)
     segments: Mapping[str, SegmentSpec] = field(default_factory=dict)
     measurements: Mapping[str, MeasurementSpec] = field(default_factory=dict)
     maps: Mapping[str, MapSpec] = field(default_factory=dict)

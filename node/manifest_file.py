@@ -33,6 +33,16 @@ The layout (* must be there; the rest shows its default or an example)::
     rank = ["original", "thin_slices", "large_coverage", "soft_kernel"]
     window = [40, 400]                       # centre, width of pictures
 
+    [rois.tumor]                             # a region that somebody draws, on an input's grid
+    input = "ct"                             # *
+    many = false
+    codes = [["4147007", "SCT", "Mass"]]     # what it is, one of these
+    sites = [["10200004", "SCT", "Liver"]]   # where it is, one of these
+    sources = ["SEG", "RTSTRUCT", "SR"]      # objects that may hold it
+    from = "liver_mass"                      # plugin whose result serves where nobody drew it
+    when_missing = "wait"                    # wait | automatic (that plugin's result) | refuse
+    fraction = 0.5                           # of a FRACTIONAL segment's maximum
+
     [segments.dense]                         # one table per segment name of the Result
     label = "Voxels >= 300 HU"               # *
     category = ["85756007", "SCT", "Tissue"] # * [value, scheme, meaning], checked by PS3.16
@@ -98,6 +108,7 @@ from node.manifest import (
     Range,
     SegmentSpec,
 )
+from node.manifest_rois import codes_of_rois, roi_roles
 from node.manifest_tables import (
     CodeRow,
     InputTable,
@@ -204,6 +215,7 @@ def _manifest(
         folder=folder,
         grade=Grade(plugin.grade),
         inputs=inputs,
+        rois=roi_roles(plugin, where),
         segments={name: _segment(name, spec) for name, spec in plugin.segments.items()},
         measurements={name: _measurement(name, m) for name, m in plugin.measurements.items()},
         maps={
@@ -317,6 +329,7 @@ def _codes(plugin: PluginTable) -> Iterator[tuple[str, CodeRow]]:
             for name, quality in plugin.qualities.items()
             for choice, code in quality.choices.items()
         ),
+        *codes_of_rois(plugin),
     ]
     yield from ((at, code) for at, code in [*found, *own] if code)
 

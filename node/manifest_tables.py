@@ -43,6 +43,19 @@ class InputTable(Table):
     rank: tuple[_Rank, ...] = ("original", "thin_slices", "large_coverage", "soft_kernel")
 
 
+class RoiTable(Table):
+    """``[rois.NAME]``."""
+
+    input: _Name
+    many: Flag = False
+    codes: tuple[CodeRow, ...] = ()
+    sites: tuple[CodeRow, ...] = ()
+    sources: tuple[Literal["SEG", "RTSTRUCT", "SR"], ...] = ("SEG", "RTSTRUCT", "SR")
+    from_plugin: Annotated[_Name | None, Field(alias="from")] = None
+    when_missing: Literal["wait", "automatic", "refuse"] = "wait"
+    fraction: Annotated[Number, Field(gt=0, le=1)] = 0.5
+
+
 class SegmentTable(Table):
     """``[segments.NAME]``."""
 
@@ -105,6 +118,7 @@ class PluginTable(Table):
     source: Said
     grade: Literal["phantom", "evaluated"]
     inputs: Annotated[dict[_Name, InputTable], Field(min_length=1)]
+    rois: dict[_Name, RoiTable] = Field(default_factory=dict)
     segments: dict[_Name, SegmentTable] = Field(default_factory=dict)
     measurements: dict[_Name, MeasurementTable] = Field(default_factory=dict)
     maps: dict[_Name, MapTable] = Field(default_factory=dict)

@@ -269,6 +269,26 @@ class JobInput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobRoi:
+    """One region chosen for a ROI role: which part of which object (S21)."""
+
+    role: str
+    #: ``SEG``, ``RTSTRUCT`` or ``SR``.
+    source_kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    #: Segment Number, ROI Number, or place of the measurement group in its report.
+    number: int
+    #: SHA-256 of the object's content: part of the job's fingerprint (S1).
+    content_sha256: str
+    #: Content of the segmentation that a report's region is, "" if it is none.
+    points_at_sha256: str = ""
+    #: Our job that made the object; "": somebody else did.
+    from_job: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One run of one plugin version on the series it needs."""
 
@@ -288,6 +308,8 @@ class Job:
     #: Rises with a rerun, a withdrawal or a corrected identity: new UIDs (S1).
     run_number: int
     inputs: tuple[JobInput, ...]
+    #: Regions that were chosen, by role and then by object.
+    rois: tuple[JobRoi, ...] = ()
     #: Names of destinations.
     destinations: tuple[str, ...]
     attempt: int

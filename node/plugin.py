@@ -64,6 +64,29 @@ class Volume:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Roi:
+    """A region that somebody outlined, or that another plugin found, on the grid of an input.
+
+    Attributes
+    ----------
+    mask : bool, shape (slices, rows, columns)
+        On the grid of the volume of `role`; at least one voxel.
+    role : str
+        The input role whose grid the mask lies on.
+    label : str
+        What its author called it, at most 64 characters; "" if nothing.
+    source : str
+        Where it comes from, a sentence without names of people: "segment 2 of a segmentation
+        (SEG), drawn by hand".
+    """
+
+    mask: NDArray[np.bool_]
+    role: str
+    label: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """What a plugin gets: volumes by input role, and chosen attributes. No identity.
 
@@ -76,11 +99,15 @@ class Case:
         (``PatientAge`` in years, ``PatientSex`` as ``F``, ``M`` or ``O``).
     device : str
         ``cpu`` or ``cuda:N``, the device that `load` was given.
+    rois : mapping of ROI role name to tuple of Roi
+        One entry for each ``[rois.NAME]`` of the manifest: exactly one region, or with
+        ``many = true`` at least one.
     """
 
     volumes: Mapping[str, Volume]
     attributes: Mapping[str, str | float] = field(default_factory=dict)
     device: str = "cpu"
+    rois: Mapping[str, tuple[Roi, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

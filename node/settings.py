@@ -48,6 +48,18 @@ class Condition:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoiSettings:
+    """What a site says of one region that the plugin of a rule needs (S21)."""
+
+    #: Globs for what people call it; case does not count. () = codes alone decide.
+    labels: tuple[str, ...] = ()
+    #: Is a structure set that nobody approved accepted?
+    unapproved: bool = False
+    #: Of several that could be meant: the object made last, whoever made it.
+    latest: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class RuleSettings:
     """Header conditions → plugin (+ destinations)."""
 
@@ -62,6 +74,10 @@ class RuleSettings:
     grace_s: float = 900.0
     #: Runs, but nothing is delivered.
     shadow: bool = False
+    #: How long a job waits for a region that its plugin needs.
+    roi_wait_s: float = 259200.0
+    #: By ROI role of the plugin.
+    rois: Mapping[str, RoiSettings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +166,8 @@ class Settings:
     devices: tuple[str, ...] = ("auto",)
     #: Quiet time of studies that no rule could match.
     quiet_s: float = 120.0
+    #: Quiet time of a routed study to which only contours came.
+    roi_quiet_s: float = 5.0
     log_level: str = "INFO"
     institution: str = ""
     device_serial_number: str = ""

@@ -50,6 +50,11 @@ def check_against(settings: Settings, manifests: Mapping[str, Manifest]) -> None
             raise SettingsError(f'rules["{rule.name}"].plugin: {error}') from None
         if lack := lacking(manifest):
             raise SettingsError(f'rules["{rule.name}"].plugin: {lack}')
+        for name in set(rule.rois) - set(manifest.rois):
+            raise SettingsError(
+                f'rules["{rule.name}"].rois: {manifest.name_version} needs no region "{name}"'
+                f"{nearest(name, manifest.rois)}"
+            )
         destinations = [settings.destination(name) for name in rule.destinations]
         refusal = grade_refusal(manifest, rule.name, destinations, settings.releases)
         if refusal:

@@ -22,6 +22,7 @@ from node.settings import (
     PeerSettings,
     ReceiveSettings,
     ReleaseSettings,
+    RoiSettings,
     RuleSettings,
     Settings,
 )
@@ -78,6 +79,7 @@ class NodeTable(Table):
         tuple[Annotated[_Strict, AfterValidator(device_slot)], ...], Field(min_length=1)
     ] = ("auto",)
     quiet_s: _Seconds = 120.0
+    roi_quiet_s: _Seconds = 5.0
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     institution: Annotated[_Strict, StringConstraints(max_length=64)] = ""
     device_serial_number: Annotated[_Strict, StringConstraints(max_length=64)] = ""
@@ -108,6 +110,14 @@ class PeerTable(Table):
     max_associations: _Count = 8
 
 
+class RoiTable(Table):
+    """``[rules.rois.NAME]``."""
+
+    labels: tuple[Annotated[_Strict, StringConstraints(min_length=1)], ...] = ()
+    unapproved: Flag = False
+    latest: Flag = False
+
+
 class RuleTable(Table):
     """``[[rules]]``."""
 
@@ -119,6 +129,8 @@ class RuleTable(Table):
     max_age_days: Annotated[Bound, Field(ge=0)] = 7.0
     grace_s: _Seconds = 900.0
     shadow: Flag = False
+    roi_wait_s: Annotated[Number, Field(ge=0, le=366 * 86400)] = 259200.0
+    rois: dict[_Name, RoiTable] = Field(default_factory=dict)
 
 
 class DestinationTable(Table):
@@ -246,6 +258,8 @@ def _rule(rule: RuleTable, quiet_s: float, where: str) -> RuleSettings:
         max_age_days=rule.max_age_days,
         grace_s=rule.grace_s,
         shadow=rule.shadow,
+        roi_wait_s=rule.roi_wait_s,
+        rois={name: RoiSettings(**roi.model_dump()) for name, roi in rule.rois.items()},
     )
 
 

@@ -197,7 +197,7 @@ def _keys_at(model: type[Table], loc: Iterable[int | str]) -> list[str]:
         annotation = _below(_without_none(annotation), part)
     annotation = _without_none(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return list(annotation.model_fields)
+        return [field.alias or name for name, field in annotation.model_fields.items()]
     return []
 
 

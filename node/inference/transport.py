@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import ResultInvalid
-from node.plugin import Case, Line, Map, Measurement, Quality, Result, Segment, Volume
+from node.plugin import Case, Line, Map, Measurement, Quality, Result, Roi, Segment, Volume
 
 CASE_FILE = "case.json"
 RESULT_FILE = "result.json"
@@ -25,7 +25,17 @@ def write_case(case: Case, folder: Path, *, device: str) -> None:
         role: _write_volume(volume, folder, number)
         for number, (role, volume) in enumerate(case.volumes.items())
     }
-    document = {"volumes": volumes, "attributes": dict(case.attributes), "device": device}
+    document = {
+        "volumes": volumes,
+        "attributes": dict(case.attributes),
+        "device": device,
+        "rois": {
+            name: [
+                _write_roi(roi, folder, f"roi-{place}-{number}") for number, roi in enumerate(rois)
+            ]
+            for place, (name, rois) in enumerate(case.rois.items())
+        },
+    }
     (folder / CASE_FILE).write_text(json.dumps(document), encoding="utf-8")
 
 
@@ -36,6 +46,10 @@ def read_case(folder: Path) -> Case:
         volumes={role: _read_volume(entry, folder) for role, entry in document["volumes"].items()},
         attributes=document["attributes"],
         device=document["device"],
+        rois={
+            name: tuple(_read_roi(entry, folder) for entry in entries)
+            for name, entries in document["rois"].items()
+        },
     )
 
 
@@ -53,6 +67,20 @@ def _write_volume(volume: Volume, folder: Path, number: int) -> dict[str, Any]:
         "unit": volume.unit,
         "modality": volume.modality,
     }
+
+
+def _write_roi(roi: Roi, folder: Path, name: str) -> dict[str, Any]:
+    _save(folder / f"{name}.npy", np.ascontiguousarray(roi.mask, dtype=np.bool_))
+    return {"mask": f"{name}.npy", "role": roi.role, "label": roi.label, "source": roi.source}
+
+
+def _read_roi(entry: Mapping[str, Any], folder: Path) -> Roi:
+    return Roi(
+        mask=_mapped(folder / entry["mask"]),
+        role=entry["role"],
+        label=entry["label"],
+        source=entry["source"],
+    )
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

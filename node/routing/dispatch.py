@@ -178,6 +178,8 @@ def _ruling_with(
 ) -> Ruling:
     inputs: list[JobInput] = []
     try:
+        if manifest.rois:
+            raise Refused(RefusalCode.ROI_MISSING, "regions are not looked for yet")
         guards = check_plugin(manifest, rule, desk.settings, desk.off)
         identity = check_identity([row.header for row in desk.rows])
         selection = _select(desk, manifest, matched, document)

@@ -9,12 +9,16 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from node.errors import NodeError
-from node.model import Job, JobInput, JobState
+from node.model import Job, JobInput, JobRoi, JobState
 from node.storage.statements import columns_of
 from node.storage.tables import job, study
 
 #: Reason code of a job whose study has a newer revision: it ends undelivered (S14).
 SUPERSEDED: Final = "SUPERSEDED"
+
+#: Key of an input's document that images lack: what it is instead.
+_KIND: Final = "kind"
+_ROI: Final = "roi"
 
 _COLUMNS: Final = (
     *("id", "study_revision", "rule", "plugin", "plugin_version", "plugin_digest"),
@@ -33,7 +37,8 @@ def to_job(row: Row[Any]) -> Job:
     return Job(
         study_instance_uid=row.study_instance_uid,
         state=JobState(row.state),
-        inputs=tuple(_to_input(one) for one in row.inputs),
+        inputs=tuple(_to_input(one) for one in row.inputs if _KIND not in one),
+        rois=tuple(_to_roi(one) for one in row.inputs if one.get(_KIND) == _ROI),
         destinations=tuple(row.destinations),
         **columns_of(row, _COLUMNS),
     )
@@ -64,11 +69,21 @@ def insert_row(connection: Connection, made: Job) -> None:
         insert(job).values(
             study_id=connection.execute(of_study).scalar_one(),
             state=made.state.value,
-            inputs=[asdict(one) for one in made.inputs],
+            inputs=input_documents(made),
             destinations=list(made.destinations),
             **columns_of(made, _COLUMNS),
         )
     )
+
+
+def input_documents(made: Job) -> list[dict[str, Any]]:
+    """Return the images and regions of a job as its row keeps them: both are its inputs (S14)."""
+    regions = [{_KIND: _ROI, **asdict(one)} for one in made.rois]
+    return [*(asdict(one) for one in made.inputs), *regions]
+
+
+def _to_roi(document: Mapping[str, Any]) -> JobRoi:
+    return JobRoi(**{key: value for key, value in document.items() if key != _KIND})
 
 
 def _to_input(document: Mapping[str, Any]) -> JobInput:

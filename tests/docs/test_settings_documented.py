@@ -8,7 +8,7 @@ import pytest
 
 from node.condition_file import JOINING_OPERATORS, OWN_NAMES, VALUE_OPERATORS, parse_condition
 from node.profiles import MAX_SEG_FRAMES, PROFILES
-from node.settings_file import SettingsFile, parse_settings
+from node.settings_file import RoiTable, SettingsFile, parse_settings
 from node.toml_file import Table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules-and-settings.md").read_text()
@@ -42,6 +42,10 @@ def rows(heading: str) -> dict[str, list[str]]:
 
 def test_every_table_has_its_section():
     assert set(SECTIONS.values()) == set(SettingsFile.model_fields)
+
+
+def test_every_key_of_a_region_is_documented():
+    assert set(rows("`[rules.rois.NAME]`")) == set(RoiTable.model_fields)
 
 
 @pytest.mark.parametrize(("heading", "key"), SECTIONS.items())

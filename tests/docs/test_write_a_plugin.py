@@ -19,6 +19,7 @@ _PAGE = (Path(__file__).resolve().parents[2] / "docs" / "write-a-plugin.md").rea
 _TABLES = {
     "### The plugin": manifest_tables.PluginTable,
     "### `[inputs.ROLE]`": manifest_tables.InputTable,
+    "### `[rois.NAME]`": manifest_tables.RoiTable,
     "### `[segments.NAME]`": manifest_tables.SegmentTable,
     "### `[measurements.NAME]`": manifest_tables.MeasurementTable,
     "### `[maps.NAME]`": manifest_tables.MapTable,
@@ -34,19 +35,21 @@ def test_every_key_of_the_manifest_is_described_and_no_other(heading: str) -> No
     described = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
 
     assert described == list(dict.fromkeys(described))
-    assert set(described) == set(_TABLES[heading].model_fields)
+    fields = _TABLES[heading].model_fields.items()
+    assert set(described) == {field.alias or name for name, field in fields}
 
 
 def block(language: str, number: int = 0) -> str:
     return re.findall(rf"```{language}\n(.*?)```", _PAGE, flags=re.DOTALL)[number]
 
 
-def test_the_tables_of_maps_and_qualities_are_a_manifest(tmp_path: Path) -> None:
-    (tmp_path / "plugin.toml").write_text(block("toml") + block("toml", 1))
+def test_the_tables_of_regions_maps_and_qualities_are_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "plugin.toml").write_text("".join(block("toml", number) for number in range(3)))
     (tmp_path / "plugin.py").write_text(block("python"))
 
     manifest = parse_manifest(tmp_path)
 
+    assert manifest.rois["tumor"].input == "ct"
     assert manifest.maps["attention"].quantity.value == "130403"
     assert list(manifest.qualities["risk"].choices) == ["high", "low"]
     assert manifest.measurements["malignant"].interval == "95 % bootstrap interval"

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from node.errors import ManifestError
-from node.manifest import Code, Limits, Range
+from node.manifest import Code, Limits, Range, RoiRole
 from node.manifest_file import find_manifest, parse_manifest
 from node.model import Grade
 from node.plugin_files import folder_digest
@@ -363,3 +363,61 @@ def test_codes_of_maps_and_qualities_are_checked(folder: Path, old: str, new: st
 def test_a_window_has_a_width(folder: Path):
     with pytest.raises(ManifestError, match="window"):
         parse(folder, SMALL + "window = [50, 0]\n")
+
+
+ROIS = """
+[rois.tumor]
+input = "ct"
+many = true
+codes = [["4147007", "SCT", "Mass"]]
+sites = [["10200004", "SCT", "Liver"]]
+sources = ["SEG"]
+from = "liver_mass"
+when_missing = "automatic"
+fraction = 0.3
+[rois.fat]
+input = "ct"
+"""
+
+
+def test_regions_are_read(folder: Path):
+    found = parse(folder, SMALL + ROIS).rois
+
+    assert found["fat"] == RoiRole(name="fat", input="ct")
+    assert found["tumor"] == RoiRole(
+        name="tumor",
+        input="ct",
+        many=True,
+        codes=(Code("4147007", "SCT", "Mass"),),
+        sites=(Code("10200004", "SCT", "Liver"),),
+        sources=("SEG",),
+        from_plugin="liver_mass",
+        when_missing="automatic",
+        fraction=0.3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('input = "ct"\nmany', 'input = "mr"\nmany', 'rois.tumor.input = "mr": there is no such'),
+        ('"liver_mass"', '"small"', "cannot wait for its own result"),
+        ('"automatic"', '"wait"', 'rois.tumor.when_missing = "wait": with from'),
+        ('from = "liver_mass"\n', "", "rois.tumor.when_missing = .* needs from"),
+        ('codes = [["4147007", "SCT", "Mass"]]\n', "", "rois.tumor.codes is missing"),
+        ('"4147007"', '"4147008"', r"rois.tumor.codes\[1\]: "),
+        ("many = ", "meny = ", r'unknown key rois.tumor.meny \(did you mean "many"'),
+        ("from = ", "form = ", r'unknown key rois.tumor.form \(did you mean "from"'),
+        ('["SEG"]', '["PR"]', "rois.tumor.sources.* must be one of SEG, RTSTRUCT, SR"),
+        ("0.3", "0", "rois.tumor.fraction = 0"),
+        (
+            '[rois.fat]\ninput = "ct"',
+            '[rois.fat]\ninput = "ct"\nsources = []',
+            "nothing could serve",
+        ),
+    ],
+)
+def test_a_fault_of_a_region_is_one_sentence(folder: Path, old: str, new: str, sentence: str):
+    assert old in ROIS
+    with pytest.raises(ManifestError, match=sentence):
+        parse(folder, SMALL + ROIS.replace(old, new, 1))

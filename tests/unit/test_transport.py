@@ -15,7 +15,7 @@ from node.errors import ResultInvalid
 from node.inference.returned import read_result
 from node.inference.transport import read_case, write_case, write_result
 from node.manifest import Code, Manifest, MapSpec, QualitySpec
-from node.plugin import Case, Line, Map, Measurement, Quality, Result, Segment
+from node.plugin import Case, Line, Map, Measurement, Quality, Result, Roi, Segment
 from tests.plugins import make_case, make_plugin
 
 
@@ -62,6 +62,27 @@ def test_a_case_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (volume.unit, volume.modality) == ("[hnsf'U]", "CT")
     assert read.attributes == {"PatientAge": 61.5, "PatientSex": "F"}
     assert read.device == "cuda:1"
+
+
+def test_regions_are_read_as_they_were_written(tmp_path: Path) -> None:
+    case = make_case()
+    first = Roi(mask=mask(case), role="ct", label="Größe", source="segment 1, drawn by hand")
+    second = Roi(mask=mask(case)[::-1], role="ct")
+    case = replace(case, rois={"tumor": (first,), "node": (first, second), "none": ()})
+
+    write_case(case, tmp_path, device="cpu")
+    read = read_case(tmp_path).rois
+
+    assert [(name, len(rois)) for name, rois in read.items()] == [
+        *(("tumor", 1), ("node", 2), ("none", 0))
+    ]
+    for name, rois in case.rois.items():
+        for expected, found in zip(rois, read[name], strict=True):
+            np.testing.assert_array_equal(found.mask, expected.mask)
+            assert found.mask.dtype == np.bool_
+            assert (found.role, found.label, found.source) == (
+                *(expected.role, expected.label, expected.source),
+            )
 
 
 def test_writing_into_a_read_case_changes_no_file(tmp_path: Path) -> None:
