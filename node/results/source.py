@@ -128,6 +128,9 @@ _PLACES = {
     **{"seg": 1, "sr": 4, "pm": 6, "sc": 8, "kos": 9},
 }
 _ONE_NUMBER = ("sc", NOT_RUN, WITHDRAWN, REJECTION)
+#: The last words of a series description where the modality says too little: a map and a picture
+#: are both OT, and a second report is about the study, not about its findings.
+_LAST_WORDS = {"pm": "PM", "sc": "SC", "sr2": "SR whole study"}
 
 PRODUCT_NAME = "Sentinel Node"
 
@@ -167,10 +170,12 @@ def new_object(request: Writing, *, role: str, modality: str) -> Dataset:
 def _add_series(ds: Dataset, request: Writing, *, role: str, modality: str) -> None:
     slot = int(request.job.plugin_digest[:8] or "0", 16) % 90 * _SERIES_OF_A_PLUGIN
     prefix = "" if request.released else "RESEARCH "
+    last = f" {_last_words(role, modality)}"
     ds.Modality = modality
     ds.SeriesInstanceUID = request.uid("series", role)
     ds.SeriesNumber = _FIRST_SERIES_NUMBER + slot + _place(role)
-    ds.SeriesDescription = short(f"{prefix}{request.manifest.title} {modality}")
+    # A long title is cut, not what tells the series of a run apart.
+    ds.SeriesDescription = short(f"{prefix}{request.manifest.title}", 64 - len(last)) + last
 
 
 def _place(role: str) -> int:
@@ -185,6 +190,20 @@ def _place(role: str) -> int:
     if kind in _ONE_NUMBER:
         return _PLACES[kind]
     return _PLACES[kind] + int(role.removeprefix(kind) or 1) - 1
+
+
+def _last_words(role: str, modality: str) -> str:
+    """Return what tells an object's series from the others of its run.
+
+    Examples
+    --------
+    >>> _last_words("seg", "SEG"), _last_words("seg2", "SEG"), _last_words("sc7", "OT")
+    ('SEG', 'SEG 2', 'SC')
+    """
+    kind = role.rstrip("0123456789")
+    word = _LAST_WORDS.get(kind, modality)
+    number = "" if kind in _ONE_NUMBER else role.removeprefix(kind)
+    return _LAST_WORDS.get(role) or f"{word} {number}".rstrip()
 
 
 def _add_equipment(ds: Dataset, request: Writing) -> None:

@@ -483,6 +483,27 @@ def test_results_can_be_found_by_the_keys_of_ihe_air() -> None:
             assert ds.PrimaryAnatomicStructureSequence[0].CodeValue == "39607008", role
 
 
+@pytest.mark.parametrize("title", ["Ball Finder", "A title as long as anyone likes " * 3])
+@pytest.mark.parametrize("profile", ALL, ids=lambda profile: profile.name)
+def test_every_series_of_a_run_is_told_by_its_description(
+    profile: ViewerProfile, title: str
+) -> None:
+    request = request_for(profile)
+    request = replace(request, manifest=replace(request.manifest, title=title))
+
+    series = {(ds.SeriesInstanceUID, ds.SeriesDescription) for ds in map(parsed, encode(request))}
+
+    assert len({uid for uid, _ in series}) == len({words for _, words in series}) == len(series)
+    assert all(len(words) <= 64 for _, words in series)
+
+
+def test_the_two_reports_for_ohif_say_which_is_about_the_whole_study() -> None:
+    objects = made(OHIF)
+
+    assert objects["sr"].SeriesDescription == "RESEARCH Ball Finder SR"
+    assert objects["sr2"].SeriesDescription == "RESEARCH Ball Finder SR whole study"
+
+
 @pytest.mark.parametrize(("said", "side"), [("L", "L"), ("", None), ("X", None)])
 def test_the_side_is_the_sources_and_is_not_guessed(said: str, side: str | None) -> None:
     headers = [source_header(index, ImageLaterality=said) for index in range(5)]
