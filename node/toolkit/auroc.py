@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from node.toolkit.bootstrap import Interval
 
 Scores = NDArray[np.float64]
+#: Whose the positive cases are, and whose the negative ones.
+Patients = tuple[Sequence[str], Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,40 +49,61 @@ def auroc(positive: Scores, negative: Scores) -> float:
     return float(_placements(positive, negative)[0].mean())
 
 
-def auroc_interval(positive: Scores, negative: Scores, *, level: float = 0.95) -> Interval:
+def auroc_interval(
+    positive: Scores,
+    negative: Scores,
+    *,
+    level: float = 0.95,
+    patients: Patients | None = None,
+) -> Interval:
     """Return the AUROC with DeLong's variance carried to the logit scale.
 
     An AUROC of 1 has no variance by DeLong. Then the lower end is that of a share of 1 among
     as many cases as the smaller class has (Clopper and Pearson); an AUROC of 0 mirrors it.
     With one case in a class there is no variance: NaN.
 
+    Parameters
+    ----------
+    positive, negative : float64, shape (cases,)
+    patients : (of the positive cases, of the negative ones), or None
+        Whose case it is, where a patient may have several: they count as one draw together.
+
     References
     ----------
     DeLong et al. 1988, doi:10.2307/2531595; logit scale: Pepe 2003, The Statistical Evaluation
-    of Medical Tests for Classification and Prediction, chapter 5.
+    of Medical Tests for Classification and Prediction, chapter 5; several cases of a patient:
+    Obuchowski 1997, doi:10.2307/2533958.
     """
     above, below = _placements(positive, negative)
     area = float(above.mean())
-    z, smaller = _z(level), min(above.size, below.size)
+    z, smaller = _z(level), _smaller(above, below, patients)
     if area in (0.0, 1.0):
         reach = ((1.0 - level) / 2.0) ** (1.0 / smaller)
         low, high = (reach, 1.0) if area == 1.0 else (0.0, 1.0 - reach)
         return Interval(estimate=area, low=low, high=high, level=level)
-    error = math.sqrt(_covariance([(above, below)])[0, 0]) / (area * (1.0 - area))
+    error = math.sqrt(_covariance([(above, below)], patients)[0, 0]) / (area * (1.0 - area))
     middle = math.log(area / (1.0 - area))
     low, high = (1.0 / (1.0 + math.exp(-(middle + sign * z * error))) for sign in (-1, 1))
     return Interval(estimate=area, low=low, high=high, level=level)
 
 
 def compare_aurocs(
-    first: tuple[Scores, Scores], second: tuple[Scores, Scores], *, level: float = 0.95
+    first: tuple[Scores, Scores],
+    second: tuple[Scores, Scores],
+    *,
+    level: float = 0.95,
+    patients: Patients | None = None,
 ) -> Comparison:
     """Compare two scores of the same cases by DeLong's paired test.
+
+    The difference is not carried to another scale. A difference of two AUROCs of 1 has no spread.
 
     Parameters
     ----------
     first, second : (positive, negative)
         Scores of the same cases in the same order.
+    patients : (of the positive cases, of the negative ones), or None
+        As in `auroc_interval`.
 
     Raises
     ------
@@ -90,7 +114,7 @@ def compare_aurocs(
         raise ValueError("a paired comparison needs both scores of every case")
     placed = [_placements(*first), _placements(*second)]
     areas = [float(above.mean()) for above, _ in placed]
-    covariance = _covariance(placed)
+    covariance = _covariance(placed, patients)
     difference = areas[0] - areas[1]
     variance = float(covariance[0, 0] + covariance[1, 1] - 2.0 * covariance[0, 1])
     error = math.sqrt(max(variance, 0.0))  # rounding may leave it just below 0
@@ -124,14 +148,59 @@ def _share_below(values: Scores, others: Scores) -> Scores:
     return found
 
 
-def _covariance(placed: list[tuple[Scores, Scores]]) -> NDArray[np.float64]:
-    """Return DeLong's covariance matrix of several AUROCs of the same cases."""
+def _covariance(
+    placed: list[tuple[Scores, Scores]], patients: Patients | None = None
+) -> NDArray[np.float64]:
+    """Return the covariance matrix of several AUROCs of the same cases."""
+    if patients is not None:
+        return _clustered(placed, patients)
     total = np.zeros((len(placed), len(placed)))
     for side in (0, 1):
         values = np.stack([pair[side] for pair in placed])  # (scores, cases)
         count = values.shape[1]
         total += np.atleast_2d(np.cov(values)) / count if count > 1 else np.nan
     return total
+
+
+def _clustered(placed: list[tuple[Scores, Scores]], patients: Patients) -> NDArray[np.float64]:
+    """Return Obuchowski's covariance: what a patient adds to either side goes together.
+
+    Equal to DeLong's where each patient has one case.
+    """
+    names = sorted({str(name) for side in patients for name in side})
+    place = {name: index for index, name in enumerate(names)}
+    sums = []  # of either side: what each patient adds to the AUROC's error, (scores, patients)
+    for side in (0, 1):
+        values = np.stack([pair[side] for pair in placed])
+        owner = np.array([place[str(name)] for name in patients[side]], int)
+        if owner.size != values.shape[1]:
+            raise ValueError("each case needs a patient")
+        held, count = np.unique(owner).size, values.shape[1]
+        if held < 2:
+            return np.full((len(placed), len(placed)), np.nan)
+        centred = values - values.mean(axis=1, keepdims=True)
+        added = np.zeros((len(placed), len(names)))
+        for index, one in enumerate(centred):
+            added[index] = np.bincount(owner, weights=one, minlength=len(names))
+        sums.append(added * math.sqrt(held / (held - 1.0)) / count)
+    both = math.sqrt(len(names) / (len(names) - 1.0))
+    # The factors of the cross terms differ from those of the squares by a hair.
+    cross = sums[0] @ sums[1].T
+    scale = both**2 / (_factor(patients[0]) * _factor(patients[1]))
+    found: NDArray[np.float64] = sum(one @ one.T for one in sums) + scale * (cross + cross.T)
+    return found
+
+
+def _factor(patients: Sequence[str]) -> float:
+    held = len({str(name) for name in patients})
+    return math.sqrt(held / (held - 1.0))
+
+
+def _smaller(above: Scores, below: Scores, patients: Patients | None) -> int:
+    """Return how many independent cases the smaller class has."""
+    if patients is None:
+        return min(above.size, below.size)
+    return min(len({str(name) for name in side}) for side in patients)
 
 
 def _z(level: float) -> float:

@@ -300,7 +300,10 @@ def write_weights(path: Path, tensors: Mapping[str, NDArray[Any]], *, half: bool
     from safetensors.numpy import save
 
     kept = {
-        name: np.ascontiguousarray(array if array.dtype == np.float16 else stored(array, half=half))
+        # Not `ascontiguousarray`: it gives a single number an axis.
+        name: np.asarray(
+            array if array.dtype == np.float16 else stored(array, half=half), order="C"
+        )
         for name, array in sorted((name, np.asarray(a)) for name, a in tensors.items())
     }
     for name, array in kept.items():

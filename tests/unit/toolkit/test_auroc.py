@@ -139,3 +139,58 @@ def test_paired_intervals_cover_no_difference_about_as_often_as_they_say():
         covered.append(found.low <= 0 <= found.high)
 
     assert 0.93 <= np.mean(covered) <= 0.97
+
+
+@given(SCORES, SCORES)
+def test_the_area_is_scikit_learns(positive, negative):
+    from sklearn.metrics import roc_auc_score
+
+    truth = np.repeat([1, 0], [len(positive), len(negative)])
+
+    expected = roc_auc_score(truth, positive + negative)
+    assert auroc(np.array(positive), np.array(negative)) == pytest.approx(expected)
+
+
+def test_one_case_for_each_patient_is_delongs_interval():
+    rng = np.random.default_rng(2)
+    positive, negative = rng.normal(1, 1, 30), rng.normal(0, 1, 40)
+    patients = [f"p{n}" for n in range(30)], [f"n{n}" for n in range(40)]
+
+    plain, clustered = (auroc_interval(positive, negative, patients=p) for p in (None, patients))
+
+    assert (clustered.low, clustered.high) == pytest.approx((plain.low, plain.high))
+
+
+def test_cases_given_twice_make_nothing_surer():
+    rng = np.random.default_rng(3)
+    positive, negative = rng.normal(1, 1, 30), rng.normal(0, 1, 40)
+    patients = [str(n) for n in range(30)], [str(n + 20) for n in range(40)]  # some have both
+    twice = [np.repeat(side, 2) for side in (positive, negative)]
+
+    once = auroc_interval(positive, negative, patients=patients)
+    again = auroc_interval(*twice, patients=tuple(np.repeat(p, 2) for p in patients))
+
+    assert (again.low, again.high) == pytest.approx((once.low, once.high))
+    assert auroc_interval(*twice).low > once.low
+
+
+def test_intervals_of_patients_with_several_nodes_cover_as_often_as_they_say():
+    from statistics import NormalDist
+
+    rng = np.random.default_rng(5)
+    shift = 1.0
+    area = NormalDist().cdf(shift / np.sqrt(2 * (1 + 0.7**2)))
+    covered, naive = [], []
+    for _ in range(600):
+        own = rng.normal(0, 0.7, 80)  # what the nodes of a patient have in common
+        owner = rng.integers(0, 80, 200)
+        sick = rng.random(80)[owner] < 0.5
+        scores = own[owner] + rng.normal(0, 1, 200) + shift * sick
+        sides = scores[sick], scores[~sick]
+        patients = tuple([str(n) for n in owner[where]] for where in (sick, ~sick))
+        found = auroc_interval(*sides, patients=patients)
+        covered.append(found.low <= area <= found.high)
+        naive.append(auroc_interval(*sides).low <= area <= auroc_interval(*sides).high)
+
+    assert 0.92 <= np.mean(covered) <= 0.98
+    assert np.mean(naive) < np.mean(covered)

@@ -1,0 +1,127 @@
+"""Grad-CAM: which part of its input a number of a network hangs on. PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from node.errors import ResultInvalid
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def grad_cam(
+    network: nn.Module,
+    *inputs: Any,
+    layer: str,
+    output: int = 0,
+    toward: Literal[1, -1] | None = 1,
+    size: tuple[int, ...] | None = None,
+) -> NDArray[np.float32]:
+    """Return the heat of each place: features weighted by their mean gradient, what is above 0.
+
+    Computed in evaluation mode; the network, its gradients and its mode stay as they are.
+
+    Parameters
+    ----------
+    network : Module
+        Makes (1, outputs) of the inputs.
+    inputs : tensors, shape (1, channels, ...)
+        What it is called with.
+    layer : str
+        Name of a module of it, dots between levels: `networks.cam_layer` tells the usual one,
+        ``branches.0.layer4`` that of a branch.
+    output : int
+        Which number is explained.
+    toward : 1, -1 or None
+        What speaks for a high number, or for a low one; None: for what it says, by the sign of
+        the number. Of a case that a network calls negative, little speaks for a high number.
+    size : tuple of int or None
+        Of the map; None: that of the first input. It is enlarged linearly.
+
+    Returns
+    -------
+    float32, shape `size`
+        From 0 to 1; `crops.Place.to_source` puts it onto the grid of the volume.
+
+    Raises
+    ------
+    ResultInvalid
+        If no place speaks for it (the map is 0 everywhere) or a value is not finite.
+    ValueError
+        If the network has no such layer, or the layer's output has no places.
+
+    References
+    ----------
+    Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74.
+    """
+    features, score = _forward(network, inputs, layer, output)
+    if toward is None:
+        toward = 1 if float(score.detach()) >= 0.0 else -1
+    with torch.inference_mode(False):
+        (gradient,) = torch.autograd.grad(toward * score, features, allow_unused=True)
+    if gradient is None:
+        raise ValueError(f"output {output} does not hang on the layer {layer}")
+    places = tuple(range(2, features.ndim))
+    weights = gradient.mean(dim=places, keepdim=True)
+    heat = functional.relu((weights * features.detach()).sum(dim=1, keepdim=True))
+    wanted = tuple(inputs[0].shape[2:]) if size is None else size
+    large = functional.interpolate(
+        heat.float(), size=wanted, mode=_MODES[len(places)], align_corners=False
+    )
+    found: NDArray[np.float32] = large[0, 0].cpu().numpy()
+    return _scaled(found, layer, toward)
+
+
+def _forward(
+    network: nn.Module, inputs: tuple[Any, ...], layer: str, output: int
+) -> tuple[Any, Any]:
+    """Return the layer's output, with a gradient, and the number that is explained."""
+    kept: list[Any] = []
+
+    def keep(_module: nn.Module, _given: Any, made: Any) -> Any:
+        # A copy with a gradient of its own: layers after it may work in place, and frozen
+        # weights before it would leave it without one.
+        kept.append(made.detach().clone().requires_grad_())
+        return kept[-1].clone()
+
+    try:
+        module = network.get_submodule(layer)
+    except AttributeError as error:
+        names = [name for name, _ in network.named_modules() if name]
+        raise ValueError(
+            f"the network has no layer {layer!r}; the last are {names[-5:]}"
+        ) from error
+    modes = {name: part.training for name, part in network.named_modules()}
+    hook = module.register_forward_hook(keep)
+    try:
+        network.eval()
+        # A plugin may run in inference mode, whose tensors have no gradients.
+        with torch.inference_mode(False), torch.enable_grad():
+            made = network(*(one.clone() for one in inputs)).reshape(-1)[output]
+    finally:
+        hook.remove()
+        for name, part in network.named_modules():
+            part.training = modes[name]
+    if len(kept) != 1 or kept[0].ndim not in (3, 4, 5) or kept[0].shape[0] != 1:
+        shapes = [tuple(one.shape) for one in kept]
+        raise ValueError(f"layer {layer} gave {shapes}; Grad-CAM needs one (1, channels, places…)")
+    return kept[0], made
+
+
+def _scaled(heat: NDArray[np.float32], layer: str, toward: int) -> NDArray[np.float32]:
+    if not np.isfinite(heat).all():
+        raise ResultInvalid(f"the Grad-CAM of layer {layer} is not finite; look at the weights")
+    greatest = float(heat.max())
+    if greatest <= 0.0:
+        raise ResultInvalid(
+            f"the Grad-CAM of layer {layer} is 0 everywhere: nothing in the image speaks for a "
+            f"{'high' if toward > 0 else 'low'} value; no map can be shown"
+        )
+    scaled: NDArray[np.float32] = heat / np.float32(greatest)
+    return scaled

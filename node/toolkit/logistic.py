@@ -1,0 +1,167 @@
+"""Logistic regression on a few numbers: fitted once, kept as plain arrays. NumPy only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from node.toolkit.bootstrap import Interval
+
+Array = NDArray[np.float64]
+
+_STEPS = 100
+_ENOUGH = 1e-10
+#: Log-odds beyond which a probability is 0 or 1 in float64.
+_FARTHEST = 700.0
+#: A weight so large means that the classes can be told apart without an error.
+_SEPARATED = 50.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Logistic:
+    """A fitted model: log-odds = features @ weights + intercept.
+
+    Attributes
+    ----------
+    weights : float64, shape (features,)
+    intercept : float
+    covariance : float64, shape (features + 1, features + 1)
+        Of weights and intercept, the intercept last (inverse of Fisher's information).
+    """
+
+    weights: Array
+    intercept: float
+    covariance: Array
+
+    def log_odds(self, features: ArrayLike) -> Array:
+        """Return the log-odds of cases, shape (cases,); features have shape (cases, features)."""
+        found: Array = np.asarray(features, float) @ self.weights + self.intercept
+        return found
+
+    def probability(self, features: ArrayLike) -> Array:
+        """Return the probability of cases, shape (cases,)."""
+        return sigmoid(self.log_odds(features))
+
+    def odds_ratio(self, index: int, *, step: float = 1.0, level: float = 0.95) -> Interval:
+        """Return the odds ratio of one feature for a difference of `step`, by Wald."""
+        weight = float(self.weights[index]) * step
+        error = math.sqrt(float(self.covariance[index, index])) * abs(step)
+        reach = NormalDist().inv_cdf(0.5 + level / 2.0) * error
+        low, middle, high = (_exp(weight + sign * reach) for sign in (-1, 0, 1))
+        return Interval(estimate=middle, low=low, high=high, level=level)
+
+    def p_value(self, index: int) -> float:
+        """Return the two-sided p of no effect of one feature, by Wald."""
+        error = math.sqrt(float(self.covariance[index, index]))
+        return 2.0 * NormalDist().cdf(-abs(float(self.weights[index])) / error)
+
+
+def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0) -> Logistic:
+    """Fit by Newton's method; the maximum of the likelihood, as every program finds it.
+
+    Parameters
+    ----------
+    features : float, shape (cases, features)
+    outcome : bool or shares from 0 to 1, shape (cases,)
+    ridge : float
+        Half of it times the squared weights is added to the negative log-likelihood; the
+        intercept stays free. scikit-learn's ``C`` is its inverse.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a value is not finite, a class is missing, or the features tell the
+        classes apart without an error (then no maximum exists: give a `ridge`).
+
+    Examples
+    --------
+    >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> found = fit_logistic(x, [0, 1, 0, 1])
+    >>> found.probability([[0.0], [3.0]]).round(3).tolist()
+    [0.204, 0.796]
+    """
+    x, y = _checked(features, outcome)
+    design = np.hstack([x, np.ones((len(x), 1))])  # (cases, features + 1)
+    penalty = np.diag([*[ridge] * x.shape[1], 0.0])
+    beta = np.zeros(design.shape[1])
+    for _ in range(_STEPS):
+        beta, moved = _step(design, y, beta, penalty)
+        if moved < _ENOUGH:
+            break
+    spread = np.append(x.std(axis=0), 1.0)
+    if not ridge and (np.abs(beta * spread).max() > _SEPARATED or moved >= _ENOUGH):
+        raise ValueError(
+            "the features tell the classes apart without an error, so their weights have no "
+            "limit; give a ridge, or more cases"
+        )
+    covariance = np.asarray(np.linalg.pinv(_information(design, beta) + penalty), np.float64)
+    return Logistic(weights=beta[:-1], intercept=float(beta[-1]), covariance=covariance)
+
+
+def sigmoid(log_odds: ArrayLike) -> Array:
+    """Return probabilities of log-odds.
+
+    Examples
+    --------
+    >>> sigmoid([-1000.0, 0.0, 1000.0]).round(6).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    values = np.clip(np.asarray(log_odds, float), -_FARTHEST, _FARTHEST)
+    found: Array = 1.0 / (1.0 + np.exp(-values))
+    return found
+
+
+def log_odds_of(probability: ArrayLike, *, least: float = 1e-7) -> Array:
+    """Return the log-odds of probabilities, which are kept `least` away from 0 and 1.
+
+    Examples
+    --------
+    >>> log_odds_of([0.0, 0.5]).round(3).tolist()
+    [-16.118, 0.0]
+    """
+    p = np.clip(np.asarray(probability, float), least, 1.0 - least)
+    found: Array = np.log(p) - np.log1p(-p)
+    return found
+
+
+def _checked(features: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
+    x, y = np.asarray(features, float), np.asarray(outcome, float)
+    if x.ndim != 2 or y.shape != x.shape[:1]:
+        raise ValueError(f"features {x.shape} and outcome {y.shape} are not of the same cases")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("a feature or an outcome is not finite")
+    if not y.size or y.max() == 0.0 or y.min() == 1.0:
+        raise ValueError("a regression needs cases with the outcome and cases without it")
+    return x, y
+
+
+def _information(design: Array, beta: Array) -> Array:
+    p = sigmoid(design @ beta)
+    found: Array = (design * (p * (1.0 - p))[:, None]).T @ design
+    return found
+
+
+def _step(design: Array, y: Array, beta: Array, penalty: Array) -> tuple[Array, float]:
+    """Return better weights, and how much better; halve a step that makes it worse."""
+    gradient = design.T @ (y - sigmoid(design @ beta)) - penalty @ beta
+    move = np.linalg.pinv(_information(design, beta) + penalty) @ gradient
+    before = _loss(design, y, beta, penalty)
+    for halved in range(30):
+        after = beta + move * 0.5**halved
+        gain = before - _loss(design, y, after, penalty)
+        if gain >= 0.0:
+            return after, float(np.abs(after - beta).max() / (1.0 + np.abs(after).max()))
+    return beta, 0.0
+
+
+def _loss(design: Array, y: Array, beta: Array, penalty: Array) -> float:
+    eta = design @ beta
+    return float((np.logaddexp(0.0, eta) - y * eta).sum() + 0.5 * beta @ penalty @ beta)
+
+
+def _exp(value: float) -> float:
+    return math.exp(max(-_FARTHEST, min(_FARTHEST, value)))

@@ -1,0 +1,112 @@
+"""Grad-CAM of a network whose answer is known by hand, and of those of the toolkit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("monai")
+
+from torch import nn  # noqa: E402
+
+from node.errors import ResultInvalid  # noqa: E402
+from node.toolkit.gradcam import grad_cam  # noqa: E402
+from node.toolkit.networks import cam_layer, classifier  # noqa: E402
+
+
+class Bright(nn.Module):
+    """Says the mean of what is bright, minus the mean of what is dark."""
+
+    def __init__(self, dimensions=2):
+        super().__init__()
+        kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        self.features = kind(1, 2, 1, bias=False)
+        self.features.weight.data = torch.tensor([1.0, -1.0]).reshape(self.features.weight.shape)
+        self.head = nn.Linear(2, 1, bias=False)
+        self.head.weight.data = torch.tensor([[1.0, -1.0]])
+
+    def forward(self, x):
+        seen = nn.functional.relu(self.features(x), inplace=True)
+        return self.head(seen.flatten(2).mean(dim=2))
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_heat_is_where_the_number_comes_from(dimensions):
+    image = torch.zeros((1, 1, *[8] * dimensions))
+    image[..., 1:3, 1:3] = 2.0
+    image[..., 5:7, 5:7] = -1.0
+    network = Bright(dimensions)
+
+    toward = grad_cam(network, image, layer="features")
+    away = grad_cam(network, image, layer="features", toward=-1)
+
+    assert toward.shape == image.shape[2:] and toward.dtype == np.float32
+    assert (toward[..., 1:3, 1:3] == 1.0).all() and toward.sum() == (toward == 1.0).sum()
+    assert (away[..., 5:7, 5:7] > 0).all() and away[..., 1:3, 1:3].max() == 0
+
+
+def test_the_network_stays_as_it_was_and_inference_mode_does_no_harm():
+    network = Bright().train()
+    network.head.requires_grad_(False)
+    image = torch.rand((1, 1, 6, 6))
+    expected = grad_cam(network, image, layer="features")
+
+    with torch.inference_mode():
+        inside = grad_cam(network, torch.rand((1, 1, 6, 6)) * 0 + image, layer="features")
+
+    assert np.array_equal(inside, expected)
+    assert network.training and network.features.weight.grad is None
+    assert not network.features._forward_hooks
+
+
+def test_a_map_of_zeros_is_an_error_with_a_sentence():
+    with pytest.raises(ResultInvalid, match="0 everywhere: nothing in the image speaks for a high"):
+        grad_cam(Bright(), torch.zeros((1, 1, 4, 4)), layer="features")
+
+
+def test_values_that_are_none_are_an_error():
+    with pytest.raises(ResultInvalid, match="not finite"):
+        grad_cam(Bright(), torch.full((1, 1, 4, 4), np.nan), layer="features")
+
+
+def test_a_layer_that_is_not_there_or_has_no_places_is_said():
+    with pytest.raises(
+        ValueError, match=r"no layer 'nowhere'; the last are \['features', 'head'\]"
+    ):
+        grad_cam(Bright(), torch.ones((1, 1, 4, 4)), layer="nowhere")
+    with pytest.raises(ValueError, match="one \\(1, channels"):
+        grad_cam(Bright(), torch.ones((1, 1, 4, 4)), layer="head")
+
+
+@pytest.mark.parametrize("name", ["densenet121", "resnet18", "efficientnet-b0"])
+def test_every_family_has_a_layer_for_it(name):
+    torch.manual_seed(0)
+    network = classifier(name, width=0.125)
+
+    found = grad_cam(
+        network, torch.rand((1, 1, 64, 64)), layer=cam_layer(name), size=(20, 30), toward=None
+    )
+
+    assert found.shape == (20, 30) and found.max() > 0
+
+
+class TwoBranches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.branches = nn.ModuleList([Bright(), Bright()])
+
+    def forward(self, first, second):
+        return self.branches[0](first) + self.branches[1](second)
+
+
+def test_each_branch_has_a_map_of_its_own():
+    first, second = torch.zeros((2, 1, 1, 6, 6))
+    first[..., 0, 0], second[..., 5, 5] = 1.0, 1.0
+
+    heats = [grad_cam(TwoBranches(), first, second, layer=f"branches.{n}.features") for n in (0, 1)]
+
+    assert [tuple(int(i) for i in np.argwhere(heat == 1.0)[0]) for heat in heats] == [
+        (0, 0),
+        (5, 5),
+    ]

@@ -1,0 +1,86 @@
+import math
+
+import numpy as np
+import pytest
+
+from node.toolkit.logistic import fit_logistic, log_odds_of, sigmoid
+
+
+def drawn(seed, cases=300):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 1, (cases, 3)) * (1.0, 20.0, 0.1) + (0, 50, 3)
+    return x, rng.random(cases) < sigmoid(0.8 * x[:, 0] - 0.03 * (x[:, 1] - 50))
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+def test_weights_are_those_of_scikit_learn(ridge):
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = drawn(0)
+    strength = np.inf if ridge == 0 else 1 / ridge
+    theirs = LogisticRegression(C=strength, tol=1e-12, max_iter=10_000, solver="newton-cholesky")
+    theirs.fit(x, y)
+
+    ours = fit_logistic(x, y, ridge=ridge)
+
+    assert ours.weights == pytest.approx(theirs.coef_[0], rel=1e-5)
+    assert ours.intercept == pytest.approx(theirs.intercept_[0], rel=1e-5)
+    assert ours.probability(x) == pytest.approx(theirs.predict_proba(x)[:, 1], rel=1e-5)
+
+
+def test_an_odds_ratio_of_two_groups_is_that_of_the_table():
+    # 30 of 50 exposed and 15 of 60 others have the outcome: odds ratio 4.5, Woolf's interval.
+    x = np.repeat([[1.0], [0.0]], [50, 60], axis=0)
+    y = np.repeat([1, 0, 1, 0], [30, 20, 15, 45])
+    error = np.sqrt(1 / 30 + 1 / 20 + 1 / 15 + 1 / 45)
+
+    found = fit_logistic(x, y)
+    ratio = found.odds_ratio(0)
+
+    assert ratio.estimate == pytest.approx(4.5)
+    assert ratio.low == pytest.approx(4.5 * np.exp(-1.959964 * error), rel=1e-5)
+    assert found.odds_ratio(0, step=2).estimate == pytest.approx(4.5**2)
+    p = math.erfc(np.log(4.5) / error / math.sqrt(2))
+    assert found.p_value(0) == pytest.approx(p, rel=1e-4)
+
+
+def test_intervals_cover_the_true_odds_ratio_about_as_often_as_they_say():
+    covered = []
+    rng = np.random.default_rng(2)
+    for _ in range(600):
+        x = rng.normal(0, 1, (200, 2))
+        y = rng.random(200) < sigmoid(0.7 * x[:, 0])
+        found = fit_logistic(x, y)
+        covered += [
+            r.low <= truth <= r.high
+            for r, truth in ((found.odds_ratio(0), np.exp(0.7)), (found.odds_ratio(1), 1.0))
+        ]
+
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "sentence"),
+    [
+        ([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], "without an error"),
+        ([[0.0], [1.0]], [1, 1], "needs cases with"),
+        ([[0.0], [np.nan]], [0, 1], "not finite"),
+        ([[0.0], [1.0]], [0, 1, 1], "not of the same cases"),
+    ],
+)
+def test_what_has_no_answer_is_refused(x, y, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit_logistic(x, y)
+
+
+def test_a_ridge_gives_an_answer_where_the_classes_are_apart():
+    found = fit_logistic([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], ridge=1.0)
+
+    assert found.probability([[0.0]]) < 0.5 < found.probability([[3.0]])
+
+
+def test_log_odds_and_back():
+    p = np.array([0.001, 0.3, 0.999])
+
+    assert sigmoid(log_odds_of(p)) == pytest.approx(p)
+    assert np.isfinite(log_odds_of([0.0, 1.0])).all()
