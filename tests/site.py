@@ -61,12 +61,16 @@ class Site:
         return int(self.state()["roles"][role]["pid"])
 
     def kill(self, role: str) -> None:
-        """kill -9 of a role, and wait until the supervisor has a new one that is ready."""
+        """kill -9 of a role, and wait until the supervisor has a new one that is ready.
+
+        After many kills the supervisor waits 30 s, and a busy machine needs its time to start one.
+        """
         old = self.pid(role)
         os.kill(old, signal.SIGKILL)
         self.wait(
             lambda: self.state()["roles"][role]["pid"] not in (None, old) and self.state()["ready"],
             f"a new {role}",
+            180,
         )
 
     def child_pids(self) -> list[int]:
