@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,16 @@ class Sent:
 
 
 def dicom_files(folder: Path) -> tuple[Path, ...]:
-    """Return the Part-10 files below a folder, in a stable order."""
-    paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
+    """Return the Part-10 files below a folder, in a stable order.
+
+    Links are followed; a folder that two ways lead to is taken once, so a loop ends too.
+
+    Raises
+    ------
+    OSError
+        If a folder or a file cannot be read: what is left out silently is missed too late.
+    """
+    paths = [folder] if folder.is_file() else sorted(_files(folder))
     return tuple(path for path in paths if _is_part10(path))
 
 
@@ -71,6 +80,21 @@ def send_files(
 def _note(sent: Sent, on_sent: Callable[[Sent], None]) -> Sent:
     on_sent(sent)
     return sent
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    def complain(error: OSError) -> None:
+        raise error
+
+    met: set[tuple[int, int]] = set()
+    for place, below, names in os.walk(folder, followlinks=True, onerror=complain):
+        found = Path(place).stat()
+        if (found.st_dev, found.st_ino) in met:
+            below.clear()
+            continue
+        met.add((found.st_dev, found.st_ino))
+        below.sort()  # which of two ways is taken must not be chance
+        yield from (path for name in names if (path := Path(place, name)).is_file())
 
 
 def _is_part10(path: Path) -> bool:
