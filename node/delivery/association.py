@@ -15,6 +15,7 @@ from node.delivery.answers import Verdict, failure
 from node.dicom.headers import quiet_pydicom
 from node.dicom.network import VERIFICATION, RemoteAE, associate, send_file
 from node.errors import DeliveryFailed
+from node.settings import DestinationSettings
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -22,6 +23,17 @@ _PENDING = (0xFF00, 0xFF01)
 #: Slowest link that is not given up, bytes/s: the timeout for the answer runs from the moment
 #: the object is queued, not from the moment it is sent.
 _SLOWEST_BYTES_PER_S = 100_000.0
+
+
+def remote_of(settings: DestinationSettings, own_ae: str) -> RemoteAE:
+    """Return how a destination is called; `own_ae` where it asks for no AE title of ours."""
+    return RemoteAE(
+        host=settings.host,
+        port=settings.port,
+        ae_title=settings.ae_title,
+        calling_ae=settings.calling_ae or own_ae,
+        timeout_s=settings.timeout_s,
+    )
 
 
 class Link:

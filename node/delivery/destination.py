@@ -120,7 +120,7 @@ def open_destination(settings: DestinationSettings, own_ae: str) -> Destination:
     if settings.kind == "dicom":
         from node.delivery.dimse import DimseDestination
 
-        return DimseDestination(settings, settings.calling_ae or own_ae)
+        return DimseDestination(settings, own_ae)
     if settings.kind == "orthanc":
         from node.delivery.orthanc import OrthancDestination
 

@@ -15,7 +15,13 @@ from node.delivery.answers import (
     answer_of_failure,
     answer_of_status,
 )
-from node.delivery.association import STUDY_ROOT_FIND, STUDY_ROOT_GET, Link, associated
+from node.delivery.association import (
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    Link,
+    associated,
+    remote_of,
+)
 from node.delivery.destination import OutgoingObject
 from node.delivery.proof import (
     Proof,
@@ -25,7 +31,7 @@ from node.delivery.proof import (
     compare_patients,
     identity_at_destination,
 )
-from node.dicom.network import RemoteAE, requested_contexts
+from node.dicom.network import requested_contexts
 from node.errors import DeliveryFailed, SettingsError
 from node.model import Evidence, Identity
 from node.settings import DestinationSettings
@@ -38,8 +44,8 @@ class DimseDestination:
     ----------
     settings : DestinationSettings
         With `ae_title`, `host`, `port`, `timeout_s`.
-    calling_ae : str
-        Our AE title there.
+    own_ae : str
+        Our AE title there, where `settings` has no `calling_ae`.
 
     Raises
     ------
@@ -47,18 +53,12 @@ class DimseDestination:
         If AE title or host is missing.
     """
 
-    def __init__(self, settings: DestinationSettings, calling_ae: str):
+    def __init__(self, settings: DestinationSettings, own_ae: str):
         if not settings.ae_title or not settings.host:
             raise SettingsError(
                 f"destination {settings.name}: kind = 'dicom' needs ae_title and host"
             )
-        self._remote = RemoteAE(
-            host=settings.host,
-            port=settings.port,
-            ae_title=settings.ae_title,
-            calling_ae=calling_ae,
-            timeout_s=settings.timeout_s,
-        )
+        self._remote = remote_of(settings, own_ae)
 
     def send(self, items: Sequence[OutgoingObject]) -> Iterator[SendAnswer]:
         """C-STORE the objects in order over one association; see `Destination.send`."""

@@ -12,7 +12,8 @@ from typing import TypeVar
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node.dicom.network import RemoteAE, associate
+from node.delivery.association import remote_of
+from node.dicom.network import associate
 from node.errors import DeliveryFailed, SettingsError
 from node.settings import DestinationSettings
 
@@ -61,14 +62,7 @@ def _cause(settings: DestinationSettings, error: DeliveryFailed) -> str:
 
 
 def _echo_dicom(settings: DestinationSettings, own_ae: str) -> str:
-    remote = RemoteAE(
-        host=settings.host,
-        port=settings.port,
-        ae_title=settings.ae_title,
-        calling_ae=settings.calling_ae or own_ae,
-        timeout_s=settings.timeout_s,
-    )
-    with associate(remote, [build_context(Verification)]) as assoc:
+    with associate(remote_of(settings, own_ae), [build_context(Verification)]) as assoc:
         answer = assoc.send_c_echo()
     status = getattr(answer, "Status", None)
     if status != 0x0000:

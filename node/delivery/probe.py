@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from pydicom.uid import ExplicitVRLittleEndian
 
-from node.delivery.association import associated
+from node.delivery.association import associated, remote_of
 from node.delivery.echo import echo_destination, naming_the_place
-from node.dicom.network import RemoteAE, requested_contexts
+from node.dicom.network import requested_contexts
 from node.profiles import ViewerProfile
 from node.settings import DestinationSettings
 
@@ -167,15 +167,8 @@ def suits(
 
 def _propose(settings: DestinationSettings, own_ae: str) -> Mapping[Kind, tuple[str, ...]]:
     """Propose each kind in each transfer syntax by itself, so that each is answered."""
-    remote = RemoteAE(
-        host=settings.host,
-        port=settings.port,
-        ae_title=settings.ae_title,
-        calling_ae=settings.calling_ae or own_ae,
-        timeout_s=settings.timeout_s,
-    )
     pairs = [(kind.sop_class_uid, syntax) for kind in KINDS for syntax in kind.syntaxes]
-    with associated(remote, requested_contexts(pairs)) as link:
+    with associated(remote_of(settings, own_ae), requested_contexts(pairs)) as link:
         return {
             kind: tuple(
                 SYNTAXES[syntax]
