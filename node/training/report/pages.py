@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from node.training.report.statistics import Document
+from node.training.report.statistics import LEAST_PATIENTS, Document
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1b1f24;background:#fff;margin:2rem auto;
@@ -87,10 +87,12 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 
 def _interval(interval: Mapping[str, Any], digits: int = 2) -> str:
-    """Return an estimate with its interval, where it has one."""
+    """Return an estimate with its interval; (-) where there are too few patients for one."""
     text = _number(interval["estimate"], digits)
-    if interval["low"] is None or interval["high"] is None:
+    if interval["estimate"] is None:
         return text
+    if interval["low"] is None or interval["high"] is None:
+        return f"{text} (-)"
     return f"{text} ({interval['low']:.{digits}f} to {interval['high']:.{digits}f})"
 
 
@@ -99,7 +101,8 @@ def _counts(document: Document) -> str:
     places = f" of {counts['institutions']} institutions" if counts["institutions"] else ""
     return (
         f"{counts['scans']} CTs{places}: {counts['scans_with_tumor']} with a tumour "
-        f"({counts['lesions']} lesions), {counts['tumor_free_scans']} tumour-free."
+        f"({counts['lesions']} lesions), {counts['tumor_free_scans']} tumour-free "
+        f"({100 * counts['tumor_free_share']:.1f} %)."
     )
 
 
@@ -124,8 +127,9 @@ def _notes(document: Document) -> str:
     bootstrap, reference = document["bootstrap"], document["reference"]
     lines = [
         f"Intervals: percentile bootstrap by patient, {bootstrap['runs']} runs, seed "
-        f"{bootstrap['seed']}. Dice, IoU, precision and recall are means over the CTs with a "
-        "tumour; an empty mask scores 0 in all four.",
+        f"{bootstrap['seed']}; (-): fewer than {LEAST_PATIENTS} patients count, too few for an "
+        "interval. Dice, IoU, precision and recall are means over the CTs with a tumour; an empty "
+        "mask scores 0 in all four.",
     ]
     if reference:
         about = f" ({reference['data']})" if reference["data"] else ""

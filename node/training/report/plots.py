@@ -29,6 +29,8 @@ PICTURES = (
 #: Cases in one picture.
 _SHOWN = 6
 _DPI = 110
+#: Room that a label at a point takes: part of the width, part of the height.
+_LABEL = (0.15, 0.05)
 #: Width of one slice in a gallery, inches.
 _WIDTH_IN = 3.3
 
@@ -84,29 +86,70 @@ def _page(path: Path, size: tuple[float, float], grid: tuple[int, int] = (1, 1))
 
 def _froc_over_match_iou(path: Path, document: Document) -> None:
     points = [p for p in document["froc_over_match_iou"]["points"] if p["sensitivity"] is not None]
-    with _page(path, (6.4, 4.6)) as axes:
+    with _page(path, (6.4, 5.0)) as axes:
         ax = axes[0, 0]
         rates = [p["fp_per_scan"] for p in points]
         found = [p["sensitivity"] for p in points]
         ax.plot(rates, found, "o-", color=_OURS, label="ours, CTs with a tumour")
-        for point, rate, sensitivity in zip(points, rates, found, strict=True):
+        for point, rate in zip(points, rates, strict=True):
             low, high = (point["intervals"]["sensitivity"][k] for k in ("low", "high"))
             if low is not None and high is not None:
                 ax.plot([rate, rate], [low, high], color=_OURS, alpha=0.35)
+        most = _paper(ax, document, "at IoU 0.5")
+        width = _froc_axes(ax, [*rates, most], "FROC (a): the match IoU is swept")
+        for words, at in _labels([p["match_iou"] for p in points], rates, found, width):
+            left = at[0] > (1 - _LABEL[0]) * width  # no room on the right
             ax.annotate(
-                f"IoU {point['match_iou']:g}",
-                (rate, sensitivity),
+                words,
+                at,
                 textcoords="offset points",
-                xytext=(7, 3),
+                xytext=(-7, -3) if left else (7, 3),
+                ha="right" if left else "left",
+                va="top" if left else "bottom",
                 fontsize=8,
             )
-        most = _paper(ax, document, "at IoU 0.5")
-        _froc_axes(ax, [*rates, most], "FROC (a): the match IoU is swept")
+
+
+def _labels(
+    ious: Sequence[float], rates: Sequence[float], found: Sequence[float], width: float
+) -> list[tuple[str, tuple[float, float]]]:
+    """Return a label for each point of the curve, one for neighbours whose labels would touch.
+
+    Parameters
+    ----------
+    ious, rates, found
+        Match IoU, false positives per CT and sensitivity of the points, in order.
+    width : float
+        Of the axis of rates; that of sensitivities is 1.
+
+    Examples
+    --------
+    >>> _labels([0.1, 0.2, 0.5], [0.0, 0.01, 0.4], [0.99, 0.98, 0.7], 1.0)
+    [('IoU 0.1 to 0.2', (0.01, 0.98)), ('IoU 0.5', (0.4, 0.7))]
+    """
+    groups: list[list[int]] = []
+    for index in range(len(ious)):
+        before = groups[-1][-1] if groups else index
+        near = (
+            abs(rates[index] - rates[before]) < _LABEL[0] * width
+            and abs(found[index] - found[before]) < _LABEL[1]
+        )
+        if groups and near:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return [
+        (
+            f"IoU {ious[group[0]]:g}" + (f" to {ious[group[-1]]:g}" if len(group) > 1 else ""),
+            (rates[group[-1]], found[group[-1]]),
+        )
+        for group in groups
+    ]
 
 
 def _froc_over_score(path: Path, document: Document) -> None:
     points = document["froc_over_score"]["points"]
-    with _page(path, (6.4, 4.6)) as axes:
+    with _page(path, (6.4, 5.0)) as axes:
         ax, every = axes[0, 0], [0.0]
         for key, color, style, label in (
             ("fp_per_scan", _OURS, "-", "false positives in CTs with a tumour"),
@@ -134,14 +177,16 @@ def _paper(ax: Any, document: Document, where: str) -> float:
     return float(rate)
 
 
-def _froc_axes(ax: Any, rates: Sequence[float], title: str) -> None:
+def _froc_axes(ax: Any, rates: Sequence[float], title: str) -> float:
+    """Settle the axes; return how far that of the rates reaches."""
     ax.set(xlabel="false positives per CT", ylabel="sensitivity", title=title)
     most = max(1.0, 1.1 * max(rates))
     ax.set_xlim(-0.01 * most, most)
-    ax.set_ylim(0, 1.04)
+    ax.set_ylim(0, 1.08)
     ax.grid(alpha=0.3)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="lower right", fontsize=8)
+        ax.figure.legend(loc="outside lower center", fontsize=8)
+    return most
 
 
 def _dice_by_size(path: Path, document: Document, cases: Cases) -> None:

@@ -16,17 +16,21 @@ from node.training.report.evaluation import Evaluation
 Document = dict[str, Any]
 Cases = Sequence[SegmentationCase]
 #: Fewer patients than this: no interval, a bootstrap of them would only look like one.
-_LEAST_PATIENTS = 8
+LEAST_PATIENTS = 8
 _OVERLAPS = ("dice", "iou", "precision", "recall")
 #: What a case adds to the numerator and to the denominator of a ratio.
 Value = Callable[[SegmentationCase], tuple[float, float]]
 
 
 def ratio(evaluation: Evaluation, cases: Cases, value: Value) -> Interval:
-    """Return sum / sum of what `value` gives of each case, with its interval."""
+    """Return sum / sum of what `value` gives of each case, with its interval.
+
+    A patient who adds nothing to the denominator (no lesion of this size) does not count.
+    """
     sums = np.array([value(case) for case in cases], float).reshape(-1, 2)
     patients = [case.known.patient for case in cases]
-    enough = len(set(patients)) >= _LEAST_PATIENTS
+    counted = {name for name, part in zip(patients, sums[:, 1], strict=True) if part}
+    enough = len(counted) >= LEAST_PATIENTS
     found = ratio_interval(
         sums[:, 0],
         sums[:, 1],
@@ -79,6 +83,7 @@ def counts(cases: Cases) -> Document:
         "scans": len(cases),
         "scans_with_tumor": len(cases) - len(free),
         "tumor_free_scans": len(free),
+        "tumor_free_share": len(free) / len(cases),
         "tumor_free_scans_with_false_positive": sum(bool(case.components) for case in free),
         "patients": len({case.known.patient for case in cases}),
         "institutions": len({c.known.institution for c in cases if c.known.institution}),

@@ -186,6 +186,31 @@ def test_a_group_of_few_patients_has_no_interval(numbers):
     assert numbers["by_institution"]["inst-0"]["dice"]["low"] is None
 
 
+def test_a_size_class_of_few_patients_has_no_interval_however_many_others_there_are(report):
+    lone = assess_case(
+        scan(), ball((30, 30, 40), 18), result((ball((30, 30, 40), 18), 1.0)), known=known(1)
+    )
+    small = [
+        assess_case(scan(), ball((30, 30, 40), 9), Result(), known=known(n)) for n in range(2, 12)
+    ]
+
+    classes = document_of(evaluation(lone, *small))["by_size"]["classes"]
+
+    assert classes["30-50 mm"]["lesions"] == 1
+    for figure in ("sensitivity", "dice"):
+        found = classes["30-50 mm"][figure]
+        assert (found["estimate"], found["low"], found["high"]) == (1.0, None, None)
+        assert classes["< 30 mm"][figure]["low"] is not None
+    page = (report / "report.html").read_text()
+    assert "(-): fewer than 8 patients count, too few for an interval" in page
+    assert re.search(r"<td>\d\.\d\d \(-\)</td>", page)
+
+
+def test_the_share_of_tumour_free_cts_is_the_one_counted(report, numbers):
+    assert numbers["counts"]["tumor_free_share"] == 4 / 16
+    assert "4 tumour-free (25.0 %)." in (report / "report.html").read_text()
+
+
 def test_the_report_says_what_was_evaluated_on_what(numbers):
     assert numbers["plugin"]["name"] == "anterior_mediastinal_tumor"
     assert numbers["plugin"]["digest"] == "b" * 64
