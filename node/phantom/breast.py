@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from node.phantom.chest_wall import EVERYWHERE
-from node.phantom.grid import Lattice, Point, axial_grid
+from node.phantom.grid import Lattice, Point, axial_grid, turned
 from node.phantom.masses import Inside, Radial, mass, mass_paints
 from node.phantom.scene import Layer, Paint, Texture
 from node.phantom.shapes import (
@@ -20,6 +20,7 @@ from node.phantom.shapes import (
     Union,
     Waves,
     Wavy,
+    Without,
     tube,
 )
 from node.phantom.thorax import ChestAnatomy, Thorax
@@ -39,6 +40,7 @@ class Node:
     roughness : 0 smooth margin .. 1 lobulated and spiculated
     stranding : 0 clean fat around it .. 1 dense streaks
     hu : of the cortex
+    notch : 0 an oval .. 1 a bean
     """
 
     short_mm: float
@@ -49,8 +51,11 @@ class Node:
     roughness: float
     stranding: float
     hu: float
+    notch: float = 0.0
 
 
+#: Streaks lie in what is darker than this, not in muscle or vessels.
+_NO_FAT_HU = -25.0
 #: Ribs end so far outside of the chest's inner wall.
 _RIBS_MM = 11.0
 #: Levels I to III and the sides, in the average chest.
@@ -150,60 +155,90 @@ def lymph_node(
 ) -> tuple[Paint, ...]:
     """Return a node: streaks about it, cortex, fatty hilum, and spicules of a rough margin.
 
-    `Scene.mask(grid, name)` is the node with its hilum, without streaks.
+    Each part has a stream of its own, so that changing one property leaves the others as they
+    were. `Scene.mask(grid, name)` is the node with its hilum, without streaks.
     """
+    lie, surface, tissue, around, spikes, inside = rng.spawn(6)
     short, long = node.short_mm / 2, node.long_mm / 2
     half = (short, 0.5 * (short + long), long)
-    turn = tuple(float(v) for v in rng.uniform(-50, 50, 3))
-    angles = (turn[0], turn[1], turn[2])
-    waves = Waves.drawn(rng, 1.6, count=6)
+    turn = lie.uniform(-50, 50, 3)
+    angles = _point(turn)
     body: Shape = Ellipsoid(centre, half, angles)
     if node.roughness > 0.05:
+        waves = Waves.drawn(surface, 1.2, count=8)
         body = Radial(centre, half, angles, waves, 0.15 * node.roughness)
+    if node.notch > 0:
+        body = Without(body, _notch(centre, half, angles, node.notch))
     paints = []
     if node.stranding > 0:
-        reach = (short + 5, half[1] + 5, long + 5)
-        streaks = Texture(Waves.drawn(rng, 4.0, count=8), 30.0 * node.stranding)
-        paints.append(
-            Paint(
-                shape=Ellipsoid(centre, reach, angles),
-                value=FAT + 45 * node.stranding,
-                texture=streaks,
-                edge_mm=5.0,
-                strength=0.9 * node.stranding,
-                name=f"{name} streaks",
-                stage="mass",
-            )
-        )
-    if node.roughness > 0.4:
-        paints.extend(_spicules(centre, short, long, node, rng, name))
-    texture = Texture(Waves.drawn(rng, 5.0), 4.0)
+        paints.extend(_streaks(centre, half, angles, node, around, name))
+    if node.roughness > 0.05:
+        paints.append(_spicules(centre, half, angles, node, spikes, name))
+    texture = Texture(Waves.drawn(tissue, 5.0), 4.0)
     paints.append(
         Paint(shape=body, value=node.hu, texture=texture, name=name, stage="mass", edge_mm=0.6)
     )
     inner = np.array(half) - node.cortex_mm
     if node.hilum > 0 and (inner > 0.6).all():
-        away = rng.standard_normal(3)
+        away = inside.standard_normal(3)
         away *= node.eccentric * node.cortex_mm * 0.8 / np.linalg.norm(away)
-        x, y, z = np.array(centre) + away
-        hilum = Ellipsoid((float(x), float(y), float(z)), _point(inner), angles)
+        hilum = Ellipsoid(_point(np.array(centre) + away), _point(inner), angles)
         value = node.hu + node.hilum * (FAT - node.hu)
         paints.append(Paint(shape=hilum, value=value, name=name, stage="mass", edge_mm=1.2))
     return tuple(paints)
 
 
-def _spicules(
-    centre: Point, short: float, long: float, node: Node, rng: np.random.Generator, name: str
+def _notch(centre: Point, half: Point, angles: Point, depth: float) -> Ellipsoid:
+    """Return what a bean lacks on one side: a dent of `depth` half axes."""
+    offset = turned(angles) @ np.array((half[0] * 1.25, 0.0, 0.0))
+    size = (half[0] * (0.25 + depth), half[1] * 0.5, half[2] * 0.45)
+    return Ellipsoid(_point(np.array(centre) + offset), size, angles)
+
+
+def _streaks(
+    centre: Point, half: Point, angles: Point, node: Node, rng: np.random.Generator, name: str
 ) -> list[Paint]:
-    paints = []
-    for _ in range(round(10 * node.roughness)):
+    """Return denser fat around a node, and strands in it; both end where the fat ends."""
+    texture = Texture(Waves.drawn(rng, 4.0, count=8), 24.0 * node.stranding)
+    haze = Paint(
+        shape=Ellipsoid(centre, _point(np.array(half) + 5.0), angles),
+        value=FAT + 50 * node.stranding,
+        texture=texture,
+        edge_mm=5.0,
+        strength=0.9 * node.stranding,
+        under=_NO_FAT_HU,
+        name=f"{name} streaks",
+        stage="mass",
+    )
+    strands = []
+    for _ in range(22):
+        away, aside = rng.standard_normal((2, 3))
+        away /= np.linalg.norm(away)
+        foot = np.array(centre) + turned(angles) @ (away * np.array(half))
+        tip = foot + rng.uniform(4, 6) * (away + 0.4 * aside / np.linalg.norm(aside))
+        strands.append(Tube(np.stack([foot, tip]), np.array([1.5, 1.0])))
+    lines = replace(
+        haze, shape=Union(tuple(strands)), value=35.0, texture=None, edge_mm=0.0,
+        strength=0.8 * node.stranding,
+    )  # fmt: skip
+    return [haze, lines]
+
+
+def _spicules(
+    centre: Point, half: Point, angles: Point, node: Node, rng: np.random.Generator, name: str
+) -> Paint:
+    """Return spikes from the node into the fat; the rougher, the longer."""
+    spikes = []
+    for _ in range(14):
         away = rng.standard_normal(3)
         away /= np.linalg.norm(away)
-        start = np.array(centre) + away * 0.7 * short
-        tip = np.array(centre) + away * (0.5 * (short + long) + rng.uniform(1, 4))
-        shape = Tube(np.stack([start, tip]), np.array([1.0, 0.3]))
-        paints.append(Paint(shape=shape, value=node.hu - 15, name=f"{name} streaks", stage="mass"))
-    return paints
+        surface = turned(angles) @ (away * np.array(half))
+        reach = 1 + node.roughness * rng.uniform(2, 5) / float(np.linalg.norm(surface))
+        points = np.array(centre) + np.stack([0.7 * surface, reach * surface])
+        spikes.append(Tube(points, np.array([1.7, 0.5])))
+    return Paint(
+        shape=Union(tuple(spikes)), value=node.hu - 15, name=f"{name} streaks", stage="mass"
+    )
 
 
 def breast_tumour(

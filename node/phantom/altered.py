@@ -1,0 +1,84 @@
+"""What a case looks like when somebody draws less exactly, or when the lesion is covered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+
+def shifted(mask: Mask, spacing_mm: Sequence[float], shift_mm: tuple[float, float]) -> Mask:
+    """Return a mask moved within its slices, by whole pixels; what leaves the image is lost.
+
+    Parameters
+    ----------
+    mask : bool, shape (slices, rows, columns)
+    spacing_mm : step between slices, rows, columns
+    shift_mm : along rows and columns
+    """
+    steps = [round(by / step) for by, step in zip(shift_mm, spacing_mm[1:], strict=True)]
+    return _moved(mask, steps[0], steps[1])
+
+
+def grown(mask: Mask, spacing_mm: Sequence[float], by_mm: float) -> Mask:
+    """Return a mask whose outlines lie further out in each slice; further in where negative.
+
+    Parameters
+    ----------
+    mask : bool, shape (slices, rows, columns)
+    spacing_mm : step between slices, rows, columns
+    by_mm : voxels whose centres lie within this of the mask (of the outside) change sides
+
+    Examples
+    --------
+    >>> mask = np.zeros((1, 9, 9), bool)
+    >>> mask[0, 4, 4] = True
+    >>> int(grown(mask, (3.0, 1.0, 1.0), 1.0).sum()), int(grown(mask, (3.0, 1.0, 1.0), -1.0).sum())
+    (5, 0)
+    """
+    source = mask if by_mm >= 0 else ~mask
+    changed = source.copy()
+    reach = [int(abs(by_mm) / step) for step in spacing_mm[1:]]
+    for rows in range(-reach[0], reach[0] + 1):
+        for columns in range(-reach[1], reach[1] + 1):
+            if np.hypot(rows * spacing_mm[1], columns * spacing_mm[2]) <= abs(by_mm) + 1e-6:
+                changed |= _moved(source, rows, columns)
+    return changed if by_mm >= 0 else ~changed
+
+
+def covered(
+    image: NDArray[Any], spacing_mm: Sequence[float], mask: Mask, *, diameter_mm: float, value: int
+) -> NDArray[Any]:
+    """Return an image with a disc of one size and value over a region, in all slices.
+
+    Parameters
+    ----------
+    image : shape (slices, rows, columns)
+    spacing_mm : step between slices, rows, columns
+    mask : bool, like `image`; the disc lies about the middle of its box
+    diameter_mm, value : of the disc, whatever the region measures
+    """
+    _, rows, columns = np.nonzero(mask)
+    middle = [(part.min() + part.max()) / 2 for part in (rows, columns)]
+    y = (np.arange(image.shape[1]) - middle[0]) * spacing_mm[1]
+    x = (np.arange(image.shape[2]) - middle[1]) * spacing_mm[2]
+    changed = image.copy()
+    changed[:, np.hypot.outer(y, x) <= diameter_mm / 2] = value
+    return changed
+
+
+def _moved(mask: Mask, rows: int, columns: int) -> Mask:
+    """Return a mask moved by whole pixels; nothing comes in from outside."""
+    moved = np.zeros_like(mask)
+    to_rows, from_rows = _overlap(rows, mask.shape[1])
+    to_columns, from_columns = _overlap(columns, mask.shape[2])
+    moved[:, to_rows, to_columns] = mask[:, from_rows, from_columns]
+    return moved
+
+
+def _overlap(by: int, size: int) -> tuple[slice, slice]:
+    return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size - max(by, 0))
