@@ -33,12 +33,14 @@ SettingsOption = Annotated[
     Path | None,
     typer.Option(
         "--settings",
-        help="The settings file [default: $SENTINEL_SETTINGS, ./sentinel.toml, "
-        "/etc/sentinel-node/sentinel.toml].",
+        help="The settings file.",
+        show_default="$SENTINEL_SETTINGS, ./sentinel.toml, /etc/sentinel-node/sentinel.toml",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+#: Exit status after Ctrl-C: 128 + SIGINT.
+INTERRUPTED = 130
 _ENDLESS = 100_000
 #: What a person can do about an error of the system.
 _ADVICE = {
@@ -109,6 +111,16 @@ def sentences() -> Iterator[None]:
     except OSError as error:
         _say("SYSTEM_ERROR", _system_words(error))
         raise typer.Exit(1) from error
+
+
+@contextmanager
+def interruptible(sentence: str) -> Iterator[None]:
+    """Turn Ctrl-C into one sentence and the exit status that shells give it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("INTERRUPTED", sentence)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _say(code: str, sentence: str) -> None:

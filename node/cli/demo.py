@@ -55,7 +55,7 @@ def demo(
         bool, typer.Option("--exit", help="Stop when the result has arrived; else on Ctrl-C.")
     ] = False,
     folder: Annotated[
-        Path | None, typer.Option(help="Where to keep everything [default: a new folder].")
+        Path | None, typer.Option(help="Where to keep everything.", show_default="a new folder")
     ] = None,
 ) -> None:
     """Start a node and an archive, send a synthetic CT study, show what becomes of it."""

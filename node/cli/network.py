@@ -39,8 +39,8 @@ def add_to(app: typer.Typer) -> None:
 
 def send(
     folder: Annotated[Path, typer.Argument(help="A folder of DICOM files, or one file.")],
-    host: Annotated[str, typer.Argument()],
-    port: Annotated[int, typer.Argument(min=1, max=65535)],
+    host: Annotated[str, typer.Argument(help="Address or name of the receiver.")],
+    port: Annotated[int, typer.Argument(min=1, max=65535, help="Its port.")],
     aet: Annotated[str, typer.Option(help="Called AE title.")] = "SENTINEL",
     calling: Annotated[str, typer.Option(help="Calling AE title.")] = "SENTINEL_SEND",
 ) -> None:

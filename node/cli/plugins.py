@@ -22,6 +22,7 @@ from node.cli.common import (
 from node.errors import RefusalCode, SettingsError
 from node.inference.registry import builtin_plugin_folder, discover
 from node.manifest import Manifest
+from node.manifest_file import MANIFEST_NAME
 from node.settings_check import lacking
 from node.site_check import switched_off
 
@@ -127,6 +128,11 @@ def _switch(plugin: str, settings: Path | None, *, off: bool, reason: str) -> bo
 def _manifests(settings: Path | None, folder: Path | None) -> list[Manifest]:
     """Return the plugins of the settings file, or without one the built-in ones."""
     if folder is not None:
+        if not discover((folder,), points=()):
+            raise SettingsError(
+                f"there is no plugin in {folder}; a plugin is a folder with {MANIFEST_NAME}: name "
+                "it, or the folder that holds it"
+            )
         found = discover((folder,))
     elif settings is None and not _has_settings():
         found = discover((builtin_plugin_folder(),))

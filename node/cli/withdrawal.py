@@ -107,7 +107,8 @@ def list_withdrawals(
         bool, typer.Option("--tasks", help="Only what waits for a person: still found there.")
     ] = False,
     done: Annotated[
-        int, typer.Option(help="Number of a task that you did by hand in the PACS.")
+        int,
+        typer.Option(help="Number of a task that you did by hand in the PACS.", show_default=False),
     ] = 0,
     settings: SettingsOption = None,
     as_json: JsonOption = False,

@@ -8,6 +8,7 @@ import sqlite3
 import numpy as np
 import pydicom
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from node.cli import app
@@ -159,6 +160,28 @@ def test_plugins_list_and_check_need_no_settings(cli):
     assert "commissioning@1.0.0" in rows
     assert checked.exit_code == 0, checked.output
     assert "commissioning@1.0.0: ok" in checked.output
+
+
+def test_a_folder_without_a_plugin_is_said(cli, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for command in ("check", "list"):
+        done = cli("plugins", command, "--folder", tmp_path / "empty")
+
+        assert done.exit_code == 1
+        assert "there is no plugin in" in done.output and "plugin.toml" in done.output
+
+
+def test_help_shows_every_word_and_every_default(cli):
+    def commands(command, path):
+        yield command, path
+        for name, below in getattr(command, "commands", {}).items():
+            yield from commands(below, [*path, name])
+
+    for command, path in commands(get_command(app), []):
+        texts = [command.help or "", *(getattr(one, "help", None) or "" for one in command.params)]
+        assert not any("[" in text for text in texts), path  # rich would take it for a colour
+    page = " ".join(cli("train", "--help").output.split())
+    assert "A new folder for the trained plugin. [default: (NAME-trained)]" in page
 
 
 def site(tmp_path, more=""):
