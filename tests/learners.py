@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import textwrap
 from pathlib import Path
+
+_PAGE = Path(__file__).resolve().parents[1] / "docs" / "write-a-plugin.md"
 
 _MANIFEST = """
 # Written by a test.
@@ -61,7 +64,7 @@ import os
 import time
 from pathlib import Path
 import numpy as np
-from node.toolkit.training import load_checkpoint, save_checkpoint
+from node.toolkit.training import EarlyStopping, load_checkpoint, save_checkpoint
 {labels}
 
 def examples(case, labels):
@@ -134,3 +137,20 @@ def write_fit(place: Path, fit: str, labels: str = "") -> None:
     """Give a learner another ``fit``."""
     body = textwrap.indent(textwrap.dedent(fit).strip(), " " * 4)
     (place / "train.py").write_text(_TRAIN.format(fit=body, labels=labels))
+
+
+def page_files() -> dict[str, str]:
+    """Return the files of the plugin that learns, as docs/write-a-plugin.md shows them."""
+    section = _PAGE.read_text(encoding="utf-8").partition("\n## A plugin that learns")[2]
+    # A paragraph that begins with a file's name, then the file.
+    shown = r"^`([\w.]+)`[^\n]*(?:\n[^\n]+)*\n\n```(?:toml|python)\n(.*?)```"
+    return dict(re.findall(shown, section, flags=re.DOTALL | re.MULTILINE))
+
+
+def write_page_plugin(folder: Path) -> Path:
+    """Write that plugin into a folder of its own, unchanged."""
+    place = folder / "bright_ball"
+    place.mkdir(parents=True)
+    for name, text in page_files().items():
+        (place / name).write_text(text, encoding="utf-8")
+    return place

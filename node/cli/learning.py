@@ -17,7 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from node.cli.common import console, sentences
+from node.cli.common import console, interruptible, sentences
 from node.errors import LearningError
 from node.inference.registry import builtin_plugin_folder, discover
 from node.manifest_file import MANIFEST_NAME, find_manifest
@@ -34,8 +34,10 @@ PhantomOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 CacheOption = Annotated[
     Path | None,
-    typer.Option(help="Where examples are kept [default: ~/.cache/sentinel-node/training]."),
+    typer.Option(help="Where examples are kept.", show_default="~/.cache/sentinel-node/training"),
 ]
+_GOES_ON = "stopped; the same command goes on where it was"
+_STARTS_OVER = "stopped, no report was written; the same command starts over"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +53,7 @@ def train(  # noqa: PLR0913 one parameter for each option
     seed: Annotated[int, typer.Option(help="Same seed and machine: same weights.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="A new folder for the trained plugin [default: NAME-trained]."),
+        typer.Option(help="A new folder for the trained plugin.", show_default="NAME-trained"),
     ] = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Write into the plugin's own folder.")
@@ -64,7 +66,7 @@ def train(  # noqa: PLR0913 one parameter for each option
     ] = False,
 ) -> None:
     """Train a plugin on studies or on its phantoms; goes on where a killed call was."""
-    with sentences():
+    with interruptible(_GOES_ON), sentences():
         from node.training.train import TrainOrder
         from node.training.train import train as run
 
@@ -85,11 +87,13 @@ def train(  # noqa: PLR0913 one parameter for each option
         )
         with _bars() as bars:
             trained = run(order, bars.show)
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in trained.figures.items())
+        fitted = trained.fitted
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in fitted.figures.items())
+        early = f", ended early at {fitted.done:g} of {fitted.total:g}"
         _say(
             f"{trained.manifest.name_version} learned from {trained.train} cases, tuned on "
-            f"{trained.tuning}, in {trained.seconds:.0f} s{f' ({figures})' if figures else ''}; "
-            f"it is in {trained.folder}"
+            f"{trained.tuning}, in {fitted.seconds:.0f} s{f' ({figures})' if figures else ''}"
+            f"{early if fitted.done < fitted.total else ''}; it is in {trained.folder}"
         )
 
 
@@ -103,7 +107,7 @@ def evaluate(
     cache: CacheOption = None,
 ) -> None:
     """Run a plugin on cases it never saw and write a report: HTML, report.json, pictures."""
-    with sentences():
+    with interruptible(_STARTS_OVER), sentences():
         _learning_installed()
         from node.training.evaluate import EvaluateOrder
         from node.training.evaluate import evaluate as run
@@ -138,7 +142,7 @@ def study(  # noqa: PLR0913 one parameter for each option
     cache: CacheOption = None,
 ) -> None:
     """Train with several seeds, evaluate each on the same test phantoms; goes on after a kill."""
-    with sentences():
+    with interruptible(_GOES_ON), sentences():
         _learning_installed()
         from node.training.study import StudyOrder
         from node.training.study import study as run

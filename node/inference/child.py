@@ -84,7 +84,8 @@ class Child:
         except BaseException as error:  # noqa: BLE001 border: SystemExit of a plugin included
             answer = _error_answer(error)
         seconds = round(time.monotonic() - started, 4)
-        return {**answer, "id": request["id"], "seconds": seconds, "peak_mb": _peak_mb()}
+        told = {"seconds": seconds, "peak_mb": _peak_mb(), "threads": _threads()}
+        return {**answer, **told, "id": request["id"]}
 
     def _load(self) -> dict[str, Any]:
         module = load_module(self._folder)
@@ -101,6 +102,14 @@ class Child:
         write_result(self._plugin.run(read_case(case_folder)), result_folder)
         gc.collect()  # the case is mapped until its last array is gone
         return {"ok": True}
+
+
+def _threads() -> int:
+    """Return how many threads the plugin computes with: torch may have been told another number."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    return int(os.environ.get("OMP_NUM_THREADS", "0"))
 
 
 def load_module(folder: Path, file: str = "plugin.py") -> Any:

@@ -35,6 +35,8 @@ class RunOutcome:
     peak_memory_mb: float
     #: ``cpu`` or ``cuda:N``, where it ran.
     device: str
+    #: Of numeric libraries in the plugin's process; 0: not said.
+    threads: int = 0
     #: Sentences of the plugin for the report.
     notes: tuple[str, ...]
     #: Of `Plugin.run` with reading and writing of arrays.
@@ -138,6 +140,7 @@ class Runner:
             result=result,
             peak_memory_mb=round(child.peak_mb, 1),
             device=device,
+            threads=int(answer["threads"]),
             notes=result.notes,
             seconds=float(answer["seconds"]),
             load_seconds=0.0 if warm else loaded.seconds,

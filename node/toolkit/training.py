@@ -152,8 +152,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
 
     tensors: dict[str, NDArray[Any]] = {}
     document = json.dumps(_flat(state, tensors))
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / _CHECKPOINT, save(tensors, metadata={"state": document}))
+    write_whole(folder / _CHECKPOINT, save(tensors, metadata={"state": document}))
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -207,7 +206,9 @@ def _array(value: Any) -> NDArray[Any]:
     return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as one step, so that a kill leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         file.write(content)
@@ -309,7 +310,7 @@ def write_weights(path: Path, tensors: Mapping[str, NDArray[Any]], *, half: bool
     for name, array in kept.items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             raise ValueError(f"weights {name} of {path.name} are not finite")
-    _write_whole(path, save(kept))
+    write_whole(path, save(kept))
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:

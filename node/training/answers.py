@@ -22,7 +22,7 @@ from node.plugin import Case, Labels, Result
 from node.training import plugin_code
 from node.training.cases import Loaded, Task, content_of, load
 from node.training.store import Store
-from node.training.workers import Workers, raised
+from node.training.workers import Workers, fit_threads, raised
 
 _MASK, _SCORE = "mask/", "score/"
 
@@ -39,6 +39,8 @@ class Answered:
     #: Why there is no result; "" where there is one.
     failure: str
     seconds: float
+    #: Of numeric libraries in the plugin's process; 0 where there is no result.
+    threads: int
 
 
 def answers(
@@ -121,10 +123,10 @@ def _answer(
     content: str,
     scores: Mapping[str, NDArray[Any]],
 ) -> Answered:
-    result, failure, seconds = Result(), "", 0.0
+    result, failure, seconds, threads = Result(), "", 0.0, 0
     try:
         outcome = runner.run(manifest, _asked(manifest, loaded.case), job_folder=job)
-        result, seconds = outcome.result, outcome.seconds
+        result, seconds, threads = outcome.result, outcome.seconds, outcome.threads
     except AttemptFailed as error:
         failure = f"{error.code}: {error}"
     return Answered(
@@ -134,6 +136,7 @@ def _answer(
         result=result,
         failure=failure,
         seconds=seconds,
+        threads=threads,
     )
 
 
@@ -148,7 +151,7 @@ def _asked(manifest: Manifest, case: Case) -> Case:
 
 @contextmanager
 def _runner(device: str) -> Iterator[Runner]:
-    runner = Runner(device)
+    runner = Runner(device, threads=fit_threads())
     try:
         yield runner
     finally:

@@ -6,7 +6,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,11 @@ from node.errors import LearningError
 from node.manifest import Manifest
 from node.manifest_file import parse_manifest
 from node.training.answers import Answered, answers
-from node.training.cases import Task, phantom_tasks, tasks_of
-from node.training.folder import studies_of
+from node.training.cases import StudyTask, Task, phantom_tasks, tasks_of
+from node.training.folder import look_at, studies_of
 from node.training.plugin_code import Abilities, abilities
 from node.training.report import (
+    NUMBERS_NAME,
     REFERENCE_NAME,
     DataSource,
     Evaluation,
@@ -32,10 +33,17 @@ from node.training.report import (
     read_reference,
     write_report,
 )
-from node.training.splits import TEST_SPLIT, check_unseen
-from node.training.store import Store, check_new_folder
-from node.training.train import PROVENANCE, Progress, check_cohort, check_source
-from node.training.workers import Workers, cores
+from node.training.splits import TEST_SPLIT, check_unseen, was_learned
+from node.training.store import Store, check_new_folder, whole_folder
+from node.training.train import (
+    FEWEST_TO_EVALUATE,
+    PROVENANCE,
+    Order,
+    Progress,
+    check_cohort,
+    check_source,
+)
+from node.training.workers import Workers, raised
 
 #: What ``report.json`` holds.
 Document = Mapping[str, object]
@@ -43,17 +51,11 @@ _MOST_GROUPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOrder:
+class EvaluateOrder(Order):
     """What `evaluate` was asked for."""
 
-    plugin: Path
-    data: Path | None = None
-    phantoms: int | None = None
-    seed: int = 0
     #: A new folder for ``report.html``, ``report.json`` and pictures.
     report: Path
-    device: str = "cpu"
-    store: Path
 
 
 def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
@@ -65,16 +67,16 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
         If data are not what they must be, or hold a case that was learned from.
     """
     manifest = parse_manifest(order.plugin)
-    check_source(order.data, order.phantoms, fewest=1)
+    check_source(order.data, order.phantoms, fewest=FEWEST_TO_EVALUATE)
     check_new_folder(order.report, outside=order.plugin)
     if not manifest.segments:
         raise LearningError(
             f"{manifest.name} has no [segments]; `evaluate` compares masks, so it cannot judge it"
         )
+    learned = read_provenance(order.plugin)
     with Workers() as workers:
         able = workers.one(abilities, order.plugin)
         tasks = _tasks(order, manifest, able, workers, progress)
-        learned = read_provenance(order.plugin)
         found = answers(
             manifest,
             tasks,
@@ -83,17 +85,31 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
             with_scores="score" in able.train,
             store=Store(order.store),
         )
-        cases, failures = [], []
+        cases, failures, contents, threads = [], [], [], 0
         with closing(found):
             for number, answered in enumerate(found, start=1):
-                check_unseen(learned, [answered.content])
+                contents.append(answered.content)
+                if was_learned(learned, answered.content):
+                    _refuse(learned, tasks, contents, workers)
                 cases.append(_assessed(manifest, answered))
                 failures += [answered.failure] if answered.failure else []
+                threads = max(threads, answered.threads)
                 progress("run", number, len(tasks), {})
     if len(failures) == len(cases):
         raise LearningError(f"the plugin failed on every case: {failures[0]}", code="PLUGIN_FAILED")
     evaluation = _evaluation(order, manifest, tuple(cases), failures, learned)
-    return write_report(order.report, evaluation)
+    evaluation = replace(evaluation, machine={**evaluation.machine, "threads": str(threads)})
+    with whole_folder(order.report, last=NUMBERS_NAME) as draft:
+        return write_report(draft, evaluation)
+
+
+def _refuse(
+    learned: Mapping[str, object], tasks: Sequence[Task], contents: Sequence[str], workers: Workers
+) -> None:
+    """Look at the cases that are left, without running them, and say how many were learned from."""
+    left = raised(workers.each(look_at, [(task,) for task in tasks[len(contents) :]]))
+    lines = [task.row.line for task in tasks if isinstance(task, StudyTask)]
+    check_unseen(learned, [*contents, *(one.sha256 for one in left)], lines)
 
 
 def read_provenance(plugin: Path) -> dict[str, object]:
@@ -195,7 +211,7 @@ def _evaluation(
             seed=order.seed if order.phantoms is not None else None,
         ),
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine={"device": order.device, "cpu": _processor(), "threads": str(cores())},
+        machine={"device": order.device, "cpu": _processor()},
         versions=_versions(),
         reference=read_reference(order.plugin / REFERENCE_NAME),
         group_by=_strata(cases),

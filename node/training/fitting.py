@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,17 @@ from node.toolkit.training import (
     TrainingRun,
     seed_everything,
     write_weights,
+    write_whole,
 )
 from node.training import plugin_code
-from node.training.store import write_whole
-from node.training.workers import failure_of, start_worker, threads_in_environment
+from node.training.workers import (
+    failure_of,
+    how_it_ended,
+    start_worker,
+    threads_in_environment,
+    unforeseen,
+    unreached_by_interrupts,
+)
 
 _SPENT, _FITTED, _WEIGHTS = "spent.json", "fitted.json", "weights"
 _NOTE_EVERY_S = 2.0
@@ -56,6 +64,11 @@ class Fitted:
     seconds: float
     #: Versions of the libraries that it loaded.
     versions: Mapping[str, str]
+    #: That torch used; what it was given where the plugin has no torch.
+    threads: int
+    #: How far `progress` was at the end, and how far it could have gone.
+    done: float
+    total: float
 
 
 def fit(job: FitJob, progress: Callable[[float, float, Mapping[str, float]], None]) -> Fitted:
@@ -71,28 +84,30 @@ def fit(job: FitJob, progress: Callable[[float, float, Mapping[str, float]], Non
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_fit_process, args=(job, theirs), name="fit")
-    with threads_in_environment(job.threads):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        process.start()
-    theirs.close()
     try:
-        _follow(ours, progress)
+        with threads_in_environment(job.threads), unreached_by_interrupts():
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            process.start()
+        theirs.close()
+        _follow(process, ours, progress)
     finally:
-        process.kill()  # after its last word there is nothing left to do for it
-        process.join()
+        if process.pid is not None:
+            process.kill()  # after its last word there is nothing left to do for it
+            process.join()
     found = _fitted(job)
     assert found is not None
     return found
 
 
-def _follow(answers: Connection, progress: Callable[..., None]) -> None:
+def _follow(process: BaseProcess, answers: Connection, progress: Callable[..., None]) -> None:
     while True:
         try:
             kind, *what = answers.recv()
         except (EOFError, ConnectionError) as error:
+            process.join()
             raise LearningError(
-                "the training's process died, most likely because memory was short; the same "
-                "command goes on from its checkpoint",
+                f"the training's process {how_it_ended([process.exitcode])}; the same command "
+                "goes on from its checkpoint",
                 code="WORKER_DIED",
             ) from error
         if kind == "progress":
@@ -112,6 +127,9 @@ def _fit_process(job: FitJob, answers: Connection) -> None:
         answers.send(("failed", failure.code, failure.sentence))
     except OSError as error:
         answers.send(("failed", "SYSTEM_ERROR", str(error)))
+    except Exception as error:  # noqa: BLE001 border: the parent says it
+        failure = unforeseen(error)
+        answers.send(("failed", failure.code, failure.sentence))
     else:
         answers.send(("done",))
     answers.close()
@@ -144,6 +162,9 @@ def _fit(job: FitJob, answers: Connection) -> None:
         "figures": watch.figures,
         "seconds": round(watch.spent(), 1),
         "versions": _versions(),
+        "threads": _threads(job),
+        "done": watch.done,
+        "total": watch.total,
     }
     write_whole(job.folder / _FITTED, json.dumps(document).encode())
 
@@ -160,17 +181,19 @@ class _Watch:
         except (OSError, ValueError, TypeError):
             self.before = 0.0
         self.figures: dict[str, float] = {}
+        self.done = self.total = 0.0
 
     def spent(self) -> float:
         return self.before + time.monotonic() - self._started
 
     def progress(self, done: float, total: float, **figures: float) -> None:
         self.figures = {name: float(value) for name, value in figures.items()}
+        self.done, self.total = float(done), float(total)
         now = time.monotonic()
         if now - self._noted >= _NOTE_EVERY_S:
             self._noted = now
             write_whole(self._path, json.dumps(self.spent()).encode())
-        self._answers.send(("progress", float(done), float(total), self.figures))
+        self._answers.send(("progress", self.done, self.total, self.figures))
 
 
 def _fitted(job: FitJob) -> Fitted | None:
@@ -186,7 +209,15 @@ def _fitted(job: FitJob) -> Fitted | None:
         figures=document["figures"],
         seconds=document["seconds"],
         versions=document["versions"],
+        threads=document.get("threads", job.threads),
+        done=document.get("done", 0.0),
+        total=document.get("total", 0.0),
     )
+
+
+def _threads(job: FitJob) -> int:
+    torch = sys.modules.get("torch")
+    return job.threads if torch is None else int(torch.get_num_threads())
 
 
 def _versions() -> dict[str, str]:

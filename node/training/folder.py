@@ -13,7 +13,7 @@ from node.dicom.headers import identity_of, read_header
 from node.dicom.send import dicom_files
 from node.dicom.values import lookup_in, number, text
 from node.errors import LearningError, MalformedDataset, Refused
-from node.training.cases import StudyTask, content_of, load
+from node.training.cases import StudyTask, Task, content_of, load
 from node.training.splits import Content, check_leaks, split_of
 from node.training.store import Store
 from node.training.table import TABLE_NAME, Faults, Row, read_table
@@ -224,8 +224,8 @@ def _asked(task: StudyTask) -> str:
     return f"{manifest.inputs} {sorted(manifest.segments)} {manifest.limits}"
 
 
-def look_at(task: StudyTask) -> Content:
-    """Return what a study holds; raises what is wrong with it, with its line."""
+def look_at(task: Task) -> Content:
+    """Return what a case holds; raises what is wrong with it, with its line."""
     return content_of(load(task).case)
 
 

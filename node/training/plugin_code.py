@@ -126,7 +126,7 @@ def plugin_code(folder: Path, file: str, function: str) -> Iterator[None]:
         yield
     except NodeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = _PATHS.sub("", str(error))[:400]
         frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_of(f, folder)]
         at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from node.errors import LearningError
-from node.training.table import SPLITS, Faults, Row
+from node.training.table import SPLITS, TABLE_NAME, Faults, Row
 
 TRAIN_SPLIT, TUNING_SPLIT, TEST_SPLIT = SPLITS
 #: The same for every training: a patient of the test split is never learned from by any seed.
@@ -21,6 +21,7 @@ _FIRST_SEED: Mapping[str, int] = {
 }
 #: Seeds that a person may give are below it.
 SEEDS = 1_000_000
+_MOST_LINES = 10
 
 
 def split_of(patient: str) -> str:
@@ -93,20 +94,38 @@ def check_leaks(rows: Sequence[tuple[Row, str, Content]], faults: Faults) -> Non
             )
 
 
-def check_unseen(learned: Mapping[str, object], contents: Sequence[str]) -> None:
-    """Raise `LearningError` if a test case is one that the weights were learned from.
+def was_learned(learned: Mapping[str, object], content: str) -> bool:
+    """Return whether the weights were learned from a case.
 
     Parameters
     ----------
     learned : mapping
         What `training.json` of the plugin says, {} where there is none.
-    contents : sequence of str
-        `Content.sha256` of the test cases.
+    content : str
+        `Content.sha256` of the case.
     """
-    seen = set(str(learned.get("cases", "")).split())
-    count = sum(content[:16] in seen for content in contents)
-    if count:
-        raise LearningError(
-            f"{count} of {len(contents)} test cases were learned from (training.json); their "
-            "figures would say nothing: evaluate on others"
-        )
+    return content[:16] in str(learned.get("cases", "")).split()
+
+
+def check_unseen(
+    learned: Mapping[str, object], contents: Sequence[str], lines: Sequence[int] = ()
+) -> None:
+    """Raise `LearningError` if some of the test cases were learned from, with their lines.
+
+    Parameters
+    ----------
+    learned, contents
+        As `was_learned` takes them.
+    lines : sequence of int
+        Where each case stands in the table; empty for phantoms.
+    """
+    seen = [was_learned(learned, content) for content in contents]
+    if not any(seen):
+        return
+    found = [str(line) for line, is_seen in zip(lines, seen, strict=False) if is_seen]
+    more = ", …" if len(found) > _MOST_LINES else ""
+    where = f": {TABLE_NAME} line {', '.join(found[:_MOST_LINES])}{more}" if found else ""
+    raise LearningError(
+        f"{sum(seen)} of {len(contents)} test cases were learned from (training.json){where}; "
+        "their figures would say nothing: evaluate on others"
+    )

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import LearningError
+from node.toolkit.training import write_whole
 
 
 def default_store() -> Path:
@@ -101,15 +102,22 @@ class Store:
         return self.folder / "kept" / key[:2] / f"{key}{ending}"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file as one step, so that a kill leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+@contextmanager
+def whole_folder(folder: Path, *, last: str) -> Iterator[Path]:
+    """Yield a folder beside `folder`; at the end what is in it goes there, the file `last` last.
+
+    What ends early leaves nothing behind, so that the same command may be given again.
+    """
+    folder = folder.resolve()
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        folder.mkdir(exist_ok=True)
+        for path in sorted(draft.iterdir(), key=lambda path: (path.name == last, path.name)):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def check_new_folder(folder: Path, *, outside: Path) -> None:

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.errors import LearningError
+from node.toolkit.training import write_whole
 from node.training.evaluate import EvaluateOrder, evaluate
-from node.training.store import write_whole
-from node.training.train import Progress, TrainOrder, train
+from node.training.train import (
+    FEWEST_TO_EVALUATE,
+    FEWEST_TO_TRAIN,
+    Progress,
+    TrainOrder,
+    check_count,
+    train,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,8 @@ def study(order: StudyOrder, progress: Progress) -> dict[str, dict[str, float]]:
     """
     if order.seeds < 1:
         raise LearningError(f"--seeds {order.seeds} is none; give at least 1")
+    check_count("--phantom-train", order.train, fewest=FEWEST_TO_TRAIN)
+    check_count("--phantom-test", order.test, fewest=FEWEST_TO_EVALUATE)
     figures = [_one(order, seed, progress) for seed in range(order.seeds)]
     table = summary(figures)
     document = {"seeds": figures, "summary": table, "train": order.train, "test": order.test}

@@ -17,6 +17,7 @@ from node.errors import LearningError
 from node.manifest import Manifest
 from node.manifest_file import MANIFEST_NAME, parse_manifest
 from node.plugin_files import file_hashes
+from node.toolkit.training import write_whole
 from node.training.answers import Answered, answers
 from node.training.cases import Task, phantom_tasks, tasks_of
 from node.training.collapse import Answer, answer_of, collapsed
@@ -27,32 +28,41 @@ from node.training.manifest_edit import edited
 from node.training.plugin_code import Abilities, abilities
 from node.training.relevant import manifest_part
 from node.training.splits import SEEDS, TRAIN_SPLIT, TUNING_SPLIT
-from node.training.store import Store, check_new_folder, write_whole
+from node.training.store import Store, check_new_folder
 from node.training.workers import Workers, fit_threads
 
 PROVENANCE = "training.json"
 #: So many tuning cases are run before weights count as a result.
 _LOOKED_AT = 8
+#: Each phantom costs about a second to render and some megabytes to keep.
+MOST_PHANTOMS = 10_000
+FEWEST_TO_TRAIN, FEWEST_TO_EVALUATE = 2, 1
 
 #: Called with the stage, what is done, how much there is, and figures.
 Progress = Callable[[str, float, float, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOrder:
-    """What `train` was asked for."""
+class Order:
+    """What `train` and `evaluate` are both asked for."""
 
     plugin: Path
     #: A data folder, or so many phantoms.
     data: Path | None = None
     phantoms: int | None = None
     seed: int = 0
+    device: str = "cpu"
+    store: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOrder(Order):
+    """What `train` was asked for."""
+
     #: A new folder for the trained plugin; None: into the plugin itself.
     out: Path | None
     #: For `fit`; None: until it stops by itself.
     minutes: float | None = None
-    device: str = "cpu"
-    store: Path
     #: Neither examples nor checkpoint of an earlier call.
     fresh: bool = False
 
@@ -63,8 +73,7 @@ class Trained:
 
     folder: Path
     manifest: Manifest
-    figures: Mapping[str, float]
-    seconds: float
+    fitted: Fitted
     train: int
     tuning: int
 
@@ -80,7 +89,7 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
         If the plugin is none.
     """
     manifest = parse_manifest(order.plugin)
-    check_source(order.data, order.phantoms, fewest=2)
+    check_source(order.data, order.phantoms, fewest=FEWEST_TO_TRAIN)
     if order.out is not None:
         check_new_folder(order.out, outside=order.plugin)
     store = Store(order.store)
@@ -118,16 +127,16 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
     candidate = _candidate(order, manifest, fitted, job, made, run)
     try:
         _check_learned(candidate, tasks_of(tasks, TUNING_SPLIT), order, progress)
-    except LearningError:
-        store.drop(run)  # the same weights would only be refused again
+    except LearningError as error:
+        if error.code == "MODEL_COLLAPSED":
+            store.drop(run)  # the same weights would only be refused again
         raise
     folder = _publish(candidate.folder, order)
     store.drop(run)
     return Trained(
         folder=folder,
         manifest=parse_manifest(folder),
-        figures=fitted.figures,
-        seconds=fitted.seconds,
+        fitted=fitted,
         train=len(job.train),
         tuning=len(job.tuning),
     )
@@ -137,8 +146,19 @@ def check_source(data: Path | None, phantoms: int | None, *, fewest: int) -> Non
     """Raise `LearningError` unless there is a data folder or a number of phantoms, not both."""
     if (data is None) == (phantoms is None):
         raise LearningError("give either --data DIR or --phantom N")
-    if phantoms is not None and phantoms < fewest:
-        raise LearningError(f"--phantom {phantoms} is too few; give at least {fewest}")
+    if phantoms is not None:
+        check_count("--phantom", phantoms, fewest=fewest)
+
+
+def check_count(option: str, phantoms: int, *, fewest: int) -> None:
+    """Raise `LearningError` unless so many phantoms can be of use, and be made."""
+    if phantoms < fewest:
+        raise LearningError(f"{option} {phantoms} is too few; give at least {fewest}")
+    if phantoms > MOST_PHANTOMS:
+        raise LearningError(
+            f"{option} {phantoms} is too many; give at most {MOST_PHANTOMS}: each takes about a "
+            "second to render and some megabytes of disk"
+        )
 
 
 def check_cohort(manifest: Manifest, able: Abilities) -> None:
@@ -273,9 +293,10 @@ def _provenance(
         "tuning": len(job.tuning),
         "seed": order.seed,
         "device": job.device,
-        "threads": job.threads,
+        "threads": fitted.threads,
         "minutes": order.minutes,
         "fit_seconds": fitted.seconds,
+        "progress": {"done": fitted.done, "total": fitted.total},
         "figures": dict(fitted.figures),
         "weights": {
             name: {"sha256": _sha256(path), "bytes": path.stat().st_size}

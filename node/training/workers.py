@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any, TypeVar
 
 from node.errors import LearningError, NodeError, Refused
@@ -39,7 +43,10 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:  # nobody waits any more for what they are at
+            for process in self._processes():
+                process.kill()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -61,15 +68,16 @@ class Workers:
             left = iter(tasks)
             while True:
                 while len(pending) < self.count + ahead and (task := next(left, None)) is not None:
-                    pending.append(self._started().submit(_guarded, function, task))
+                    with unreached_by_interrupts():
+                        pending.append(self._started().submit(_guarded, function, task))
                 if not pending:
                     return
                 try:
                     result = pending.popleft().result()
                 except BrokenProcessPool as error:
                     raise LearningError(
-                        "a worker process died, most likely because memory was short; start the "
-                        "command again, it goes on with what is done",
+                        f"a worker process {self._death()}; start the command again, it goes on "
+                        "with what is done",
                         code="WORKER_DIED",
                     ) from error
                 yield result
@@ -85,6 +93,34 @@ class Workers:
                 self.count, mp_context=context, initializer=start_worker
             )
         return self._pool
+
+    def _processes(self) -> list[multiprocessing.process.BaseProcess]:
+        # Only Python 3.14 can kill workers, and tells how they ended, by public names.
+        return list((getattr(self._pool, "_processes", None) or {}).values())
+
+    def _death(self) -> str:
+        """Return how the first worker ended; the pool ends the others itself, by SIGTERM."""
+        processes = self._processes()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        codes = [process.exitcode for process in processes]
+        return how_it_ended(code for code in codes if code != -signal.SIGTERM)
+
+
+def how_it_ended(exit_codes: Iterable[int | None]) -> str:
+    """Return in words how a process ended that should not have.
+
+    Examples
+    --------
+    >>> how_it_ended([0, -9])
+    'was killed, most likely because memory was short'
+    >>> how_it_ended([3]), how_it_ended([-11])
+    ('ended with status 3', 'ended by SIGSEGV')
+    """
+    code = next((code for code in exit_codes if code), 0)
+    if code == -signal.SIGKILL:
+        return "was killed, most likely because memory was short"
+    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
 
 
 def raised(results: Iterator[T | Failure]) -> Iterator[T]:
@@ -102,6 +138,15 @@ def _guarded(function: Callable[..., T], task: tuple[Any, ...]) -> T | Failure:
         return failure_of(error)
     except OSError as error:
         return Failure("SYSTEM_ERROR", f"{error.strerror or error}: {error.filename or ''}")
+    except Exception as error:  # noqa: BLE001 border: some exceptions break the pool on their way
+        return unforeseen(error)
+
+
+def unforeseen(error: Exception) -> Failure:
+    """Return an error that nobody turned into a sentence: its kind, its words, its place."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    words = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+    return Failure("WORKER_FAILED", words)
 
 
 def failure_of(error: NodeError) -> Failure:
@@ -122,6 +167,17 @@ def start_worker() -> None:
             os._exit(1)
 
     threading.Thread(target=follow, name="follow the parent", daemon=True).start()
+
+
+@contextmanager
+def unreached_by_interrupts() -> Iterator[None]:
+    """Start processes inside that Ctrl-C does not reach: who started them also ends them."""
+    resource_tracker.ensure_running()  # its start would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from node.cli import app
 from node.manifest_file import parse_manifest
 from node.model import Grade
-from node.toolkit.training import read_weights
+from node.toolkit.training import read_weights, write_weights
 from tests.learners import FIT, make_learner
 
 SLOW_FIT = """
@@ -33,6 +34,17 @@ for epoch in range(state["epoch"], 20):
     time.sleep(float(os.environ["LEARNER_SLEEP"]))
 return {"weights.safetensors": {"threshold": state["w"]}}
 """
+
+#: Its figure never gets better than at first.
+IDLE_FIT = FIT.replace(
+    "run.progress(1, 1, threshold=threshold)",
+    """stopping = EarlyStopping(patience=3)
+for epoch in range(50):
+    stopping.improved(0.5)
+    run.progress(epoch + 1, 50, threshold=threshold)
+    if stopping.over:
+        break""",
+)
 
 
 @pytest.fixture
@@ -111,7 +123,10 @@ def test_in_place_writes_weights_and_keeps_the_version(cli, tmp_path):
     ("fit", "code", "said"),
     [
         (FIT.replace("(inside + outside) / 2", "1e6"), "MODEL_COLLAPSED", "masks are empty"),
-        ("os._exit(3)", "WORKER_DIED", "the training's process died"),
+        ("os._exit(3)", "WORKER_DIED", "the training's process ended with status 3"),
+        ("os.kill(os.getpid(), 9)", "WORKER_DIED", "most likely because memory was short"),
+        ("import nowhere", "PLUGIN_FAILED", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("raise SystemExit(3)", "PLUGIN_FAILED", "SystemExit: 3 (train.py:16)"),
     ],
 )
 def test_what_is_no_result_is_refused_and_nothing_is_written(cli, tmp_path, fit, code, said):
@@ -130,7 +145,10 @@ def test_what_is_no_result_is_refused_and_nothing_is_written(cli, tmp_path, fit,
     [
         (["--out", "out"], "give either --data DIR or --phantom N"),
         (["--phantom", 4, "--data", "x"], "give either --data DIR or --phantom N"),
-        (["--phantom", 1], "--phantom 1 is too few"),
+        (["--phantom", 1], "--phantom 1 is too few; give at least 2"),
+        (["--phantom", 0], "--phantom 0 is too few"),
+        (["--phantom", -5], "--phantom -5 is too few"),
+        (["--phantom", 10_001], "--phantom 10001 is too many; give at most 10000: each takes"),
         (["--phantom", 4, "--seed", -1], "--seed -1 is not from 0"),
         (["--phantom", 4, "--minutes", 0], "--minutes 0 is no time"),
         (["--phantom", 4, "--out", "learner"], "is there already and not empty"),
@@ -163,6 +181,78 @@ def test_plugins_that_cannot_be_trained_are_said(cli, tmp_path):
     assert "`import` in train.py of learner failed: SyntaxError" in (
         cli("train", learner, "--phantom", 4).output
     )
+
+
+def test_too_many_or_too_few_phantoms_are_said_before_any_work(cli, tmp_path):
+    make_learner(tmp_path)
+    for arguments, said in (
+        (["evaluate", "./learner", "--phantom", 0], "--phantom 0 is too few; give at least 1"),
+        (["evaluate", "./learner", "--phantom", 10**9], "--phantom 1000000000 is too many"),
+        (["study", "./learner", "--phantom-train", 1], "--phantom-train 1 is too few"),
+        (["study", "./learner", "--phantom-test", 0], "--phantom-test 0 is too few"),
+        (["study", "./learner", "--phantom-test", 10**6], "--phantom-test 1000000 is too many"),
+    ):
+        done = cli(*arguments, "--report", "report")
+        assert done.exit_code == 1 and said in done.output, done.output
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("train.py", "import nowhere", "ModuleNotFoundError: No module named 'nowhere' (train.py:"),
+        ("cohort.py", "def render(plan: ...", "SyntaxError: '(' was never closed (cohort.py"),
+        ("cohort.py", "raise SystemExit(2)", "SystemExit: 2 (cohort.py:"),
+        ("train.py", "import os\nos._exit(4)", "a worker process ended with status 4"),
+    ],
+)
+def test_code_that_cannot_be_imported_is_named_and_memory_is_not_blamed(
+    cli, tmp_path, file, text, said
+):
+    learner = make_learner(tmp_path)
+    (learner / file).write_text(f"{text}\n{(learner / file).read_text()}")
+
+    done = cli("train", learner, "--phantom", 4)
+
+    assert done.exit_code == 1 and said in done.output, done.output
+    assert "memory" not in done.output
+
+
+def test_what_nobody_foresaw_in_a_worker_is_named_with_its_place(cli, tmp_path):
+    learner = make_learner(tmp_path)
+    cohort = learner / "cohort.py"
+    cohort.write_text(
+        cohort.read_text().replace("case=Case(", "facts={'x': {1: 2}}, case=Case(")
+        + "\nclass Odd:\n    def __getattr__(self, name):\n        raise ValueError('odd')\n"
+    )
+    cohort.write_text(cohort.read_text().replace("Labels(masks={", "Odd() or Labels(masks={"))
+
+    done = cli("train", learner, "--phantom", 4)
+
+    assert done.exit_code == 1
+    assert "WORKER_FAILED: ValueError: odd (cohort.py:" in done.output, done.output
+
+
+def test_a_fit_that_gets_no_better_stops_early_and_says_so(cli, tmp_path):
+    learner = make_learner(tmp_path, fit=IDLE_FIT)
+
+    done = cli("train", learner, "--phantom", 4, "--out", "out")
+
+    assert done.exit_code == 0, done.output
+    assert ", ended early at 4 of 50; it is in" in done.output
+    provenance = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert provenance["progress"] == {"done": 4.0, "total": 50.0}
+
+
+def test_threads_are_those_that_were_used(cli, tmp_path):
+    learner = make_learner(tmp_path)
+    assert cli("train", learner, "--phantom", 4, "--out", "out").exit_code == 0
+    done = cli("evaluate", "out", "--phantom", 2, "--report", "report")
+
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["threads"] == 1
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["machine"]["threads"] == "1"
 
 
 def test_a_cohort_without_a_pinned_law_is_refused(cli, tmp_path):
@@ -209,13 +299,67 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(tmp_path, mon
     assert list(runs.iterdir()) == []
 
 
+#: The command as in a terminal: a test that runs in the background ignores Ctrl-C.
+_IN_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from node.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begun", "said"),
+    [
+        (["train", "--phantom", "9000", "--out", "out"], "kept/*/*.npz", "goes on where it was"),
+        (["train", "--phantom", "4", "--out", "out"], "runs/*/spent.json", "goes on where it was"),
+        (["evaluate", "--phantom", "9000", "--report", "out"], "work/*/*/truth.npz", "starts over"),
+    ],
+    ids=["examples", "fit", "evaluate"],
+)
+def test_ctrl_c_is_one_sentence_and_leaves_nobody_behind(tmp_path, arguments, begun, said):
+    learner = make_learner(tmp_path, fit=SLOW_FIT)
+    write_weights(learner / "weights.safetensors", {"threshold": np.array([50.0])})
+    sha256 = hashlib.sha256((learner / "weights.safetensors").read_bytes()).hexdigest()
+    with (learner / "plugin.toml").open("a") as file:
+        file.write(f'[weights]\n"weights.safetensors" = "{sha256}"\n')
+    environment = {"LEARNER_LOG": str(tmp_path / "log"), "LEARNER_SLEEP": "0.5"}
+    command, *options = arguments
+    options += ["--cache", "cache", "--device", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _IN_A_TERMINAL, command, str(learner), *options],
+        cwd=tmp_path,
+        env={**os.environ, **environment, "OMP_NUM_THREADS": "1", "COLUMNS": "250"},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "cache").glob(begun)):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
+    output, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 130, errors
+    assert errors.startswith("INTERRUPTED: stopped") and errors.count("\n") == 1, errors
+    assert said in errors and "Traceback" not in output
+    assert not (tmp_path / "out").exists()
+    while _alive(learner):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def _alive(learner: Path) -> list[str]:
     """Return processes of ours that outlived their parent."""
     found = []
-    for line in Path("/proc").glob("[0-9]*/environ"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if f"LEARNER_LOG={learner.parent}/log".encode() in line.read_bytes():
-                found.append(line.parent.name)
+            started = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
         except OSError:
             continue
+        if f"{learner.parent}/".encode() in started:
+            found.append(process.name)
     return found

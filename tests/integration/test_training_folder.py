@@ -106,6 +106,22 @@ def test_studies_become_cases_with_masks_and_labels(data, look):
     assert "P-1" not in repr(first)
 
 
+def test_linked_studies_are_read_and_a_loop_of_links_ends(data, look, tmp_path):
+    elsewhere = tmp_path / "archive"
+    elsewhere.mkdir()
+    add(elsewhere, "P-1", seed=1)
+    (data / "a-link").symlink_to(elsewhere)
+    (data / "same").symlink_to(elsewhere / "P-1-1")
+    (elsewhere / "P-1-1" / "loop").symlink_to(data)
+    (data / "gone").symlink_to(tmp_path / "nowhere")
+    table(data, "patient,split,mvi", "P-1,train,yes")
+
+    (task,) = look()
+
+    assert len(task.images) == SHAPE[0]
+    assert load(task).labels.masks["mass"].any()
+
+
 def test_a_study_that_was_looked_at_is_not_read_again(data, look, tmp_path):
     add(data, "P-1", seed=1)
     table(data, "patient,split,mvi", "P-1,train,yes")
@@ -254,7 +270,10 @@ def test_contours_of_a_real_study_are_the_published_mask(learner, tmp_path, work
     np.testing.assert_array_equal(mask, published.T)
 
 
-def test_a_plugin_learns_from_studies_and_is_evaluated_on_others(data, learner, tmp_path):
+def test_a_plugin_learns_from_studies_and_is_evaluated_on_others(
+    data, learner, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "250")
     lines = []
     for number in range(6):
         split = ("train", "train", "train", "tuning", "test", "test")[number]
@@ -272,9 +291,20 @@ def test_a_plugin_learns_from_studies_and_is_evaluated_on_others(data, learner, 
     )
 
     assert done.exit_code == 0, done.output
-    document = json.loads((report / "report.json").read_text())
-    assert document["dice"] > 0.95 and document["synthetic"] is False
     everything = [*report.iterdir(), *(tmp_path / "out").iterdir()]
     assert not any(b"P-4" in path.read_bytes() for path in everything)
+    document = json.loads((report / "report.json").read_text())
+    assert document["dice"] > 0.95 and document["synthetic"] is False
     sentence = "trained on 3 studies of a data folder (seed 0), not evaluated"
     assert sentence in (tmp_path / "out" / "plugin.toml").read_text()
+
+    for number in (0, 2):
+        lines[number] = lines[number].replace("train", "test")
+    table(data, "patient,split,regions,mvi", *lines)
+    done = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path / "out"), "--report", str(tmp_path / "again"), *more]
+    )
+
+    said = "2 of 4 test cases were learned from (training.json): labels.csv line 2, 4; their"
+    assert done.exit_code == 1 and said in done.output, done.output
+    assert not (tmp_path / "again").exists()

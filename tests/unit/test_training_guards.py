@@ -13,7 +13,7 @@ from node.plugin import Labels, Measurement, Result, Segment
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.manifest_edit import edited
 from node.training.relevant import cohort_digest, examples_digest
-from node.training.store import Store, check_new_folder
+from node.training.store import Store, check_new_folder, whole_folder
 from tests.learners import FIT, make_learner, write_fit
 
 
@@ -196,3 +196,17 @@ def test_a_place_for_results_is_looked_at_before_the_work(tmp_path):
             check_new_folder(place, outside=plugin)
     check_new_folder(tmp_path / "new" / "deep", outside=plugin)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_report_that_ends_halfway_leaves_nothing_and_a_whole_one_comes_at_once(tmp_path):
+    place = tmp_path / "new" / "report"
+    with pytest.raises(KeyboardInterrupt), whole_folder(place, last="z") as draft:
+        (draft / "page").write_text("half")
+        raise KeyboardInterrupt
+    assert list((tmp_path / "new").iterdir()) == []
+
+    with whole_folder(place, last="a") as draft:
+        (draft / "a").write_text("1")
+        (draft / "b").mkdir()
+    assert {path.name for path in place.iterdir()} == {"a", "b"}
+    assert list((tmp_path / "new").iterdir()) == [place]

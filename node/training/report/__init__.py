@@ -9,9 +9,10 @@ from node.training.report.evaluation import (
     read_reference,
 )
 from node.training.report.figures import collapse_of
-from node.training.report.write import write_report
+from node.training.report.write import NUMBERS_NAME, write_report
 
 __all__ = [
+    "NUMBERS_NAME",
     "REFERENCE_NAME",
     "DataSource",
     "Evaluation",

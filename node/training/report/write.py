@@ -11,6 +11,8 @@ from node.training.report.pages import page_of
 from node.training.report.plots import PICTURES, draw_all
 from node.training.report.statistics import Document
 
+NUMBERS_NAME = "report.json"
+
 
 def write_report(folder: Path, evaluation: Evaluation) -> Document:
     """Write ``report.json``, ``report.html`` and the PNGs; return what ``report.json`` holds.
@@ -25,7 +27,7 @@ def write_report(folder: Path, evaluation: Evaluation) -> Document:
     """
     document = document_of(evaluation)
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = folder / "report.json"
+    numbers = folder / NUMBERS_NAME
     for name in (numbers.name, *PICTURES):
         (folder / name).unlink(missing_ok=True)
     captions = draw_all(folder, document, evaluation.cases)
