@@ -16,16 +16,15 @@ from node.cli import app
 from node.inference.child import load_module
 from node.manifest_file import parse_manifest
 from node.training.evaluate import read_provenance
+from tests.learners import write_page_plugin
 from tests.make import ct_series, write_series
-
-HERE = Path(__file__).parent / "sixth_plugin"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Return a folder outside the checkout with the plugin, trained."""
+    """Return a folder outside the checkout with the plugin of docs/write-a-plugin.md, trained."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    shutil.copytree(HERE, folder / "bright_ball", ignore=shutil.ignore_patterns("conftest.py"))
+    write_page_plugin(folder)
     done = call("train", folder / "bright_ball", "--phantom", 16, "--out", folder / "trained")
     assert done.exit_code == 0, done.output
     return folder
@@ -94,7 +93,7 @@ def test_what_it_learned_from_is_not_taken_for_a_test(site):
     done = call("evaluate", cheat, "--phantom", 4, "--report", site / "cheated")
 
     assert done.exit_code == 1
-    assert "test cases were learned from" in done.output
+    assert "4 of 4 test cases were learned from (training.json);" in done.output
     assert not (site / "cheated").exists()
 
 
