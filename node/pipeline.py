@@ -28,6 +28,7 @@ from node.manifest import Manifest
 from node.model import InstanceState, Job, JobInput, NewEvidence
 from node.parts import Node
 from node.plugin import Case
+from node.priors import follow_up_of, places_of, prior_of
 from node.results.check import check_objects
 from node.results.encode import EncodeRequest, encode
 from node.results.picture import overlay_picture
@@ -103,9 +104,14 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
         one: encode_request(job, node, manifest, sources, case=case, outcome=outcome, edition=one)
         for one in editions_of(job, node.settings, manifest, declared=declared)
     }
-    made, refused = make_evidence(requests, node, watch)
-    with watch.stage("draw"):
+    with watch.stage("look for priors"):
         request = next(iter(requests.values()))
+        places = places_of(request)
+        follow_up = follow_up_of(request, places, node)
+    requests = {one: replace(r, follow_up=follow_up) for one, r in requests.items()}
+    made, refused = make_evidence(requests, node, watch)
+    request = next(iter(requests.values()))
+    with watch.stage("draw"):
         picture = overlay_picture(request, case, node.files.evidence_folder(job.id))
     evidence = tuple(one for part in made.values() for one in part)
     finish_job(
@@ -113,7 +119,9 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
         job,
         evidence=evidence,
         destinations=() if job.shadow else [to for one in made for to in one.addressees],
-        report=report_of(outcome, manifest, watch, picture) | {"left_out": refused},
+        report=report_of(outcome, manifest, watch, picture)
+        | {"left_out": refused, "priors": list(follow_up.audit)},
+        prior=prior_of(request, places),
         now=time.time(),
     )
     node.files.drop_job_folder(job.id)

@@ -62,6 +62,17 @@ VERTICAL_PIXEL_SPACING = Code("111066", "DCM", "Vertical Pixel Spacing")
 SPACING_BETWEEN_SLICES = Code("112226", "DCM", "Spacing between slices")
 SLICE_THICKNESS = Code("112225", "DCM", "Slice Thickness")
 
+#: What is compared with an earlier study (S10), and by how much it changed since. PS3.16 has no
+#: concept of a change, so these two are ours.
+DERIVED_MEASUREMENTS = Code("126011", "DCM", "Derived Imaging Measurements")
+TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
+TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
+STUDY_DATE = Code("111060", "DCM", "Study Date")
+STUDY_INSTANCE_UID = Code("110180", "DCM", "Study Instance UID")
+CHANGE = Code("CHANGE", PRIVATE_SCHEME, "Change since the earlier study")
+CHANGE_PERCENT = Code("CHANGE-PERCENT", PRIVATE_SCHEME, "Change since the earlier study in percent")
+PERCENT = Code("%", "UCUM", "Percent")
+
 MILLIMETRE = Code("mm", "UCUM", "millimeter")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
 

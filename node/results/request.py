@@ -20,6 +20,7 @@ from node.manifest import Manifest, SegmentSpec
 from node.model import Job
 from node.plugin import Map, Measurement, Quality, Result, Segment, Volume
 from node.profiles import STANDARD, ViewerProfile
+from node.results.follow_up import NONE, FollowUp, names_of
 from node.results.writing import device_uid, moment_of
 
 
@@ -44,6 +45,8 @@ class EncodeRequest:
         Which objects are made, and of which kind.
     volumes : mapping of input role to Volume
         What the plugin saw; pictures show it, so a profile with pictures needs it.
+    follow_up : FollowUp
+        What earlier results say to this one (S10).
     """
 
     job: Job
@@ -59,6 +62,7 @@ class EncodeRequest:
     run_notes: tuple[str, ...] = ()
     profile: ViewerProfile = STANDARD
     volumes: Mapping[str, Volume] = field(default_factory=dict)
+    follow_up: FollowUp = NONE
 
     def __post_init__(self) -> None:
         if self.content_qualification not in ("RESEARCH", "PRODUCT"):
@@ -113,7 +117,7 @@ class EncodeRequest:
         return derived_uid(self.job.id, str(self.job.run_number), profile, *parts)
 
     def tracking_uid(self, *parts: str) -> str:
-        """Return the Tracking UID of one finding: new in each run, in every profile alike (S10)."""
+        """Return a new Tracking UID for one finding: in every profile alike (S10)."""
         return derived_uid(self.job.id, str(self.job.run_number), "tracking", *parts)
 
     @cached_property
@@ -157,9 +161,9 @@ class Finding:
     #: First and last slice with a voxel; the SEG holds all slices between them (E17).
     first: int
     last: int
-    #: As people and the SR name it: the label, numbered where there are several.
+    #: As people, SEG and SR name it, also over time: the label, numbered where there are several.
     label: str
-    #: New in each run (S10), the same in SEG and SR.
+    #: New in each run unless it is an earlier result's finding (S10); the same in SEG and SR.
     tracking_uid: str
 
     @cached_property
@@ -196,19 +200,34 @@ def _number(
     request: EncodeRequest, found: list[tuple[Segment, tuple[int, int]]], several: Counter[str]
 ) -> Iterator[Finding]:
     numbers: Counter[str] = Counter()
+    names = names_of(request.follow_up, _own_names(request, [one for one, _ in found], several))
     for segment, (first, last) in found:
         numbers[segment.role] += 1
-        spec = request.manifest.segments[segment.name]
-        numbered = several[segment.name] > 1 or segment.finding > 1
+        key = (segment.name, segment.finding)
+        tracked = request.follow_up.tracked.get(key)
+        new = request.tracking_uid(segment.name, str(segment.finding))
         yield Finding(
             segment=segment,
-            spec=spec,
+            spec=request.manifest.segments[segment.name],
             number=numbers[segment.role],
             first=first,
             last=last,
-            label=f"{spec.label} {segment.finding}" if numbered else spec.label,
-            tracking_uid=request.tracking_uid(segment.name, str(segment.finding)),
+            label=names[key],
+            tracking_uid=new if tracked is None else tracked.uid,
         )
+
+
+def _own_names(
+    request: EncodeRequest, segments: list[Segment], several: Counter[str]
+) -> dict[tuple[str, int], tuple[str, str]]:
+    """Return (label of its kind, its name in this run) of each finding."""
+    found = {}
+    for one in segments:
+        label = request.manifest.segments[one.name].label
+        numbered = several[one.name] > 1 or one.finding > 1
+        name = f"{label} {one.finding}" if numbered else label
+        found[(one.name, one.finding)] = (label, name)
+    return found
 
 
 def _slice_range(request: EncodeRequest, segment: Segment) -> tuple[int, int] | None:

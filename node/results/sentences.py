@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from node.dicom.frames import Stack
 from node.manifest import Code, MeasurementSpec
@@ -16,11 +16,14 @@ UNVERIFIED = "Made by an algorithm and verified by nobody."
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
-def report_sentences(request: EncodeRequest, *, found: bool) -> Iterator[str]:
-    """Yield the sentences of the report, in order."""
+def report_sentences(
+    request: EncodeRequest, *, found: bool, follow_up: Iterable[str] = ()
+) -> Iterator[str]:
+    """Yield the sentences of the report, in order; `follow_up` is what earlier studies say."""
     if request.manifest.segments and not found:
         yield nothing_found(request)
     yield from intervals(request)
+    yield from follow_up
     yield UNVERIFIED
     if request.manifest.training:
         yield _sentence(request.manifest.training)

@@ -14,7 +14,18 @@ from node.results.planes import image_reference
 from node.results.request import EncodeRequest
 from node.results.sentences import report_sentences
 from node.results.source import source_header
-from node.results.sr_items import code, container, item, language, number, observer, template, text
+from node.results.sr_follow_up import derived_measurements, follow_up_sentences
+from node.results.sr_items import (
+    code,
+    container,
+    item,
+    language,
+    number,
+    observer,
+    template,
+    text,
+    uid,
+)
 
 
 def report_tree(request: EncodeRequest, title: Code, groups: Sequence[Dataset]) -> Dataset:
@@ -37,6 +48,9 @@ def report_tree(request: EncodeRequest, title: Code, groups: Sequence[Dataset]) 
         measurements = container(codes.IMAGING_MEASUREMENTS)
         measurements.ContentSequence = list(groups)
         content.append(measurements)
+    derived = derived_measurements(request)
+    if derived is not None:
+        content.append(derived)
     content.append(_evaluations(request))
     root.ContentSequence = content
     return root
@@ -71,9 +85,7 @@ def _descriptors(stack: Stack) -> Iterator[Dataset]:
     first, geometry = stack.frames[0], stack.geometry
     if first.modality in codes.MODALITIES:
         yield code(about, codes.MODALITY, codes.MODALITIES[first.modality])
-    frame_of_reference = item(about, "UIDREF", codes.FRAME_OF_REFERENCE_UID)
-    frame_of_reference.UID = geometry.frame_of_reference_uid
-    yield frame_of_reference
+    yield uid(about, codes.FRAME_OF_REFERENCE_UID, geometry.frame_of_reference_uid)
     between_slices, between_rows, between_columns = geometry.spacing_mm
     yield number(about, codes.PIXEL_ROWS, geometry.shape[1], codes.PIXELS)
     yield number(about, codes.PIXEL_COLUMNS, geometry.shape[2], codes.PIXELS)
@@ -105,7 +117,7 @@ def _evaluations(request: EncodeRequest) -> Dataset:
     evaluations = container(codes.QUALITATIVE_EVALUATIONS)
     outcome = codes.WITH_FINDINGS if found else codes.WITHOUT_FINDINGS
     items = [code("CONTAINS", codes.FINDINGS_SUMMARY, outcome)] if request.manifest.segments else []
-    sentences = report_sentences(request, found=found)
+    sentences = report_sentences(request, found=found, follow_up=follow_up_sentences(request))
     evaluations.ContentSequence = [
         *items,
         *(text("CONTAINS", codes.COMMENT, sentence) for sentence in sentences),

@@ -46,6 +46,20 @@ def text(relationship: str, name: Code, value: str) -> Dataset:
     return ds
 
 
+def date(relationship: str, name: Code, value: str) -> Dataset:
+    """Return a DATE item; the value as YYYYMMDD."""
+    ds = item(relationship, "DATE", name)
+    ds.Date = value
+    return ds
+
+
+def uid(relationship: str, name: Code, value: str) -> Dataset:
+    """Return a UIDREF item."""
+    ds = item(relationship, "UIDREF", name)
+    ds.UID = value
+    return ds
+
+
 def number(relationship: str, name: Code, value: float, unit: Code) -> Dataset:
     """Return a NUM item."""
     measured = Dataset()

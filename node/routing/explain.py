@@ -15,7 +15,7 @@ from node.storage.delivery_rows import list_deliveries
 from node.storage.intake_rows import get_study, instances_of_study
 from node.storage.job_rows import get_report, jobs_of_study
 
-#: What went where, one entry for each destination, JSON-able.
+#: What went where, one entry for each destination; or what was looked at; JSON-able.
 _Sent = Sequence[Mapping[str, Any]]
 
 
@@ -28,7 +28,8 @@ def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
         ``study`` (state, revision, why it was complete), ``conflicts`` (SOP Instance UIDs in
         two versions that differ), ``decisions`` (oldest first: rule,
         outcome, code, sentence, ``document`` with predicates, candidates, scores, guards),
-        ``jobs`` (state, reason).
+        ``jobs`` (state, reason, ``deliveries``, ``priors``: which earlier results were looked
+        at, and what came of it).
 
     Raises
     ------
@@ -43,7 +44,11 @@ def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
         "conflicts": _conflicts(db, study_instance_uid),
         "decisions": [asdict(one) for one in decisions_of_study(db, study_instance_uid)],
         "jobs": [
-            {**_job_document(one), "deliveries": _deliveries(db, one.id)}
+            {
+                **_job_document(one),
+                "deliveries": _deliveries(db, one.id),
+                "priors": _priors(db, one.id),
+            }
             for one in jobs_of_study(db, study_instance_uid)
         ],
     }
@@ -58,7 +63,8 @@ def explain_text(db: Database, study_instance_uid: str) -> str:
     jobs = {job.id: job for job in jobs_of_study(db, study_instance_uid)}
     conflicts = _conflicts(db, study_instance_uid)
     sent = {job_id: _deliveries(db, job_id) for job_id in jobs}
-    lines = [*_head(study), *map(_conflict, conflicts), *_body(decisions, jobs, sent)]
+    priors = {job_id: _priors(db, job_id) for job_id in jobs}
+    lines = [*_head(study), *map(_conflict, conflicts), *_body(decisions, jobs, sent, priors)]
     return "\n".join(lines) + "\n"
 
 
@@ -81,7 +87,10 @@ def _head(study: Study) -> Iterator[str]:
 
 
 def _body(
-    decisions: Sequence[Decision], jobs: Mapping[str, Job], sent: Mapping[str, _Sent]
+    decisions: Sequence[Decision],
+    jobs: Mapping[str, Job],
+    sent: Mapping[str, _Sent],
+    priors: Mapping[str, _Sent],
 ) -> Iterator[str]:
     if not decisions:
         yield "  no rule has looked at it yet"
@@ -92,7 +101,7 @@ def _body(
         yield from _decision(decision, full=decision.study_revision == latest)
         job = jobs.get(decision.job_id or "")
         if job is not None and decision.study_revision == latest:
-            yield from _job(job, sent[job.id])
+            yield from _job(job, sent[job.id], priors[job.id])
 
 
 def _decision(decision: Decision, *, full: bool) -> Iterator[str]:
@@ -116,9 +125,13 @@ def _decision(decision: Decision, *, full: bool) -> Iterator[str]:
     yield from (f"  {one['name']}: {one['sentence']}" for one in document.get("guards", ()))
 
 
-def _job(job: Job, sent: _Sent) -> Iterator[str]:
+def _job(job: Job, sent: _Sent, priors: _Sent) -> Iterator[str]:
     reason = f": {job.reason_code} {job.reason}" if job.reason_code else ""
     yield f"  job {job.id}: {job.state}{reason}"
+    for one in priors:
+        kept = len(one["tracking_uids"])
+        tracked = f"; {kept} Tracking UID{'' if kept == 1 else 's'} kept" if kept else ""
+        yield f"    earlier result, job {one['job']} ({one['plugin']}): {one['use']}{tracked}"
     for one in sent:
         if "left_out" in one:
             yield f"    to {one['destination']}: nothing, {one['left_out']}"
@@ -166,6 +179,12 @@ def _deliveries(db: Database, job_id: str) -> _Sent:
     left_out = get_report(db, job_id).get("left_out", {})
     refused = [{"destination": name, "left_out": why} for name, why in left_out.items()]
     return [*found.values(), *refused]
+
+
+def _priors(db: Database, job_id: str) -> _Sent:
+    """Return which earlier results the run of a job looked at (S10)."""
+    found: _Sent = get_report(db, job_id).get("priors", ())
+    return found
 
 
 def _job_document(job: Job) -> dict[str, Any]:

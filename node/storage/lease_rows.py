@@ -23,6 +23,7 @@ from node.model import (
 from node.storage.database import Database
 from node.storage.intake_rows import note_own_uids
 from node.storage.job_values import SUPERSEDED, job_query, to_job
+from node.storage.prior_rows import NewPrior, add_prior
 from node.storage.statements import columns_of
 from node.storage.switch_rows import plugins_off_in, stopped_reason
 from node.storage.tables import attempt, delivery, evidence, job
@@ -87,6 +88,7 @@ def finish_job(
     destinations: Sequence[Addressee],
     report: Mapping[str, object],
     now: float,
+    prior: NewPrior | None = None,
 ) -> None:
     """Complete a job with its evidence and its outbox, all in one transaction.
 
@@ -103,6 +105,8 @@ def finish_job(
         Durable files.
     destinations : sequence of Addressee; () = deliver nowhere
     report : JSON-able mapping
+    prior : NewPrior or None
+        What later studies of the patient may compare with (S10).
 
     Raises
     ------
@@ -116,6 +120,8 @@ def finish_job(
         _end_attempt(connection, held, "completed", "", "", now)
         ids = [add_evidence(connection, held.id, one, now) for one in evidence]
         note_own_uids(connection, [one.sop_instance_uid for one in evidence], now)
+        if prior is not None:
+            add_prior(connection, held.id, prior)
         if row.reason_code != SUPERSEDED:
             _fill_outbox(connection, held, list(zip(ids, evidence, strict=True)), destinations, now)
 

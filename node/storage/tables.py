@@ -258,6 +258,22 @@ withdrawal = Table(
     Index("ix_withdrawal_state", "state", "next_look_at"),
 )
 
+# What may be a prior of a later study of the patient (S10), one row a completed job: names over
+# time, places and numbers of its findings. Whether it still stands, the other rows say.
+prior = Table(
+    "prior",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    Column("patient_id", Text, nullable=False),
+    Column("issuer_of_patient_id", Text, nullable=False),
+    # As the header says them.
+    Column("study_date", String(16), nullable=False),
+    Column("study_time", String(24), nullable=False),
+    Column("series_description", Text, nullable=False),
+    Column("findings", JSON, nullable=False),
+    Index("ix_prior_patient", "patient_id", "issuer_of_patient_id"),
+)
+
 # What became of telling that a job did not run (S7), one row an attempt.
 refusal_note = Table(
     "refusal_note",

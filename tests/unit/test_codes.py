@@ -28,9 +28,10 @@ def test_every_code_of_ours_is_in_the_standards_dictionaries(code: Code) -> None
 
 
 def test_private_codes_are_ours_and_fit_their_attributes() -> None:
-    private = [*codes.PRIVATE_OUTPUTS.values(), codes.PICTURE]
+    writers = [codes.PICTURE, codes.CHANGE, codes.CHANGE_PERCENT]
+    private = [*codes.PRIVATE_OUTPUTS.values(), *writers]
 
-    assert len({code.value for code in codes.PRIVATE_OUTPUTS.values()}) == len(private) - 1
+    assert len({code.value for code in private}) == len(private)
     for code in private:
         assert code.scheme == codes.PRIVATE_SCHEME
         assert len(code.value) <= 16 and len(code.meaning) <= 64
