@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,26 @@ class Subject:
     labels: Labels
     facts: Mapping[str, str | float | bool] = field(default_factory=dict)
     headers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The same patient with one thing changed, for looking at what a model rests on.
+
+    Attributes
+    ----------
+    name : str
+        What was changed, as a report says it.
+    kind : str
+        ``cause`` (its risk is another), ``nuisance`` (nothing that matters), ``input`` (images or
+        contours are less exact), ``blank`` (the lesion is covered), ``control`` (an institution
+        that the outcome has no say in).
+    plan : what the cohort's `render` takes
+    """
+
+    name: str
+    kind: str
+    plan: Any
 
 
 @dataclass(frozen=True, kw_only=True)
