@@ -169,6 +169,29 @@ class CohortSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """Which of a classifier's numbers are compared with which labels (docs/evaluation.md)."""
+
+    #: A measurement: how likely the outcome is.
+    probability: str
+    #: Divides measured probabilities: 100 for those in %.
+    scale: float = 1.0
+    #: A column of labels: what is true.
+    outcome: str
+    #: What that column says of those who have it.
+    positive: str | float = "yes"
+    #: From 0 to 1; at or above it a case is called positive.
+    threshold: float = 0.5
+    #: Other measured probabilities, each compared with `probability`.
+    also: tuple[str, ...] = ()
+    #: Measurements whose own part in the outcome is asked for.
+    factors: tuple[str, ...] = ()
+    #: Columns of labels: how long, and whether it happened; "" = no survival.
+    time: str = ""
+    event: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """One plugin version, pinned by its digest."""
 
@@ -198,6 +221,8 @@ class Manifest:
     weights: Mapping[str, str] = field(default_factory=dict)
     #: None: the plugin has no phantoms of its own.
     cohort: CohortSpec | None = None
+    #: None: it is judged by its masks.
+    evaluation: EvaluationSpec | None = None
     #: What it imports that the node itself does not need, by the names that are imported.
     libraries: tuple[str, ...] = ()
     #: Another Python interpreter for the child (E7); "" = ours.

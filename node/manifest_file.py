@@ -84,6 +84,10 @@ The layout (* must be there; the rest shows its default or an example)::
     [cohort]                                 # what `cohort.py` draws its phantoms by
     file = "cohort.toml"                     # *
     sha256 = "60303a…"                       # *
+
+    [evaluation]                             # of a classifier: docs/evaluation.md
+    probability = "malignant"                # * a measurement, unit 1 or %
+    outcome = "metastasis"                   # * a column of labels
 """
 
 from __future__ import annotations
@@ -108,6 +112,7 @@ from node.manifest import (
     Range,
     SegmentSpec,
 )
+from node.manifest_evaluation import evaluation_of
 from node.manifest_rois import codes_of_rois, roi_roles
 from node.manifest_tables import (
     CodeRow,
@@ -226,6 +231,7 @@ def _manifest(
         limits=_limits(plugin.limits, where),
         finding=_code(plugin.finding),
         cohort=CohortSpec(**plugin.cohort.model_dump()) if plugin.cohort else None,
+        evaluation=evaluation_of(plugin, where),
         algorithm_family=Code(*plugin.algorithm_family),
         digest=digest,
         **kept,

@@ -108,6 +108,19 @@ class _Cohort(Table):
     sha256: _Sha256
 
 
+class EvaluationTable(Table):
+    """``[evaluation]``."""
+
+    probability: _Name
+    outcome: Said
+    positive: Text | Number = "yes"
+    threshold: Text = ""
+    also: tuple[_Name, ...] = ()
+    factors: tuple[_Name, ...] = ()
+    time: Text = ""
+    event: Text = ""
+
+
 class PluginTable(Table):
     """The whole file."""
 
@@ -130,6 +143,7 @@ class PluginTable(Table):
     parameters: dict[Said, Flag | Whole | Number | Text] = Field(default_factory=dict)
     weights: dict[Said, _Sha256] = Field(default_factory=dict)
     cohort: _Cohort | None = None
+    evaluation: EvaluationTable | None = None
     libraries: tuple[
         Annotated[str, Field(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")], ...
     ] = ()

@@ -25,6 +25,7 @@ _TABLES = {
     "### `[maps.NAME]`": manifest_tables.MapTable,
     "### `[qualities.NAME]`": manifest_tables.QualityTable,
     "### `[limits]`": manifest_tables.LimitsTable,
+    "### `[evaluation]`": manifest_tables.EvaluationTable,
 }
 
 
