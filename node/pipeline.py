@@ -22,7 +22,9 @@ from node.dicom.source import read_series
 from node.editions import Edition, editions_of
 from node.errors import ManifestError, RefusalCode, Refused
 from node.inference.case import build_case, select_frames
+from node.inference.rois import rois_of_case
 from node.inference.runner import RunOutcome
+from node.job_regions import regions_of_job, source_regions
 from node.logs import get_logger
 from node.manifest import Manifest
 from node.model import InstanceState, Job, JobInput, NewEvidence
@@ -97,11 +99,16 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
         sources = read_sources(job, node)
     with watch.stage("read pixels"):
         case = build_case(manifest, sources.stacks, sources.headers, runner.device)
+        regions = regions_of_job(job, node, manifest, sources.stacks, charset=charset_of(job, node))
+        case = replace(case, rois=rois_of_case(manifest, regions))
     with watch.stage("run the plugin"):
         outcome = runner.run(manifest, case, job_folder=folder)
     declared = source_charset(next(iter(sources.headers.values()))[0])
     requests = {
-        one: encode_request(job, node, manifest, sources, case=case, outcome=outcome, edition=one)
+        one: replace(
+            encode_request(job, node, manifest, sources, case=case, outcome=outcome, edition=one),
+            regions=source_regions(regions, node),
+        )
         for one in editions_of(job, node.settings, manifest, declared=declared)
     }
     with watch.stage("look for priors"):
@@ -153,10 +160,7 @@ def read_sources(job: Job, node: Node) -> Sources:
     Refused
         If an image is gone, in conflict with another version, or does not fit the others.
     """
-    study = get_study(node.db, job.study_instance_uid)
-    charset = next(
-        (p.assumed_charset for p in node.settings.peers if study and p.name == study.peer), ""
-    )
+    charset = charset_of(job, node)
     paths = _paths_of_images(job, node)
     stacks: dict[str, Stack] = {}
     headers: dict[str, tuple[Dataset, ...]] = {}
@@ -168,6 +172,13 @@ def read_sources(job: Job, node: Node) -> Sources:
         stacks[chosen.role] = select_frames(series, chosen)
         headers[chosen.role] = _headers_in_order(series, chosen)
     return Sources(stacks=stacks, headers=headers)
+
+
+def charset_of(job: Job, node: Node) -> str:
+    """Return the character set of undeclared text of the study's sender (S6)."""
+    study = get_study(node.db, job.study_instance_uid)
+    peers = node.settings.peers
+    return next((p.assumed_charset for p in peers if study and p.name == study.peer), "")
 
 
 def encode_request(

@@ -44,6 +44,7 @@ IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
 IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 COMMENT = Code("121106", "DCM", "Comment")
+SOURCE_OF_MEASUREMENT = Code("121112", "DCM", "Source of Measurement")
 FINDINGS_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
 #: (CID 6047) The algorithm ran to its end: both say so, and which of the two it was (S7).
 WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")

@@ -19,7 +19,10 @@ from node.dicom.report_regions import REPORT_CLASSES, frames_of_segment, group_m
 from node.dicom.segmentation import SEGMENTATION_CLASSES, segment_mask, segments_of
 from node.errors import RefusalCode, Refused
 
-__all__ = ["Region", "RegionRules", "mask_on", "refusal_of", "regions_of"]
+__all__ = ["REGION_CLASSES", "Region", "RegionRules", "mask_on", "refusal_of", "regions_of"]
+
+#: SOP classes that may hold regions.
+REGION_CLASSES = SEGMENTATION_CLASSES | {STRUCTURE_SET} | REPORT_CLASSES
 
 _DEFAULT = RegionRules()
 

@@ -21,6 +21,7 @@ from node.model import Job
 from node.plugin import Map, Measurement, Quality, Result, Segment, Volume
 from node.profiles import STANDARD, ViewerProfile
 from node.results.follow_up import NONE, FollowUp, names_of
+from node.results.regions import SourceRegion
 from node.results.writing import device_uid, moment_of
 
 
@@ -47,6 +48,8 @@ class EncodeRequest:
         What the plugin saw; pictures show it, so a profile with pictures needs it.
     follow_up : FollowUp
         What earlier results say to this one (S10).
+    regions : tuple of SourceRegion
+        What the plugin got beside the images (S21).
     """
 
     job: Job
@@ -63,6 +66,7 @@ class EncodeRequest:
     profile: ViewerProfile = STANDARD
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     follow_up: FollowUp = NONE
+    regions: tuple[SourceRegion, ...] = ()
 
     def __post_init__(self) -> None:
         if self.content_qualification not in ("RESEARCH", "PRODUCT"):

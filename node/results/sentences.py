@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from node.dicom.frames import Stack
 from node.manifest import Code, MeasurementSpec
 from node.plugin import Measurement
+from node.results.regions import region_sentence
 from node.results.request import EncodeRequest
 
 RESEARCH_USE = "Research use only. Not for diagnosis or treatment."
@@ -24,6 +25,8 @@ def report_sentences(
         yield nothing_found(request)
     yield from intervals(request)
     yield from follow_up
+    patient = str(request.source.get("PatientName", ""))
+    yield from (region_sentence(one, patient) for one in request.regions)
     yield UNVERIFIED
     if request.manifest.training:
         yield _sentence(request.manifest.training)

@@ -11,6 +11,7 @@ from node.dicom.codes import code_of_item
 from node.dicom.frames import Frame, Stack
 from node.manifest import Code
 from node.results.planes import image_reference
+from node.results.regions import region_items
 from node.results.request import EncodeRequest
 from node.results.sentences import report_sentences
 from node.results.source import source_header
@@ -121,5 +122,6 @@ def _evaluations(request: EncodeRequest) -> Dataset:
     evaluations.ContentSequence = [
         *items,
         *(text("CONTAINS", codes.COMMENT, sentence) for sentence in sentences),
+        *region_items(request.regions),
     ]
     return evaluations

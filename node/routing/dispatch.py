@@ -6,7 +6,7 @@ Every rule is asked, in the order of the file; every rule that matches makes its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from pydicom import Dataset
 
@@ -33,6 +33,8 @@ from node.routing.guards import (
     too_old,
 )
 from node.routing.reading import SeriesRow, StudyImages
+from node.routing.region_reading import StudyRegions
+from node.routing.rois import RoiChoice, candidate_documents, choose_rois
 from node.routing.rules import evaluate, facts_of
 from node.routing.selection import Chosen, Selection, select
 from node.settings import RuleSettings, Settings
@@ -53,6 +55,7 @@ class _Desk:
     study: Study
     images: StudyImages
     rows: tuple[SeriesRow, ...]
+    regions: StudyRegions
     settings: Settings
     manifests: Mapping[str, Manifest]
     #: Plugins whose kill switch is on, with the reason.
@@ -119,10 +122,12 @@ def dispatch_study(
         return None
     charset = next((p.assumed_charset for p in settings.peers if p.name == study.peer), "")
     images = StudyImages(files, instances, charset)
+    rows = images.rows()
     desk = _Desk(
         study=study,
         images=images,
-        rows=images.rows(),
+        rows=rows,
+        regions=StudyRegions(files, rows, charset),
         settings=settings,
         manifests=manifests,
         off=plugins_off(db),
@@ -178,8 +183,6 @@ def _ruling_with(
 ) -> Ruling:
     inputs: list[JobInput] = []
     try:
-        if manifest.rois:
-            raise Refused(RefusalCode.ROI_MISSING, "regions are not looked for yet")
         guards = check_plugin(manifest, rule, desk.settings, desk.off)
         identity = check_identity([row.header for row in desk.rows])
         selection = _select(desk, manifest, matched, document)
@@ -188,6 +191,7 @@ def _ruling_with(
         headers = _headers(selection.inputs)
         check_identity([desk.rows[0].header, *headers])
         guards += check_patient(manifest.limits, [c.header for c in selection.inputs.values()])
+        regions = _regions(desk, rule, manifest, selection, document)
     except Refused as refusal:
         code, sentence = refusal.code.value, refusal.sentence
         refused = refusal_fingerprint(desk.study.study_instance_uid, rule, manifest, code, sentence)
@@ -195,9 +199,42 @@ def _ruling_with(
         return _ruling(desk, rule, "refused", document, code, sentence, job)
     document["guards"] = [asdict(guard) for guard in guards]
     document["notes"] = list(selection.notes)
-    work = work_fingerprint(desk.study.study_instance_uid, rule, manifest, inputs, identity)
-    job = _job(desk, rule, manifest, inputs, work, None)
+    study_uid = desk.study.study_instance_uid
+    work = work_fingerprint(study_uid, rule, manifest, inputs, identity, regions.rois)
+    job = replace(_job(desk, rule, manifest, inputs, work, None), rois=regions.rois)
+    if regions.missing:
+        return _waiting(desk, rule, document, regions, job)
     return _ruling(desk, rule, "scheduled", document, "", "; ".join(selection.notes), job)
+
+
+def _waiting(
+    desk: _Desk, rule: RuleSettings, document: dict[str, object], regions: RoiChoice, job: Job
+) -> Ruling:
+    """Let the job wait for the regions that its plugin lacks."""
+    code, sentence = RefusalCode.ROI_MISSING.value, regions.missing_sentence
+    job = replace(job, state=JobState.WAITING, reason_code=code, reason=sentence)
+    return _ruling(desk, rule, "waiting", document, code, sentence, job)
+
+
+def _regions(
+    desk: _Desk,
+    rule: RuleSettings,
+    manifest: Manifest,
+    selection: Selection,
+    document: dict[str, object],
+) -> RoiChoice:
+    """Return the regions that the plugin needs, or what it may wait for; raises `Refused`."""
+    if not manifest.rois:
+        return RoiChoice()
+    choice = choose_rois(manifest, rule.rois, desk.regions.found, selection.inputs)
+    document["rois"] = candidate_documents(choice)
+    document["unreadable_regions"] = list(desk.regions.unreadable)
+    if choice.refusal is not None:
+        raise choice.refusal
+    for one in choice.missing:
+        if one.role.when_missing == "refuse":
+            raise Refused(RefusalCode.ROI_MISSING, one.sentence)
+    return choice
 
 
 def _no_images(desk: _Desk) -> str:

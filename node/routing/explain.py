@@ -122,7 +122,16 @@ def _decision(decision: Decision, *, full: bool) -> Iterator[str]:
         yield f"  series {uid} cannot be read: {reason}"
     yield from (f"  left out: {reason}" for reason in document.get("left_out", ()))
     yield from _candidates(document.get("candidates", ()))
+    yield from map(_region, document.get("rois", ()))
+    yield from (f"  not read: {reason}" for reason in document.get("unreadable_regions", ()))
     yield from (f"  {one['name']}: {one['sentence']}" for one in document.get("guards", ()))
+
+
+def _region(one: Mapping[str, Any]) -> str:
+    named = f" “{one['name']}”" if one["name"] else ""
+    why = f"{one['code']}: {one['sentence']}" if one["code"] else one["sentence"]
+    verdict = "CHOSEN" if one["chosen"] else f"no, {why}"
+    return f"  region for {one['role']}: {one['place']}{named}, fits by its {one['by']}: {verdict}"
 
 
 def _job(job: Job, sent: _Sent, priors: _Sent) -> Iterator[str]:
@@ -197,6 +206,9 @@ def _job_document(job: Job) -> dict[str, Any]:
             "planes": len(one.sop_instance_uids),
         }
         for one in job.inputs
+    ]
+    document["rois"] = [
+        {"role": one.role, "object": one.source_kind, "number": one.number} for one in job.rois
     ]
     return document
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 from node.manifest import Manifest
 from node.model import Identity, JobInput
+from node.roi_choice import JobRoi
 from node.settings import RuleSettings
 
 
@@ -21,11 +22,13 @@ def work_fingerprint(
     manifest: Manifest,
     inputs: Sequence[JobInput],
     identity: Identity,
+    rois: Sequence[JobRoi] = (),
 ) -> str:
     """Return the SHA-256 of everything that a run's result and its way depend on.
 
-    The selected SOP Instance UIDs with frame numbers and pixel hashes, the patient's
-    identity, the plugin's digest, and the rule's name, plugin, destinations and shadow mode.
+    The selected SOP Instance UIDs with frame numbers and pixel hashes, the regions with the
+    content of their objects, the patient's identity, the plugin's digest, and the rule's name,
+    plugin, destinations and shadow mode.
     """
     return _sha256(
         "work",
@@ -34,6 +37,7 @@ def work_fingerprint(
         manifest.digest,
         asdict(identity),
         sorted((asdict(one) for one in inputs), key=lambda one: str(one["role"])),
+        *_regions(manifest, rois),
     )
 
 
@@ -42,6 +46,19 @@ def refusal_fingerprint(
 ) -> str:
     """Return the SHA-256 of a refusal: the same one is not counted twice (S7)."""
     return _sha256("refusal", study_instance_uid, _rule(rule), manifest.digest, code, sentence)
+
+
+def _regions(manifest: Manifest, rois: Sequence[JobRoi]) -> list[object]:
+    """Return the regions; nothing at all where a plugin needs none: as before there were any."""
+    if not manifest.rois:
+        return []
+    documents = (asdict(one) for one in rois)
+    return [
+        sorted(
+            documents,
+            key=lambda one: (str(one["role"]), str(one["sop_instance_uid"]), int(one["number"])),
+        )
+    ]
 
 
 def _rule(rule: RuleSettings) -> list[object]:

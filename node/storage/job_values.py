@@ -9,7 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from node.errors import NodeError
-from node.model import Job, JobInput, JobRoi, JobState
+from node.model import Job, JobInput, JobState
+from node.roi_choice import JobRoi
 from node.storage.statements import columns_of
 from node.storage.tables import job, study
 

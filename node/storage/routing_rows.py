@@ -15,6 +15,7 @@ from node.storage.database import Database
 from node.storage.decision_rows import Decision, record_decision
 from node.storage.job_rows import insert_job_in, supersede
 from node.storage.tables import study as study_table
+from node.storage.waiting_rows import start_waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +93,14 @@ def _settle(connection: Connection, seen: Study, ruling: Ruling, now: float) -> 
     if decision.outcome == "held":
         return decision
     wanted = job.fingerprint if job is not None else ""
+    started = start_waiting(connection, seen.id, job) if job is not None else ""
     supersede(connection, seen.id, decision.rule, revision=seen.revision, keep=wanted, now=now)
     if job is None:
         return decision
     kept = insert_job_in(connection, job)
-    if kept.id == job.id:
-        return replace(decision, job_id=job.id)
-    if job.state is JobState.REFUSED:
+    if kept.id in (job.id, started) or job.state is JobState.REFUSED:
+        return replace(decision, job_id=kept.id)
+    if job.state is kept.state is JobState.WAITING:
         return replace(decision, job_id=kept.id)
     return replace(
         decision,

@@ -104,7 +104,7 @@ def test_every_decision_is_documented():
     source = Path(__file__).parents[2] / "node"
     text = (source / "routing" / "dispatch.py").read_text()
     text += (source / "storage" / "routing_rows.py").read_text()
-    said = {"scheduled", "same work", "refused", "held", "not matched"}
+    said = {"scheduled", "waiting", "same work", "refused", "held", "not matched"}
     for outcome in said:
         assert f'"{outcome}"' in text
         assert f"| `{outcome}` |" in PAGE

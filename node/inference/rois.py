@@ -1,0 +1,170 @@
+"""The regions of a job again, as masks on the grids of its inputs (S21)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from node.dicom.frames import Stack
+from node.dicom.regions import Region, RegionRules, mask_on, regions_of
+from node.errors import MalformedDataset, RefusalCode, Refused
+from node.manifest import Manifest, RoiRole
+from node.plugin import Roi
+from node.roi_choice import JobRoi
+
+_PARTS = {
+    "SEG": "segment {} of a segmentation (SEG)",
+    "RTSTRUCT": "ROI {} of a structure set (RTSTRUCT)",
+    "SR": "measurement group {} of a report (SR)",
+}
+_HOW = {
+    "MANUAL": "drawn by hand",
+    "SEMIAUTOMATIC": "drawn with help of a program",
+    "AUTOMATIC": "made by a program",
+}
+_LABEL_LENGTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoiFile:
+    """One stored object that holds a region of a job, or that a report's region points at."""
+
+    path: Path
+    content_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRoi:
+    """A region of a job: what the plugin gets, and what the report says of it."""
+
+    chosen: JobRoi
+    region: Region
+    roi: Roi
+
+
+def read_rois(
+    manifest: Manifest,
+    chosen: Sequence[JobRoi],
+    files: Mapping[str, RoiFile],
+    stacks: Mapping[str, Stack],
+    *,
+    others: Sequence[Stack] = (),
+    assumed_charset: str = "",
+) -> tuple[ReadRoi, ...]:
+    """Return the regions of a job on the grids of their inputs.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    chosen : sequence of JobRoi
+        What was chosen when the job was made.
+    files : mapping of SOP Instance UID to RoiFile
+        What is here now: the chosen objects, and what reports among them point at.
+    stacks : mapping of input role to Stack
+    others : sequence of Stack
+        Further images of the study, on which a contour may have been drawn.
+    assumed_charset : str
+        As for `regions_of`.
+
+    Raises
+    ------
+    Refused
+        INPUT_CHANGED if an object is gone or has another content; ROI_SEVERAL if two regions
+        of different objects share voxels; any code of `mask_on`.
+    """
+    found = tuple(
+        _read(manifest.rois[one.role], one, files, stacks, others, assumed_charset)
+        for one in chosen
+    )
+    for name in manifest.rois:
+        _refuse_overlap(name, [one for one in found if one.chosen.role == name])
+    return found
+
+
+def rois_of_case(manifest: Manifest, found: Sequence[ReadRoi]) -> Mapping[str, tuple[Roi, ...]]:
+    """Return the regions as the plugin gets them, by role."""
+    return {
+        name: tuple(one.roi for one in found if one.chosen.role == name) for name in manifest.rois
+    }
+
+
+def source_sentence(region: Region) -> str:
+    """Return where a region comes from, without names and UIDs."""
+    part = _PARTS[region.source_kind].format(region.number)
+    return ", ".join(word for word in (part, _HOW.get(region.algorithm, "")) if word)
+
+
+def _read(
+    role: RoiRole,
+    chosen: JobRoi,
+    files: Mapping[str, RoiFile],
+    stacks: Mapping[str, Stack],
+    others: Sequence[Stack],
+    assumed_charset: str,
+) -> ReadRoi:
+    try:
+        regions = list(_regions(chosen, files, assumed_charset))
+        region = next((one for one in regions if _is(one, chosen)), None)
+        if region is None:
+            raise Refused(RefusalCode.INPUT_CHANGED, "the chosen region is not in its object")
+        mask = mask_on(
+            region,
+            stacks[role.input],
+            # What nobody approved was refused when the job was made, by the rule's setting.
+            rules=RegionRules(fraction=role.fraction, unapproved=True),
+            regions=regions,
+            stacks=(*stacks.values(), *others),
+            assumed_charset=assumed_charset,
+        )
+    except Refused as refusal:
+        raise Refused(refusal.code, f"{role.name}: {refusal.sentence}") from None
+    except (MalformedDataset, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Refused(RefusalCode.ROI_UNREADABLE, f"{role.name}: {why}") from error
+    roi = Roi(
+        mask=mask,
+        role=role.input,
+        label=region.name[:_LABEL_LENGTH],
+        source=source_sentence(region),
+    )
+    return ReadRoi(chosen=chosen, region=region, roi=roi)
+
+
+def _regions(
+    chosen: JobRoi, files: Mapping[str, RoiFile], assumed_charset: str
+) -> Iterator[Region]:
+    """Yield the regions of the chosen object, and of what its report points at."""
+    own = _file(chosen.sop_instance_uid, chosen.content_sha256, files)
+    for region in regions_of(own.path, assumed_charset=assumed_charset):
+        yield region
+        if _is(region, chosen) and region.segment_of is not None and chosen.points_at_sha256:
+            pointed = _file(region.segment_of[0], chosen.points_at_sha256, files)
+            yield from regions_of(pointed.path, assumed_charset=assumed_charset)
+
+
+def _file(uid: str, content_sha256: str, files: Mapping[str, RoiFile]) -> RoiFile:
+    found = files.get(uid)
+    if found is None or found.content_sha256 != content_sha256:
+        gone = "is not here any more" if found is None else "has another content by now"
+        raise Refused(RefusalCode.INPUT_CHANGED, f"the object of the region {gone}")
+    return found
+
+
+def _is(region: Region, chosen: JobRoi) -> bool:
+    return (region.sop_instance_uid, region.number) == (chosen.sop_instance_uid, chosen.number)
+
+
+def _refuse_overlap(name: str, found: Sequence[ReadRoi]) -> None:
+    """Refuse two regions of different objects that share voxels: one thing drawn twice."""
+    for number, one in enumerate(found):
+        for other in found[:number]:
+            together = one.chosen.sop_instance_uid == other.chosen.sop_instance_uid
+            if not together and np.any(one.roi.mask & other.roi.mask):
+                raise Refused(
+                    RefusalCode.ROI_SEVERAL,
+                    f"{name}: {other.roi.source} and {one.roi.source} of another object overlap; "
+                    "one of them is not meant",
+                )

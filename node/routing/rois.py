@@ -1,0 +1,294 @@
+"""Which regions serve the ROI roles of a plugin: by code, by mapped name, never by guess (S21).
+
+`docs/regions.md` has the rules in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+
+from pydicom.sr.coding import Code as StandardCode
+
+from node.dicom.headers import identity_of
+from node.dicom.regions import Region, RegionRules, refusal_of
+from node.errors import RefusalCode, Refused
+from node.manifest import Code, Manifest, RoiRole
+from node.model import Instance, InstanceState
+from node.roi_choice import JobRoi
+from node.routing.edits import latest_object, newest_edits
+from node.routing.selection import Chosen
+from node.settings import RoiSettings
+
+#: No contours at all: a diameter beside a tumour is not the tumour.
+_NO_CONTOURS = frozenset({RefusalCode.ROI_NOT_AN_AREA})
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundRegion:
+    """A region of the study with the row of its object."""
+
+    region: Region
+    instance: Instance
+    series_number: str = ""
+    #: Our job that made it; "": somebody else did.
+    from_job: str = ""
+
+    @property
+    def place(self) -> str:
+        """Return which part of which object it is, without names (S28)."""
+        part = {"SEG": "segment", "RTSTRUCT": "ROI", "SR": "measurement group"}
+        kind = self.region.source_kind
+        made = self.region.created_at[:12]
+        number = self.series_number or "without number"
+        when = f" of {made[:8]} {made[8:10]}:{made[10:12]}" if len(made) == 12 else ""
+        return f"{part[kind]} {self.region.number} of the {kind}{when} in series {number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoiCandidate:
+    """A region that fits a role by what it says it is, and what became of it."""
+
+    role: str
+    place: str
+    #: What its author called it.
+    name: str
+    by: str
+    chosen: bool = False
+    code: str = ""
+    sentence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoiMissing:
+    """A role that nothing serves yet."""
+
+    role: RoiRole
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoiChoice:
+    """The regions for every role, or which roles still lack one."""
+
+    rois: tuple[JobRoi, ...] = ()
+    candidates: tuple[RoiCandidate, ...] = ()
+    missing: tuple[RoiMissing, ...] = ()
+    #: Why no job is possible with these regions; None: it is, or it waits.
+    refusal: Refused | None = None
+
+    @property
+    def missing_sentence(self) -> str:
+        """Return what is missing, in words."""
+        return "; ".join(one.sentence for one in self.missing)
+
+
+def choose_rois(
+    manifest: Manifest,
+    settings: Mapping[str, RoiSettings],
+    found: Sequence[FoundRegion],
+    inputs: Mapping[str, Chosen],
+) -> RoiChoice:
+    """Choose the regions for every ROI role of a plugin.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    settings : mapping of role name to RoiSettings
+        What the rule says.
+    found : sequence of FoundRegion
+        Those of the study that are not ours, in order of arrival.
+    inputs : mapping of input role to Chosen
+        The images that were chosen.
+    """
+    choice = RoiChoice()
+    for role in manifest.rois.values():
+        one = _Desk(role, settings.get(role.name, RoiSettings()), found, inputs[role.input])
+        made = one.choose()
+        choice = RoiChoice(
+            rois=(*choice.rois, *made.rois),
+            candidates=(*choice.candidates, *made.candidates),
+            missing=(*choice.missing, *made.missing),
+            refusal=choice.refusal or made.refusal,
+        )
+    return choice
+
+
+def candidate_documents(choice: RoiChoice) -> list[dict[str, object]]:
+    """Return the candidates as JSON for the decision's row."""
+    return [asdict(one) for one in choice.candidates]
+
+
+class _Desk:
+    """The candidates for one role."""
+
+    def __init__(
+        self,
+        role: RoiRole,
+        settings: RoiSettings,
+        found: Sequence[FoundRegion],
+        image: Chosen,
+    ):
+        self._role = role
+        self._settings = settings
+        self._found = found
+        self._image = image
+        self._rules = RegionRules(fraction=role.fraction, unapproved=settings.unapproved)
+
+    def choose(self) -> RoiChoice:
+        fitting = {id(one): (one, why) for one in self._found if (why := self._fits(one))}
+        kept = _not_twice([one for one, _ in fitting.values()])
+        current = newest_edits(kept)
+        faults = {id(one): self._fault(one) for one in current}
+        usable = [one for one in current if faults[id(one)] is None]
+        if self._settings.latest:
+            usable = latest_object(usable)
+        refusal = self._refusal(current, usable, faults)
+        chosen = [] if refusal else usable
+        candidates = tuple(
+            self._candidate(one, why, kept, current, faults.get(id(one)), one in chosen)
+            for one, why in fitting.values()
+        )
+        if refusal is not None or chosen:
+            rois = tuple(self._job_roi(one) for one in chosen)
+            return RoiChoice(rois=rois, candidates=candidates, refusal=refusal)
+        missing = RoiMissing(role=self._role, sentence=self._nothing(len(fitting)))
+        return RoiChoice(candidates=candidates, missing=(missing,))
+
+    def _fits(self, one: FoundRegion) -> str:
+        """Return how a region says that it is this role's, "" if it does not."""
+        role, region = self._role, one.region
+        if region.source_kind not in role.sources and not one.from_job:
+            return ""
+        if region.type is not None and _is_one_of(region.type, role.codes):
+            if region.site is None or not role.sites or _is_one_of(region.site, role.sites):
+                return "code"
+            return ""
+        names = {region.name.casefold(), region.tracking_id.casefold()} - {""}
+        patterns = [label.casefold() for label in self._settings.labels]
+        return "name" if any(fnmatchcase(n, p) for n in names for p in patterns) else ""
+
+    def _fault(self, one: FoundRegion) -> tuple[RefusalCode, str] | None:
+        """Return why a region may not be used, as far as headers tell; None if it may."""
+        region, geometry = one.region, self._image.stack.geometry
+        if one.instance.state is InstanceState.CONFLICT:
+            return RefusalCode.UID_CONFLICT, "two versions of its object are here; choose one"
+        refusal = refusal_of(region, self._rules)
+        if refusal is not None:
+            return refusal
+        owner = identity_of(self._image.header)
+        if region.patient_id != owner.patient_id:
+            return RefusalCode.ROI_OTHER_PATIENT, "it belongs to another patient"
+        frame = region.frame_of_reference_uid
+        if frame and frame != geometry.frame_of_reference_uid:
+            return RefusalCode.ROI_FRAME_OF_REFERENCE, "it lies in another frame of reference"
+        return None
+
+    def _refusal(
+        self,
+        current: Sequence[FoundRegion],
+        usable: Sequence[FoundRegion],
+        faults: Mapping[int, tuple[RefusalCode, str] | None],
+    ) -> Refused | None:
+        if usable and (self._role.many or len(usable) == 1):
+            return None
+        name = self._role.name
+        if usable:
+            return Refused(
+                RefusalCode.ROI_SEVERAL,
+                f"{len(usable)} regions could be meant by {name}: {_list(usable)}; leave one, or "
+                f"say rois.{name}.latest = true in the rule",
+            )
+        unfit = [(one, fault) for one in current if (fault := faults[id(one)])]
+        serious = [(one, fault) for one, fault in unfit if fault[0] not in _NO_CONTOURS]
+        if not serious:
+            return None
+        one, (code, sentence) = serious[0]
+        more = f"; and {len(serious) - 1} more" if len(serious) > 1 else ""
+        return Refused(code, f"{name}: {one.place}: {sentence}{more}")
+
+    def _candidate(
+        self,
+        one: FoundRegion,
+        by: str,
+        kept: Sequence[FoundRegion],
+        current: Sequence[FoundRegion],
+        fault: tuple[RefusalCode, str] | None,
+        chosen: bool,
+    ) -> RoiCandidate:
+        bare = RoiCandidate(
+            role=self._role.name, place=one.place, name=one.region.name, by=by, chosen=chosen
+        )
+        if fault is not None:
+            return replace(bare, code=fault[0].value, sentence=fault[1])
+        if chosen:
+            return bare
+        if one not in kept:
+            return replace(bare, sentence="a report on a segment that is listed itself")
+        if one not in current:
+            return replace(bare, sentence="edited since")
+        return replace(bare, sentence="another one could be meant, or is used")
+
+    def _nothing(self, fitting: int) -> str:
+        role = self._role
+        what = ", ".join(code.meaning for code in role.codes) or "no code"
+        names = ", ".join(self._settings.labels)
+        named = f", or named {names}" if names else ""
+        lines = f" ({fitting} enclose no area)" if fitting else ""
+        others = len(self._found)
+        kinds = ", ".join(role.sources) or f"a result of {role.from_plugin}"
+        return (
+            f"no region for {role.name}{lines}: {kinds} with {what}{named}; "
+            f"{others} other regions are here"
+        )
+
+    def _job_roi(self, one: FoundRegion) -> JobRoi:
+        region = one.region
+        pointed = region.segment_of
+        return JobRoi(
+            role=self._role.name,
+            source_kind=region.source_kind,
+            sop_class_uid=region.sop_class_uid,
+            sop_instance_uid=region.sop_instance_uid,
+            series_instance_uid=region.series_instance_uid,
+            number=region.number,
+            content_sha256=one.instance.content_sha256,
+            points_at_sha256="" if pointed is None else self._content_of(pointed[0]),
+            from_job=one.from_job,
+        )
+
+    def _content_of(self, sop_instance_uid: str) -> str:
+        found = (o for o in self._found if o.region.sop_instance_uid == sop_instance_uid)
+        return next((one.instance.content_sha256 for one in found), "")
+
+
+def _is_one_of(code: Code, codes: Iterable[Code]) -> bool:
+    """Return whether two codes mean the same; SNOMED-RT codes of older objects count (SRT)."""
+    standard = StandardCode(code.value, code.scheme, "")
+    return any(standard == StandardCode(one.value, one.scheme, "") for one in codes)
+
+
+def _not_twice(fitting: Sequence[FoundRegion]) -> list[FoundRegion]:
+    """Leave out reports on a segment that fits itself, and second reports on one segment."""
+    segments = {
+        (one.region.sop_instance_uid, one.region.number)
+        for one in fitting
+        if one.region.source_kind == "SEG"
+    }
+    kept: list[FoundRegion] = []
+    for one in fitting:
+        pointed = one.region.segment_of
+        if pointed is not None:
+            same = {(pointed[0], number) for number in pointed[1]}
+            if same & segments:
+                continue
+            segments |= same
+        kept.append(one)
+    return kept
+
+
+def _list(found: Sequence[FoundRegion]) -> str:
+    named = "; ".join(one.place for one in found[:_MOST_NAMED])
+    return named + (f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")

@@ -1,0 +1,89 @@
+"""Rows of jobs that wait for a region: started by its arrival, or ended by time (S21)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Connection, select, update
+
+from node.errors import RefusalCode
+from node.model import LEGAL_JOB_CHANGES, Job, JobState, check_change
+from node.storage.database import Database
+from node.storage.job_values import input_documents, job_query, latest_run, to_job
+from node.storage.tables import job
+
+#: Reason codes of a job that waits for a region, or for the result that shall be one.
+WAITS_FOR_REGION: Final = RefusalCode.ROI_MISSING.value
+WAITS_FOR_RESULT: Final = "RESULT_PENDING"
+_CODES: Final = (WAITS_FOR_REGION, WAITS_FOR_RESULT)
+
+
+def waiting_jobs(db: Database) -> tuple[Job, ...]:
+    """Return the jobs that wait for a region, the oldest first."""
+    query = job_query().where(_waits()).order_by(job.c.created_at, job.c.id)
+    with db.read() as connection:
+        return tuple(to_job(row) for row in connection.execute(query))
+
+
+def start_waiting(connection: Connection, study_id: int, ready: Job) -> str:
+    """Let the job that waits for this work begin, in a write transaction of the caller.
+
+    Parameters
+    ----------
+    ready : Job
+        As it would be inserted: with its regions and its fingerprint.
+
+    Returns
+    -------
+    str
+        Id of the job that waited and is SCHEDULED now; "" if none did, or if equal work is
+        here already.
+    """
+    if ready.state is not JobState.SCHEDULED or latest_run(connection, ready.fingerprint):
+        return ""
+    row: Any = connection.execute(
+        select(job.c.id)
+        .where(
+            _waits(),
+            job.c.study_id == study_id,
+            job.c.rule == ready.rule,
+            job.c.plugin_digest == ready.plugin_digest,
+            job.c.shadow == ready.shadow,
+        )
+        .order_by(job.c.created_at, job.c.id)
+        .limit(1)
+        .with_for_update()
+    ).first()
+    if row is None:
+        return ""
+    check_change(LEGAL_JOB_CHANGES, JobState.WAITING, JobState.SCHEDULED)
+    connection.execute(
+        update(job)
+        .where(job.c.id == row.id)
+        .values(
+            state=JobState.SCHEDULED.value,
+            reason_code="",
+            reason="",
+            fingerprint=ready.fingerprint,
+            study_revision=ready.study_revision,
+            inputs=input_documents(ready),
+            destinations=list(ready.destinations),
+        )
+    )
+    return str(row.id)
+
+
+def end_waiting(db: Database, waited: Job, *, code: str, reason: str, now: float) -> bool:
+    """Refuse a job that waited long enough; False if it does not wait any more."""
+    check_change(LEGAL_JOB_CHANGES, JobState.WAITING, JobState.REFUSED)
+    with db.write() as connection:
+        ended = connection.execute(
+            update(job)
+            .where(_waits(), job.c.id == waited.id)
+            .values(state=JobState.REFUSED.value, reason_code=code, reason=reason, ended_at=now)
+        )
+        return ended.rowcount == 1
+
+
+def _waits() -> Any:
+    return (job.c.state == JobState.WAITING.value) & job.c.reason_code.in_(_CODES)

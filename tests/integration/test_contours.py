@@ -1,0 +1,375 @@
+"""Contour in, result out: images, then a contour, through the whole node but its processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.uid import generate_uid
+
+from node import app
+from node.cli.local import take_in
+from node.inference.child import load_module
+from node.inference.runner import RunOutcome
+from node.intake.completion import sweep
+from node.intake.versions import resolve_versions
+from node.manifest import Manifest
+from node.model import DestinationGrade, Job, JobState
+from node.parts import Node
+from node.pipeline import process
+from node.plugin import Case
+from node.profiles import OHIF, PLAIN_PACS, STANDARD, ViewerProfile
+from node.routing.dispatch import dispatch_complete
+from node.settings import Condition, DestinationSettings, RoiSettings, RuleSettings, Settings
+from node.storage.delivery_rows import evidence_of_job
+from node.storage.job_rows import get_job, get_report, jobs_of_study
+from node.worker import Worker
+from tests.make import ct_series, mr_series, rtstruct
+from tests.regions_case import binary, blob, segmentation
+from tests.roi_plugin import write_roi_plugin
+
+SHAPE = (8, 24, 20)
+SPACING = (4.0, 0.9, 0.8)
+VOXEL = 4.0 * 0.9 * 0.8
+
+
+@dataclass
+class Hospital:
+    """A node whose clock the test turns."""
+
+    node: Node
+    worker: Worker
+    folder: Path
+    now: float
+
+    def receive(self, datasets: Sequence[Dataset]) -> None:
+        place = self.folder / generate_uid()
+        place.mkdir()
+        for number, ds in enumerate(datasets):
+            dcmwrite(place / f"{number}.dcm", ds, enforce_file_format=True)
+        take_in(self.node, sorted(place.iterdir()))
+
+    def sweep(self) -> None:
+        """Close and route what is quiet, and compute what is ready."""
+        self.route()
+        while self.worker.work_once() is not None:
+            pass
+
+    def route(self) -> None:
+        self.now = max(self.now, time.time()) + 1
+        node = self.node
+        sweep(node.db, node.settings, now=self.now)
+        dispatch_complete(node.db, node.files, node.settings, node.manifests, now=self.now)
+
+    def jobs(self, study_uid: str) -> tuple[Job, ...]:
+        return jobs_of_study(self.node.db, study_uid)
+
+    def report(self, job: Job) -> Dataset:
+        (one,) = [e for e in evidence_of_job(self.node.db, job.id) if e.role == "sr"]
+        return dcmread(self.node.files.absolute(one.path))
+
+
+class Here:
+    """Runs the plugin in this process: no child to start."""
+
+    device = "cpu"
+
+    def run(self, manifest: Manifest, case: Case, *, job_folder: Path) -> RunOutcome:
+        plugin = load_module(manifest.folder).Plugin()
+        plugin.load("cpu")
+        result = plugin.run(case)
+        return RunOutcome(
+            result=result,
+            peak_memory_mb=0.0,
+            device="cpu",
+            notes=(),
+            seconds=0.0,
+            load_seconds=0.0,
+        )
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    *,
+    roi: str = "",
+    profile: ViewerProfile = STANDARD,
+    child: bool = False,
+    **settings: RoiSettings,
+) -> Iterator[Hospital]:
+    plugins = write_roi_plugin(folder / "plugins", roi=roi)
+    place = DestinationSettings(
+        name="pacs",
+        kind="folder",
+        grade=DestinationGrade.TEST,
+        path=folder / "pacs",
+        profile=profile,
+    )
+    rule = RuleSettings(
+        name="contours",
+        plugin="contour_volume",
+        when=Condition(operator="all"),
+        destinations=("pacs",),
+        quiet_s=0.0,
+        max_age_days=float("inf"),
+        rois=settings,
+    )
+    site = Settings(
+        data_dir=folder / "data",
+        rules=(rule,),
+        destinations=(place,),
+        plugin_dirs=(plugins,),
+        quiet_s=0.0,
+        roi_quiet_s=0.0,
+    )
+    app.prepare_data(site)
+    node = app.open_node(site)
+    compute = process if child else lambda job, node, _: process(job, node, Here())
+    worker = Worker(node, device="cpu", owner="test", compute=compute)
+    try:
+        yield Hospital(node=node, worker=worker, folder=folder, now=time.time())
+    finally:
+        worker.close()
+        node.close()
+
+
+def images(**overrides: Any) -> list[Dataset]:
+    return ct_series(SHAPE, spacing=SPACING, **overrides)
+
+
+def items(ds: Dataset, value_type: str) -> list[Dataset]:
+    found = [one for one in ds.get("ContentSequence", []) if one.ValueType == value_type]
+    return found + [x for one in ds.get("ContentSequence", []) for x in items(one, value_type)]
+
+
+def evidence_uids(report: Dataset) -> set[str]:
+    return {
+        image.ReferencedSOPInstanceUID
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for image in series.ReferencedSOPSequence
+    }
+
+
+@pytest.mark.parametrize("profile", [STANDARD, OHIF, PLAIN_PACS], ids=lambda one: one.name)
+def test_s21_images_then_a_contour_then_a_report_that_names_it(
+    tmp_path: Path, profile: ViewerProfile
+) -> None:
+    ct = images()
+    mask = blob(SHAPE)
+    drawn = binary(ct, mask)
+    with opened(tmp_path, profile=profile, child=profile is STANDARD) as hospital:
+        hospital.receive(ct)
+        hospital.sweep()
+        (waits,) = hospital.jobs(ct[0].StudyInstanceUID)
+        hospital.receive([drawn])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+        report = hospital.report(job)
+        made = get_report(hospital.node.db, job.id)
+
+    assert (waits.state, waits.reason_code) == (JobState.WAITING, "ROI_MISSING")
+    assert (job.id, job.state, job.reason) == (waits.id, JobState.COMPLETED, "")
+    (volume,) = made["measurements"]
+    assert volume["value"] == pytest.approx(np.count_nonzero(mask) * VOXEL)
+    assert drawn.SOPInstanceUID in evidence_uids(report)
+    texts = [one.TextValue for one in items(report, "TEXT")]
+    assert (
+        f"Region tumor: segment 1 “Tumour” of SEG {drawn.SOPInstanceUID}, by Reader^One, "
+        "manual, 2026-03-01 10:15." in texts
+    )
+    assert "segment 1 of a segmentation (SEG), drawn by hand." in texts
+    references = [
+        one.ReferencedSOPSequence[0]
+        for one in items(report, "IMAGE")
+        if one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == drawn.SOPInstanceUID
+    ]
+    assert [one.ReferencedSegmentNumber for one in references] == [1]
+
+
+def test_s14_an_edited_contour_is_a_new_run(tmp_path: Path) -> None:
+    ct = images()
+    mask = blob(SHAPE)
+    smaller = mask.copy()
+    smaller[:3] = False
+    with opened(tmp_path) as hospital:
+        hospital.receive([*ct, binary(ct, mask)])
+        hospital.sweep()
+        hospital.receive([binary(ct, smaller, ContentTime="113000")])
+        hospital.sweep()
+        jobs = hospital.jobs(ct[0].StudyInstanceUID)
+        values = [get_report(hospital.node.db, one.id)["measurements"][0]["value"] for one in jobs]
+
+    assert [one.state for one in jobs] == [JobState.COMPLETED] * 2
+    assert values == pytest.approx([np.count_nonzero(m) * VOXEL for m in (mask, smaller)])
+    assert jobs[0].reason_code == "SUPERSEDED"
+
+
+def structures(ct: Sequence[Dataset], corners: Any, **changes: Any) -> Dataset:
+    """A structure set with one contour (row, column) on two planes."""
+    lines = []
+    for index in (2, 3):
+        at = np.array(ct[index].ImagePositionPatient, float)
+        along, down = np.reshape(np.array(ct[index].ImageOrientationPatient, float), (2, 3))
+        between_rows, between_columns = map(float, ct[index].PixelSpacing)
+        points = np.asarray(corners, float)
+        lines.append(
+            (
+                index,
+                at + points[:, :1] * between_rows * down + points[:, 1:] * between_columns * along,
+            )
+        )
+    return rtstruct(ct, {"GTV 1": lines}, **changes)
+
+
+SQUARE = [[2.5, 3.5], [2.5, 8.5], [7.5, 8.5], [7.5, 3.5]]
+
+
+def test_a_structure_set_serves_where_the_rule_maps_its_name(tmp_path: Path) -> None:
+    ct = images()
+    drawn = structures(ct, SQUARE, OperatorsName="Planner^One")
+    with opened(tmp_path, tumor=RoiSettings(labels=("GTV*",))) as hospital:
+        hospital.receive([*ct, drawn])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+        report = hospital.report(job)
+        made = get_report(hospital.node.db, job.id)
+
+    assert made["measurements"][0]["value"] == pytest.approx(2 * 25 * VOXEL)
+    (reference,) = [one.ReferencedSOPSequence[0] for one in items(report, "COMPOSITE")]
+    assert reference.ReferencedSOPInstanceUID == drawn.SOPInstanceUID
+    assert any("by Planner^One, manual" in one.TextValue for one in items(report, "TEXT"))
+
+
+def test_s28_an_author_who_is_the_patient_is_left_out(tmp_path: Path) -> None:
+    ct = images()
+    drawn = binary(ct, blob(SHAPE), ContentCreatorName=str(ct[0].PatientName))
+    with opened(tmp_path) as hospital:
+        hospital.receive([*ct, drawn])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+        texts = [one.TextValue for one in items(hospital.report(job), "TEXT")]
+
+    assert [text for text in texts if str(ct[0].PatientName) in text] == []
+
+
+def outside(ct: list[Dataset]) -> list[Dataset]:
+    return [structures(ct, np.add(SQUARE, [0.0, 300.0]))]
+
+
+def partly_outside(ct: list[Dataset]) -> list[Dataset]:
+    beyond = [[*map(float, ds.ImagePositionPatient)] for ds in ct]
+    mask = blob(SHAPE)
+    shifted = {i: [x + 30 * SPACING[2], y, z] for i, (x, y, z) in enumerate(beyond)}
+    return [binary(ct, mask, positions=shifted)]
+
+
+def empty(ct: list[Dataset]) -> list[Dataset]:
+    return [segmentation(ct, [(1, 2, np.zeros(SHAPE[1:], np.bool_))])]
+
+
+def two(ct: list[Dataset]) -> list[Dataset]:
+    mask = blob(SHAPE)
+    return [segmentation(ct, [(n, i, mask[i]) for n in (1, 2) for i in (2, 3)])]
+
+
+def elsewhere(ct: list[Dataset]) -> list[Dataset]:
+    mr = mr_series(SHAPE, spacing=SPACING)
+    return [binary(ct, blob(SHAPE), FrameOfReferenceUID=mr[0].FrameOfReferenceUID + ".1")]
+
+
+def rejected(ct: list[Dataset]) -> list[Dataset]:
+    return [structures(ct, SQUARE, ApprovalStatus="REJECTED")]
+
+
+def unapproved(ct: list[Dataset]) -> list[Dataset]:
+    return [structures(ct, SQUARE, ApprovalStatus="UNAPPROVED")]
+
+
+def foreign(ct: list[Dataset]) -> list[Dataset]:
+    return [binary(ct, blob(SHAPE), PatientID="OTHER")]
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "words"),
+    [
+        (outside, "ROI_OUTSIDE_IMAGE", "tumor: "),
+        (partly_outside, "ROI_OUTSIDE_IMAGE", "tumor: "),
+        (empty, "ROI_EMPTY", "tumor: "),
+        (two, "ROI_SEVERAL", "2 regions could be meant by tumor"),
+        (elsewhere, "ROI_FRAME_OF_REFERENCE", "in another frame of reference"),
+        (rejected, "ROI_REJECTED", "REJECTED by its reviewer"),
+        (unapproved, "ROI_UNAPPROVED", "nobody approved"),
+        (foreign, "IDENTITY_MIXED", "2 Patient IDs in one study"),
+    ],
+)
+def test_s21_a_bad_contour_is_refused_with_code_and_sentence(
+    tmp_path: Path, bad: Any, code: str, words: str
+) -> None:
+    ct = images()
+    with opened(tmp_path, tumor=RoiSettings(labels=("GTV*",))) as hospital:
+        hospital.receive([*ct, *bad(ct)])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+
+    assert (job.state, job.reason_code) == (JobState.REFUSED, code)
+    assert words in job.reason
+
+
+def test_s21_a_contour_of_a_foreign_study_starts_nothing(tmp_path: Path) -> None:
+    ct = images()
+    foreign_study = binary(ct, blob(SHAPE), StudyInstanceUID=generate_uid())
+    with opened(tmp_path) as hospital:
+        hospital.receive([*ct, foreign_study])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+        others = hospital.jobs(foreign_study.StudyInstanceUID)
+
+    assert (job.state, job.reason_code) == (JobState.WAITING, "ROI_MISSING")
+    assert others == ()
+
+
+def test_many_regions_and_one_that_was_drawn_twice(tmp_path: Path) -> None:
+    ct = images()
+    mask = blob(SHAPE)
+    frames = [(n, i, mask[i]) for n, i in ((1, 2), (1, 3), (2, 5))]
+    both = segmentation(ct, frames)
+    again = binary(ct, mask, ContentCreatorName="Reader^Two")
+    with opened(tmp_path, roi="many = true") as hospital:
+        hospital.receive([*ct, both])
+        hospital.sweep()
+        hospital.receive([again])
+        hospital.sweep()
+        first, second = hospital.jobs(ct[0].StudyInstanceUID)
+        made = get_report(hospital.node.db, first.id)
+
+    assert [m["value"] for m in made["measurements"]] == pytest.approx(
+        [np.count_nonzero(mask[2:4]) * VOXEL, np.count_nonzero(mask[5]) * VOXEL]
+    )
+    assert (second.state, second.reason_code) == (JobState.REFUSED, "ROI_SEVERAL")
+    assert "overlap" in second.reason
+
+
+def test_a_contour_that_changed_since_the_choice_is_not_used(tmp_path: Path) -> None:
+    ct = images()
+    drawn = binary(ct, blob(SHAPE))
+    with opened(tmp_path) as hospital:
+        hospital.receive([*ct, drawn])
+        hospital.route()
+        node = hospital.node
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+        drawn.SeriesDescription = "edited in place"
+        hospital.receive([drawn])
+        resolve_versions(node.db, node.files, now=hospital.now)
+        while hospital.worker.work_once() is not None:
+            pass
+        job = get_job(node.db, job.id)
+
+    assert (job.state, job.reason_code) == (JobState.REFUSED, "INPUT_CHANGED")

@@ -1,0 +1,76 @@
+"""A plugin that returns the volume of each region that it got, on the grid that it got it on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NEOPLASM = '["108369006", "SCT", "Neoplasm"]'
+
+_MANIFEST = """
+name = "{name}"
+version = "1.0.0"
+title = "Contour volume"
+intended_use = "Tests regions."
+source = "tests"
+grade = "phantom"
+{more}
+
+[inputs.ct]
+modality = ["CT"]
+
+[rois.tumor]
+input = "ct"
+codes = [{code}]
+{roi}
+
+[segments.copy]
+label = "Copy"
+category = ["49755003", "SCT", "Morphologically Abnormal Structure"]
+type = ["4147007", "SCT", "Mass"]
+
+[measurements.volume]
+code = ["118565006", "SCT", "Volume"]
+unit = ["mm3", "UCUM", "cubic millimeter"]
+digits = 3
+"""
+
+_CODE = """
+import numpy as np
+
+from node.plugin import Measurement, Result, Segment
+
+
+class Plugin:
+    def load(self, device):
+        pass
+
+    def run(self, case):
+        voxel = case.volumes["ct"].voxel_volume_mm3
+        return Result(
+            segments=tuple(
+                Segment(name="copy", mask=roi.mask, role=roi.role, finding=number)
+                for number, roi in enumerate(case.rois["tumor"], start=1)
+            ),
+            measurements=tuple(
+                Measurement(
+                    name="volume",
+                    value=float(np.count_nonzero(roi.mask) * voxel),
+                    segment="copy",
+                    finding=number,
+                )
+                for number, roi in enumerate(case.rois["tumor"], start=1)
+            ),
+            notes=tuple(roi.source for roi in case.rois["tumor"]),
+        )
+"""
+
+
+def write_roi_plugin(
+    folder: Path, *, name: str = "contour_volume", roi: str = "", code: str = NEOPLASM
+) -> Path:
+    """Write the plugin below `folder`, which is a folder of plugin folders."""
+    place = folder / name
+    place.mkdir(parents=True)
+    (place / "plugin.toml").write_text(_MANIFEST.format(name=name, roi=roi, code=code, more=""))
+    (place / "plugin.py").write_text(_CODE)
+    return folder
