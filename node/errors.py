@@ -215,6 +215,12 @@ class ResultInvalid(AttemptFailed):
     retry = False
 
 
+class ClinicalValueRefused(NodeError):
+    """A clinical value is out of range, in a unit that does not fit, or not of its kind."""
+
+    code = "CLINICAL_VALUE_REFUSED"
+
+
 class LearningError(NodeError):
     """Data, a cohort or a training are not what they must be; nothing was written over."""
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from pydicom._dicom_dict import DicomDictionary  # the public functions cannot list it
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
+
+from node.toml_file import nearest
+
+#: Value representations that no plugin needs, and that name people, places or objects.
+_NOT_FOR_PLUGINS = frozenset({"PN", "UI", "SQ", "UN", "OB", "OW", "LT", "ST", "UT", "DA", "DT"})
+_IDENTITY = re.compile(
+    r"PatientID|OtherPatientIDs|IssuerOf|Accession|StudyID|Address|Telephone|Institution|"
+    r"StationName|SerialNumber|Residence|Insurance|MilitaryRank|Religio|AdmissionID|Description$"
+)
 
 
 @cache
@@ -30,3 +40,13 @@ def is_multi_valued(keyword: str) -> bool:
     """Return whether the attribute may hold several values (PS3.6 value multiplicity)."""
     tag = tag_for_keyword(keyword)
     return tag is not None and dictionary_VM(tag) != "1"
+
+
+def why_no_attribute(keyword: str) -> str:
+    """Return why a plugin cannot have this attribute, "" if it can."""
+    vr = vr_of(keyword)
+    if not vr:
+        return f"{keyword} is not a DICOM keyword{nearest(keyword, known_keywords())}"
+    if _IDENTITY.search(keyword) or vr in _NOT_FOR_PLUGINS:
+        return f"{keyword} could identify a person; a plugin gets no identity"
+    return ""

@@ -145,6 +145,29 @@ class QualitySpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClinicalSpec:
+    """A clinical value that a plugin can use, and can do without."""
+
+    name: str
+    #: ``number``, ``integer``, ``words`` or ``flag``.
+    kind: str
+    #: As people name it.
+    label: str
+    #: Its concept in our SR.
+    code: Code
+    #: UCUM; None for words and flags.
+    unit: Code | None = None
+    #: Allowed, in `unit`.
+    range: Range = Range()
+    #: Of ``words``: name of the choice to its code.
+    choices: Mapping[str, Code] = field(default_factory=dict)
+    #: DICOM keyword of an attribute that may hold it; "" = none.
+    attribute: str = ""
+    #: Concepts of items that may hold it in SRs of the study.
+    sr: tuple[Code, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a run may take, and for whom the plugin is meant (S22)."""
 
@@ -208,6 +231,8 @@ class Manifest:
     measurements: Mapping[str, MeasurementSpec] = field(default_factory=dict)
     maps: Mapping[str, MapSpec] = field(default_factory=dict)
     qualities: Mapping[str, QualitySpec] = field(default_factory=dict)
+    #: Clinical values that it can use; it must run without them.
+    clinical: Mapping[str, ClinicalSpec] = field(default_factory=dict)
     limits: Limits = Limits()
     #: DICOM keywords that go into `Case.attributes`.
     attributes: tuple[str, ...] = ()

@@ -68,6 +68,16 @@ The layout (* must be there; the rest shows its default or an example)::
     code = ["RISK", "99SENTINEL", "Predicted risk"]  # *
     choices.high = ["15508007", "SCT", "High risk"]  # * at least one choice
 
+    [clinical.ca19_9]                        # a value that it can use, and do without
+    kind = "number"                          # * number | integer | words | flag
+    code = ["CA19-9", "99SENTINEL", "CA 19-9"]  # * its concept in our SR
+    label = ""                               # for people; default: the code's meaning
+    unit = ["k[IU]/L", "UCUM", "k[IU]/L"]    # * of a number
+    range = [0, 100000]                      # * of a number or integer, in its unit
+    choices.g1 = […]                         # * of words, as in qualities
+    attribute = "PatientWeight"              # attribute that may hold it
+    sr = [["24108-3", "LN", "CA 19-9"]]      # items of SRs that may hold it; default: code
+
     [limits]
     time_s = 600
     memory_mb = 8192
@@ -92,14 +102,14 @@ The layout (* must be there; the rest shows its default or an example)::
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from node.clinical_file import clinical_codes, clinical_faults, clinical_spec
 from node.code_lists import check_code
 from node.errors import ManifestError
-from node.keywords import known_keywords, vr_of
+from node.keywords import why_no_attribute
 from node.manifest import (
     Code,
     CohortSpec,
@@ -131,13 +141,6 @@ from node.toml_file import fail as fail_with
 
 MANIFEST_NAME = "plugin.toml"
 CODE_NAME = "plugin.py"
-
-#: Value representations that no plugin needs, and that name people, places or objects.
-_NOT_FOR_PLUGINS = frozenset({"PN", "UI", "SQ", "UN", "OB", "OW", "LT", "ST", "UT", "DA", "DT"})
-_IDENTITY = re.compile(
-    r"PatientID|OtherPatientIDs|IssuerOf|Accession|StudyID|Address|Telephone|Institution|"
-    r"StationName|SerialNumber|Residence|Insurance|MilitaryRank|Religio|AdmissionID|Description$"
-)
 
 #: Keys that become fields of `Manifest` as they are.
 _KEPT = (
@@ -172,6 +175,8 @@ def parse_manifest(folder: Path) -> Manifest:
     plugin = parse_table(PluginTable, table, where=where, error=ManifestError)
     inputs = {name: _input(name, role, where) for name, role in plugin.inputs.items()}
     _check_codes(plugin, where)
+    for fault in clinical_faults(plugin.clinical):
+        _fail(where, fault)
     _check_attributes(plugin.attributes, where)
     digest = _pin(folder, plugin, where)
     return _manifest(folder, plugin, inputs, where, digest)
@@ -228,6 +233,7 @@ def _manifest(
             for name, m in plugin.maps.items()
         },
         qualities={name: _quality(name, q) for name, q in plugin.qualities.items()},
+        clinical={name: clinical_spec(name, one) for name, one in plugin.clinical.items()},
         limits=_limits(plugin.limits, where),
         finding=_code(plugin.finding),
         cohort=CohortSpec(**plugin.cohort.model_dump()) if plugin.cohort else None,
@@ -336,20 +342,15 @@ def _codes(plugin: PluginTable) -> Iterator[tuple[str, CodeRow]]:
             for choice, code in quality.choices.items()
         ),
         *codes_of_rois(plugin),
+        *clinical_codes(plugin.clinical),
     ]
     yield from ((at, code) for at, code in [*found, *own] if code)
 
 
 def _check_attributes(keywords: Iterable[str], where: str) -> None:
     for keyword in keywords:
-        vr = vr_of(keyword)
-        if not vr:
-            hint = nearest(keyword, known_keywords())
-            _fail(where, f"attributes: {keyword} is not a DICOM keyword{hint}")
-        if _IDENTITY.search(keyword) or vr in _NOT_FOR_PLUGINS:
-            _fail(
-                where, f"attributes: {keyword} could identify a person; a plugin gets no identity"
-            )
+        if fault := why_no_attribute(keyword):
+            _fail(where, f"attributes: {fault}")
 
 
 def _pin(folder: Path, plugin: PluginTable, where: str) -> str:

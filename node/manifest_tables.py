@@ -93,6 +93,19 @@ class QualityTable(Table):
     choices: Annotated[dict[Said, CodeRow], Field(min_length=1)]
 
 
+class ClinicalTable(Table):
+    """``[clinical.NAME]``."""
+
+    kind: Literal["number", "integer", "words", "flag"]
+    code: CodeRow
+    label: Annotated[str, Field(strict=True), StringConstraints(max_length=64)] = ""
+    unit: CodeRow | None = None
+    range: RangeRow | None = None
+    choices: dict[Said, CodeRow] = Field(default_factory=dict)
+    attribute: Text = ""
+    sr: tuple[CodeRow, ...] = ()
+
+
 class LimitsTable(Table):
     """``[limits]``."""
 
@@ -136,6 +149,7 @@ class PluginTable(Table):
     measurements: dict[_Name, MeasurementTable] = Field(default_factory=dict)
     maps: dict[_Name, MapTable] = Field(default_factory=dict)
     qualities: dict[_Name, QualityTable] = Field(default_factory=dict)
+    clinical: dict[_Name, ClinicalTable] = Field(default_factory=dict)
     limits: LimitsTable = LimitsTable()
     attributes: tuple[Text, ...] = ()
     finding_name: Said = "finding"

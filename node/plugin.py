@@ -127,6 +127,9 @@ class Segment:
     """One region on the grid of an input volume.
 
     Attributes
+    values : mapping of name to float, int, str or bool
+        Those of the manifest's ``[clinical.NAME]`` tables that are known, numbers in the
+        manifest's unit. Any may be absent.
     ----------
     name : str
         Name of a ``[segments.NAME]`` table of the manifest.
@@ -136,6 +139,7 @@ class Segment:
         The input role whose grid the mask lies on.
     finding : int
         Number of the finding, from 1; several findings of one name are separate segments.
+    values: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     probability : float32, shape (slices, rows, columns), or None
         From 0 to 1, what the mask was cut from. Written only where a viewer takes it.
     """

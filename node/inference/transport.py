@@ -28,6 +28,7 @@ def write_case(case: Case, folder: Path, *, device: str) -> None:
     document = {
         "volumes": volumes,
         "attributes": dict(case.attributes),
+        "values": dict(case.values),
         "device": device,
         "rois": {
             name: [
@@ -45,6 +46,7 @@ def read_case(folder: Path) -> Case:
     return Case(
         volumes={role: _read_volume(entry, folder) for role, entry in document["volumes"].items()},
         attributes=document["attributes"],
+        values=document["values"],
         device=document["device"],
         rois={
             name: tuple(_read_roi(entry, folder) for entry in entries)

@@ -24,6 +24,7 @@ _TABLES = {
     "### `[measurements.NAME]`": manifest_tables.MeasurementTable,
     "### `[maps.NAME]`": manifest_tables.MapTable,
     "### `[qualities.NAME]`": manifest_tables.QualityTable,
+    "### `[clinical.NAME]`": manifest_tables.ClinicalTable,
     "### `[limits]`": manifest_tables.LimitsTable,
     "### `[evaluation]`": manifest_tables.EvaluationTable,
 }
@@ -45,12 +46,13 @@ def block(language: str, number: int = 0) -> str:
 
 
 def test_the_tables_of_regions_maps_and_qualities_are_a_manifest(tmp_path: Path) -> None:
-    (tmp_path / "plugin.toml").write_text("".join(block("toml", number) for number in range(3)))
+    (tmp_path / "plugin.toml").write_text("".join(block("toml", number) for number in range(4)))
     (tmp_path / "plugin.py").write_text(block("python"))
 
     manifest = parse_manifest(tmp_path)
 
     assert manifest.rois["tumor"].input == "ct"
+    assert manifest.clinical["grade"].choices["g1"].value == "GRADE-1"
     assert manifest.maps["attention"].quantity.value == "130403"
     assert list(manifest.qualities["risk"].choices) == ["high", "low"]
     assert manifest.measurements["malignant"].interval == "95 % bootstrap interval"

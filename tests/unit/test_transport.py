@@ -49,10 +49,15 @@ def returned(folder: Path, manifest: Manifest, case: Case, value: Result) -> Res
 
 
 def test_a_case_is_read_as_it_was_written(tmp_path: Path) -> None:
-    case = make_case()
+    values = {"size": 21.0, "nodes": 3, "invasion": True, "grade": "g2"}
+    case = replace(make_case(), values=values)
 
     write_case(case, tmp_path, device="cuda:1")
     read = read_case(tmp_path)
+
+    assert {name: (type(v), v) for name, v in read.values.items()} == {
+        name: (type(v), v) for name, v in values.items()
+    }
 
     volume, expected = read.volumes["ct"], case.volumes["ct"]
     np.testing.assert_array_equal(volume.array, expected.array)
