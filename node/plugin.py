@@ -97,6 +97,9 @@ class Case:
     attributes : mapping of DICOM keyword to str or float
         Those that the manifest's ``attributes`` list asks for and the study has
         (``PatientAge`` in years, ``PatientSex`` as ``F``, ``M`` or ``O``).
+    values : mapping of name to float, int, str or bool
+        Those of the manifest's ``[clinical.NAME]`` tables that are known, numbers in the
+        manifest's unit. Any may be absent.
     device : str
         ``cpu`` or ``cuda:N``, the device that `load` was given.
     rois : mapping of ROI role name to tuple of Roi
@@ -106,6 +109,7 @@ class Case:
 
     volumes: Mapping[str, Volume]
     attributes: Mapping[str, str | float] = field(default_factory=dict)
+    values: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     device: str = "cpu"
     rois: Mapping[str, tuple[Roi, ...]] = field(default_factory=dict)
 
@@ -127,9 +131,6 @@ class Segment:
     """One region on the grid of an input volume.
 
     Attributes
-    values : mapping of name to float, int, str or bool
-        Those of the manifest's ``[clinical.NAME]`` tables that are known, numbers in the
-        manifest's unit. Any may be absent.
     ----------
     name : str
         Name of a ``[segments.NAME]`` table of the manifest.
@@ -139,7 +140,6 @@ class Segment:
         The input role whose grid the mask lies on.
     finding : int
         Number of the finding, from 1; several findings of one name are separate segments.
-    values: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     probability : float32, shape (slices, rows, columns), or None
         From 0 to 1, what the mask was cut from. Written only where a viewer takes it.
     """
