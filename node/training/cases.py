@@ -50,6 +50,8 @@ class StudyTask:
 
     plugin: Path
     row: Row
+    #: The first line of the same patient: whose studies these are, without a name.
+    patient_line: int
     split: str
     images: tuple[Path, ...]
     #: Files that may hold regions.
@@ -73,7 +75,8 @@ class Loaded:
     Attributes
     ----------
     patient : str
-        Unique in the data; of a data folder only the line of the table, never an identity.
+        Unique in the data; of a data folder the patient's first line of the table, never an
+        identity.
     """
 
     case: Case
@@ -174,7 +177,7 @@ def _read(task: StudyTask) -> Loaded:
     return Loaded(
         case=case,
         labels=Labels(masks=masks, values=dict(task.row.values)),
-        patient=f"line {task.row.line}",
+        patient=f"line {task.patient_line}",
         institution=_institution(str(first.get("InstitutionName", ""))),
         facts=dict(task.row.values),
     )

@@ -159,6 +159,7 @@ class _Desk:
         return StudyTask(
             plugin=self._plugin,
             row=row,
+            patient_line=next(one.line for one in self._rows if one.patient == row.patient),
             split=row.split or split_of(row.patient),
             images=tuple(fact.path for fact in own[study] if fact.is_image),
             others=tuple(fact.path for fact in own[study] if not fact.is_image),
