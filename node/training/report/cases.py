@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from node.plugin import Case, Result, Segment
 from node.toolkit.froc import ScanMatch, label_components, match_scan, pairwise_iou
 from node.toolkit.metrics import Overlap, overlap
 from node.toolkit.surface import bounding_box, surface_distances
+from node.training.report.about import Known
 from node.training.report.picture import Picture, take_picture
 
 #: Measurement of a finding that orders the components of the classic FROC.
@@ -22,15 +23,6 @@ SCORE_NAME = "detection_score"
 #: Tolerance of the surface Dice.
 TOLERANCE_MM = 2.0
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """Who a case is, and what else is known of it, for the tables; the plugin saw none of it."""
-
-    patient: str
-    institution: str = ""
-    facts: Mapping[str, str | float | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

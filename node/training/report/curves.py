@@ -17,10 +17,10 @@ from node.toolkit.froc import (
     froc_over_match_iou,
     froc_over_score,
 )
+from node.training.report.about import Document
 from node.training.report.evaluation import Evaluation
 from node.training.report.statistics import (
     Cases,
-    Document,
     false_positives_at,
     hits_at,
     ratio,

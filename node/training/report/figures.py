@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
-
-import numpy as np
 
 from node.errors import LearningError
 from node.toolkit.froc import ScanMatch
+from node.training.report.about import Document, plain, provenance_of, statement_of
 from node.training.report.cases import Region, SegmentationCase
 from node.training.report.curves import over_match_iou, over_score
 from node.training.report.evaluation import Evaluation
-from node.training.report.statistics import Cases, Document, counts, headline
+from node.training.report.statistics import Cases, counts, headline
 from node.training.report.tables import baselines, by_size, grouped, surface
 
 #: A mask that fills this part of every volume is no segmentation.
 _MOST_FILLED = 0.5
-
-#: First line of every report about phantoms.
-SYNTHETIC = (
-    "Synthetic phantoms: this report proves that the pipeline works, and says nothing about "
-    "clinical quality."
-)
-NOT_SYNTHETIC = "Research use only: an evaluation on one site's data is no clinical validation."
 
 
 def document_of(evaluation: Evaluation) -> Document:
@@ -44,7 +34,7 @@ def document_of(evaluation: Evaluation) -> Document:
     best = max(rules.values(), key=lambda b: b["dice"]["estimate"], default=None)
     document = {
         "format": "sentinel-node-segmentation-1",
-        "statement": SYNTHETIC if evaluation.data.synthetic else NOT_SYNTHETIC,
+        "statement": statement_of(evaluation),
         **{key: interval.estimate for key, interval in intervals.items()},
         "baseline_dice": best["dice"]["estimate"] if best else None,
         "collapsed": bool(collapsed),
@@ -59,10 +49,10 @@ def document_of(evaluation: Evaluation) -> Document:
         "by_size": by_size(evaluation),
         "by_institution": grouped(evaluation, lambda case: case.known.institution),
         "by_fact": {name: grouped(evaluation, _fact(name)) for name in evaluation.group_by},
-        **_provenance(evaluation),
+        **provenance_of(evaluation),
         "cases": [_case(case) for case in evaluation.cases],
     }
-    return {key: _plain(value) for key, value in document.items()}
+    return {key: plain(value) for key, value in document.items()}
 
 
 def collapse_of(cases: Cases) -> str:
@@ -80,34 +70,6 @@ def collapse_of(cases: Cases) -> str:
 def _fact(name: str) -> Callable[[SegmentationCase], str]:
     """Return what reads one fact of a case."""
     return lambda case: str(case.known.facts.get(name, ""))
-
-
-def _provenance(evaluation: Evaluation) -> Document:
-    """Return what was evaluated on what, with what."""
-    manifest, reference = evaluation.manifest, evaluation.reference
-    return {
-        "plugin": {
-            "name": manifest.name,
-            "version": manifest.version,
-            "title": manifest.title,
-            "digest": manifest.digest,
-            "grade": str(manifest.grade.value),
-            "training": manifest.training,
-            "weights_sha256": dict(manifest.weights),
-        },
-        "data": {**asdict(evaluation.data), "synthetic": evaluation.data.synthetic},
-        "bootstrap": {
-            "unit": "patient",
-            "method": "percentile",
-            "runs": evaluation.bootstrap_runs,
-            "seed": evaluation.bootstrap_seed,
-        },
-        "machine": dict(evaluation.machine),
-        "versions": dict(evaluation.versions),
-        "date": evaluation.date,
-        "notes": list(evaluation.notes),
-        "reference": asdict(reference) if reference else None,
-    }
 
 
 def _case(case: SegmentationCase) -> Document:
@@ -136,16 +98,3 @@ def _region(region: Region) -> Document:
 def _iou(match: ScanMatch, lesion: int) -> float:
     """Return the IoU of the component that was matched with a lesion; 0 without one."""
     return next((pair.iou for pair in match.pairs if pair.lesion == lesion), 0.0)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it: no NumPy, no NaN, no infinity."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, str | bool) or value is None:
-        return value
-    if isinstance(value, Iterable):
-        return [_plain(item) for item in value]
-    if isinstance(value, int | np.integer):
-        return int(value)
-    return float(value) if math.isfinite(value) else None

@@ -29,6 +29,8 @@ class Picture:
     pixel_mm : (between rows, between columns)
     slice_index : int
         From 0.
+    heat : float32, shape (rows, columns), or None
+        What a map of the plugin says there, from 0 to 1.
     """
 
     grey: NDArray[np.uint8]
@@ -36,10 +38,14 @@ class Picture:
     prediction: NDArray[np.bool_]
     pixel_mm: tuple[float, float]
     slice_index: int
+    heat: NDArray[np.float32] | None = None
 
 
 def take_picture(
-    volume: Volume, truth: NDArray[np.bool_], prediction: NDArray[np.bool_]
+    volume: Volume,
+    truth: NDArray[np.bool_],
+    prediction: NDArray[np.bool_],
+    heat: NDArray[np.float32] | None = None,
 ) -> Picture | None:
     """Return the slice with most of the reference, or of the prediction without one.
 
@@ -58,7 +64,14 @@ def take_picture(
         prediction=prediction[index][box].copy(),
         pixel_mm=(row_mm, column_mm),
         slice_index=index,
+        heat=None if heat is None else _scaled(heat[index][box]),
     )
+
+
+def _scaled(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a map with its greatest value at 1."""
+    found: NDArray[np.float32] = np.clip(heat / max(float(heat.max()), 1e-6), 0, 1)
+    return found
 
 
 def _span(hit: NDArray[np.bool_], step_mm: float) -> slice:

@@ -1,20 +1,18 @@
-"""The pictures of a report, drawn from its document and the slices of its cases."""
+"""The pictures of a report on masks, drawn from its document and the slices of its cases."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from node.training.report.about import Document
 from node.training.report.cases import SegmentationCase
-from node.training.report.statistics import Cases, Document
+from node.training.report.drawing import OTHER, OURS, PAPER, SHOWN, canvas, gallery
+from node.training.report.statistics import Cases
 
-_OURS, _OTHER, _PAPER = "#1f5fa8", "#c2571a", "#777777"
-_TRUTH, _FOUND = "#35d04a", "#ff4fd8"
 #: Every file that `draw_all` may write.
 PICTURES = (
     "froc-match-iou.png",
@@ -26,13 +24,8 @@ PICTURES = (
     "best.png",
     "false-positives.png",
 )
-#: Cases in one picture.
-_SHOWN = 6
-_DPI = 110
 #: Room that a label at a point takes: part of the width, part of the height.
 _LABEL = (0.15, 0.05)
-#: Width of one slice in a gallery, inches.
-_WIDTH_IN = 3.3
 
 
 def draw_all(folder: Path, document: Document, cases: Cases) -> dict[str, str]:
@@ -49,21 +42,21 @@ def draw_all(folder: Path, document: Document, cases: Cases) -> dict[str, str]:
     with_tumor = sorted((c for c in cases if not c.tumor_free), key=lambda c: c.overlap.dice)
     _dice_by_size(folder / "dice-by-size.png", document, with_tumor)
     _dice_histogram(folder / "dice-histogram.png", with_tumor)
-    middle = max(0, len(with_tumor) // 2 - _SHOWN // 2)
+    middle = max(0, len(with_tumor) // 2 - SHOWN // 2)
     false = sorted((c for c in cases if c.tumor_free and c.components), key=lambda c: -c.filled)
     legend = " Green: the reference. Magenta: what was found."
     for name, some, caption in (
-        ("worst.png", with_tumor[:_SHOWN], "The CTs of lowest Dice."),
-        ("median.png", with_tumor[middle : middle + _SHOWN], "CTs around the median Dice."),
-        ("best.png", with_tumor[::-1][:_SHOWN], "The CTs of highest Dice."),
+        ("worst.png", with_tumor[:SHOWN], "The CTs of lowest Dice."),
+        ("median.png", with_tumor[middle : middle + SHOWN], "CTs around the median Dice."),
+        ("best.png", with_tumor[::-1][:SHOWN], "The CTs of highest Dice."),
         (
             "false-positives.png",
-            false[:_SHOWN],
+            false[:SHOWN],
             "False positives in tumour-free CTs, largest first.",
         ),
     ):
         if some:
-            _gallery(folder / name, some)
+            gallery(folder / name, [(case.picture, _title(case)) for case in some])
             captions[name] = caption + legend
     return captions
 
@@ -72,29 +65,17 @@ def _meaning(document: Document, name: str) -> str:
     return str(document[f"froc_over_{name}"]["meaning"])
 
 
-@contextmanager
-def _page(path: Path, size: tuple[float, float], grid: tuple[int, int] = (1, 1)) -> Iterator[Any]:
-    """Yield the axes of a figure and save it. The figure is ours alone: no pyplot, no state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    yield figure.subplots(*grid, squeeze=False)
-    figure.savefig(path, dpi=_DPI)
-
-
 def _froc_over_match_iou(path: Path, document: Document) -> None:
     points = [p for p in document["froc_over_match_iou"]["points"] if p["sensitivity"] is not None]
-    with _page(path, (6.4, 5.0)) as axes:
+    with canvas(path, (6.4, 5.0)) as axes:
         ax = axes[0, 0]
         rates = [p["fp_per_scan"] for p in points]
         found = [p["sensitivity"] for p in points]
-        ax.plot(rates, found, "o-", color=_OURS, label="ours, CTs with a tumour")
+        ax.plot(rates, found, "o-", color=OURS, label="ours, CTs with a tumour")
         for point, rate in zip(points, rates, strict=True):
             low, high = (point["intervals"]["sensitivity"][k] for k in ("low", "high"))
             if low is not None and high is not None:
-                ax.plot([rate, rate], [low, high], color=_OURS, alpha=0.35)
+                ax.plot([rate, rate], [low, high], color=OURS, alpha=0.35)
         most = _paper(ax, document, "at IoU 0.5")
         width = _froc_axes(ax, [*rates, most], "FROC (a): the match IoU is swept")
         for words, at in _labels([p["match_iou"] for p in points], rates, found, width):
@@ -149,11 +130,11 @@ def _labels(
 
 def _froc_over_score(path: Path, document: Document) -> None:
     points = document["froc_over_score"]["points"]
-    with _page(path, (6.4, 5.0)) as axes:
+    with canvas(path, (6.4, 5.0)) as axes:
         ax, every = axes[0, 0], [0.0]
         for key, color, style, label in (
-            ("fp_per_scan", _OURS, "-", "false positives in CTs with a tumour"),
-            ("fp_per_tumor_free_scan", _OTHER, "--", "false positives in tumour-free CTs"),
+            ("fp_per_scan", OURS, "-", "false positives in CTs with a tumour"),
+            ("fp_per_tumor_free_scan", OTHER, "--", "false positives in tumour-free CTs"),
         ):
             some = [p for p in points if p[key] is not None and p["sensitivity"] is not None]
             rates = [p[key] for p in some]
@@ -172,8 +153,8 @@ def _paper(ax: Any, document: Document, where: str) -> float:
         return 0.0
     rate, sensitivity = figures["fp_per_scan"], figures["sensitivity"]
     label = f"the paper's own figure {where}: other data, not ours"
-    ax.axhline(sensitivity, color=_PAPER, lw=0.8, ls=":")
-    ax.plot([rate], [sensitivity], "*", ms=12, mfc="none", color=_PAPER, label=label)
+    ax.axhline(sensitivity, color=PAPER, lw=0.8, ls=":")
+    ax.plot([rate], [sensitivity], "*", ms=12, mfc="none", color=PAPER, label=label)
     return float(rate)
 
 
@@ -190,17 +171,17 @@ def _froc_axes(ax: Any, rates: Sequence[float], title: str) -> float:
 
 
 def _dice_by_size(path: Path, document: Document, cases: Cases) -> None:
-    with _page(path, (6.4, 4.2)) as axes:
+    with canvas(path, (6.4, 4.2)) as axes:
         ax = axes[0, 0]
         ax.plot(
             [c.largest_mm for c in cases],
             [c.overlap.dice for c in cases],
             ".",
-            color=_OURS,
+            color=OURS,
             alpha=0.6,
         )
         for edge in document["by_size"]["edges_mm"]:
-            ax.axvline(edge, color=_PAPER, lw=0.8)
+            ax.axvline(edge, color=PAPER, lw=0.8)
         ax.set(xlabel="largest lesion, mm", ylabel="Dice", ylim=(-0.02, 1.02))
         ax.set_title("Dice by size of the largest lesion")
         ax.grid(alpha=0.3)
@@ -208,9 +189,9 @@ def _dice_by_size(path: Path, document: Document, cases: Cases) -> None:
 
 def _dice_histogram(path: Path, cases: Cases) -> None:
     dice = [c.overlap.dice for c in cases]
-    with _page(path, (6.4, 3.8)) as axes:
+    with canvas(path, (6.4, 3.8)) as axes:
         ax = axes[0, 0]
-        ax.hist(dice, bins=np.linspace(0, 1, 21).tolist(), color=_OURS, edgecolor="white")
+        ax.hist(dice, bins=np.linspace(0, 1, 21).tolist(), color=OURS, edgecolor="white")
         if dice:
             mean = float(np.mean(dice))
             ax.axvline(mean, color="black", lw=1.2, label=f"mean {mean:.3f}")
@@ -218,44 +199,7 @@ def _dice_histogram(path: Path, cases: Cases) -> None:
         ax.set(xlabel="Dice", ylabel="CTs", xlim=(0, 1), title="Dice of the CTs with a tumour")
 
 
-def _gallery(path: Path, cases: Cases) -> None:
-    """Draw up to `_SHOWN` slices with both outlines."""
-    columns = min(3, len(cases))
-    rows = math.ceil(len(cases) / columns)
-    height = 0.6 + _WIDTH_IN * max(map(_tallness, cases))
-    with _page(path, (_WIDTH_IN * columns, height * rows), (rows, columns)) as axes:
-        for ax in axes.flat:
-            ax.set_axis_off()
-        for ax, case in zip(axes.flat, cases, strict=False):
-            _slice(ax, case)
-
-
-def _tallness(case: SegmentationCase) -> float:
-    """Return height over width of a case's picture in mm."""
-    if case.picture is None:
-        return 0.0
-    rows, columns = case.picture.grey.shape
-    return float(rows * case.picture.pixel_mm[0] / (columns * case.picture.pixel_mm[1]))
-
-
-def _slice(ax: Any, case: SegmentationCase) -> None:
-    picture, title = case.picture, f"{case.known.patient}"
-    if not case.tumor_free:
-        title += f"\nDice {case.overlap.dice:.2f}, {case.match.false_positives()} false positive(s)"
-    else:
-        title += f"\ntumour-free, {case.match.false_positives()} false positive(s)"
-    if picture is not None:
-        aspect = picture.pixel_mm[0] / picture.pixel_mm[1]
-        ax.imshow(picture.grey, cmap="gray", vmin=0, vmax=255, aspect=aspect)
-        for mask, color in ((picture.truth, _TRUTH), (picture.prediction, _FOUND)):
-            # contour() warns of a plane without an edge; a frame of zeros closes those at the rim.
-            if mask.any():
-                _outline(ax, mask, color)
-        title += f", slice {picture.slice_index + 1}"
-    ax.set_title(title, fontsize=8)
-
-
-def _outline(ax: Any, mask: Any, color: str) -> None:
-    padded = np.pad(mask, 1).astype(float)
-    rows, columns = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
-    ax.contour(columns, rows, padded, levels=[0.5], colors=[color], linewidths=1.2)
+def _title(case: SegmentationCase) -> str:
+    false = f"{case.match.false_positives()} false positive(s)"
+    said = "tumour-free" if case.tumor_free else f"Dice {case.overlap.dice:.2f}"
+    return f"{case.known.patient}\n{said}, {false}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from node.toolkit.bootstrap import Interval, ratio_interval
 from node.toolkit.froc import MATCH_IOU
+from node.training.report.about import About, Document
 from node.training.report.cases import SegmentationCase
 from node.training.report.evaluation import Evaluation
 
-Document = dict[str, Any]
 Cases = Sequence[SegmentationCase]
 #: Fewer patients than this: no interval, a bootstrap of them would only look like one.
 LEAST_PATIENTS = 8
@@ -23,20 +23,29 @@ Value = Callable[[SegmentationCase], tuple[float, float]]
 
 
 def ratio(evaluation: Evaluation, cases: Cases, value: Value) -> Interval:
-    """Return sum / sum of what `value` gives of each case, with its interval.
+    """Return sum / sum of what `value` gives of each case, with its interval."""
+    sums = np.array([value(case) for case in cases], float).reshape(-1, 2)
+    return ratio_by_patient(evaluation, sums, [case.known.patient for case in cases])
+
+
+def ratio_by_patient(about: About, sums: NDArray[np.float64], patients: Sequence[str]) -> Interval:
+    """Return sum / sum of some rows, with its interval; none of too few patients.
 
     A patient who adds nothing to the denominator (no lesion of this size) does not count.
+
+    Parameters
+    ----------
+    sums : float64, shape (rows, 2)
+        What each row adds to the numerator, and to the denominator.
     """
-    sums = np.array([value(case) for case in cases], float).reshape(-1, 2)
-    patients = [case.known.patient for case in cases]
     counted = {name for name, part in zip(patients, sums[:, 1], strict=True) if part}
     enough = len(counted) >= LEAST_PATIENTS
     found = ratio_interval(
         sums[:, 0],
         sums[:, 1],
         patients,
-        runs=evaluation.bootstrap_runs if enough else 1,
-        seed=evaluation.bootstrap_seed,
+        runs=about.bootstrap_runs if enough else 1,
+        seed=about.bootstrap_seed,
     )
     nan = float("nan")
     return found if enough else replace(found, low=nan, high=nan)

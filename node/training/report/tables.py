@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from node.toolkit.froc import MATCH_IOU
+from node.training.report.about import Document
 from node.training.report.cases import TOLERANCE_MM, SegmentationCase
 from node.training.report.evaluation import Evaluation
-from node.training.report.statistics import Cases, Document, Value, counts, dice_of, headline, ratio
+from node.training.report.statistics import Cases, Value, counts, dice_of, headline, ratio
 
 
 def size_class(diameter_mm: float, edges_mm: Sequence[float]) -> str:
