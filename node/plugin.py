@@ -19,6 +19,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """Where the voxels of an array lie in the patient.
+
+    Attributes
+    ----------
+    shape : (slices, rows, columns)
+    affine : float64, shape (4, 4)
+        Maps (slice, row, column, 1) to (x, y, z, 1) in mm, LPS+ (PS3.3 C.7.6.2.1.1).
+
+    Examples
+    --------
+    >>> affine = np.diag([0.7, 0.8, 5.0, 1.0])[:, [2, 1, 0, 3]]
+    >>> grid = Grid(shape=(2, 3, 4), affine=affine)
+    >>> grid.spacing_mm, round(grid.voxel_volume_mm3, 6)
+    ((5.0, 0.8, 0.7), 2.8)
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Return the step between slices, rows and columns in mm."""
+        steps = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (float(steps[0]), float(steps[1]), float(steps[2]))
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Return the volume of one voxel in mm3."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Volume:
     """A regular grid of values with its place in the patient.
@@ -44,23 +77,20 @@ class Volume:
     padding: NDArray[np.bool_] | None = None
 
     @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Return the step between slices, rows and columns in mm.
+    def grid(self) -> Grid:
+        """Return where the voxels lie."""
+        slices, rows, columns = self.array.shape
+        return Grid(shape=(slices, rows, columns), affine=self.affine)
 
-        Examples
-        --------
-        >>> affine = np.diag([0.7, 0.8, 5.0, 1.0])[:, [2, 1, 0, 3]]
-        >>> v = Volume(array=np.zeros((2, 3, 4), np.int16), affine=affine, unit="1", modality="CT")
-        >>> v.spacing_mm
-        (5.0, 0.8, 0.7)
-        """
-        steps = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return (float(steps[0]), float(steps[1]), float(steps[2]))
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Return the step between slices, rows and columns in mm."""
+        return self.grid.spacing_mm
 
     @property
     def voxel_volume_mm3(self) -> float:
         """Return the volume of one voxel in mm3."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])))
+        return self.grid.voxel_volume_mm3
 
 
 @dataclass(frozen=True, kw_only=True)

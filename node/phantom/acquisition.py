@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from node.phantom.grid import Grid, Point, Pose, axial_grid
+from node.phantom.grid import Point, Pose, axial_grid
 from node.phantom.institutions import KERNELS, Institution, institutions
+from node.plugin import Grid
 
 __all__ = ["Acquisition", "Institution", "acquire", "institutions"]
 

@@ -9,32 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from node.plugin import Grid
+
 #: Numbers over a box of voxels, shape (slices, rows, columns) or one that broadcasts to it.
 Field = NDArray[np.floating[Any]]
 #: A point or lengths along x, y, z in mm, LPS+.
 Point = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """A regular grid of voxels in the scanner.
-
-    Attributes
-    ----------
-    shape : (slices, rows, columns)
-    affine : float64, shape (4, 4)
-        Maps (slice, row, column, 1) to (x, y, z, 1) in mm, LPS+.
-    """
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Return the step between slices, rows and columns in mm."""
-        steps = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return (float(steps[0]), float(steps[1]), float(steps[2]))
 
 
 def axial_grid(

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.phantom.acquisition import blur_plane
-from node.phantom.grid import Grid, Lattice, Pose, axial_grid
+from node.phantom.grid import Lattice, Pose, axial_grid
 from node.phantom.institutions import Institution
 from node.phantom.shapes import Waves
+from node.plugin import Grid
 
 SEQUENCES = ("T1", "T1C", "T2")
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from node.phantom.grid import UPRIGHT, Box, Field, Grid, Lattice, Pose, axial_grid
+from node.phantom.grid import UPRIGHT, Box, Field, Lattice, Pose, axial_grid
 from node.phantom.shapes import Shape, Waves
+from node.plugin import Grid
 
 __all__ = ["STAGES", "Grid", "Layer", "Paint", "Pose", "Scene", "Texture", "axial_grid", "mask"]
 

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node.plugin import Line, Volume
+from node.plugin import Grid, Line, Volume
 from node.toolkit.diameters import longest_3d_mm, longest_in_plane
-from node.toolkit.grids import Box, Grid, grid_of
+from node.toolkit.grids import Box
 
 #: Neighbours of a voxel -> how many of the three indices may differ at once.
 _CONNECTIVITY = {6: 1, 18: 2, 26: 3}
@@ -146,7 +146,7 @@ def components(
     """
     from scipy import ndimage
 
-    grid = where if isinstance(where, Grid) else grid_of(where)
+    grid = where if isinstance(where, Grid) else where.grid
     if mask.shape != grid.shape:
         raise ValueError(f"the mask has shape {mask.shape}, its grid {grid.shape}")
     boolean = np.asarray(mask, dtype=bool)

@@ -1,4 +1,4 @@
-"""Grids of voxels: to an isotropic one and back, canonical orientation, crops. LPS+, in mm.
+"""Grids of voxels: to other steps and back, canonical orientation, crops. LPS+, in mm.
 
 NumPy only; resampling between grids loads SimpleITK.
 """
@@ -13,39 +13,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node.plugin import Volume
+from node.plugin import Grid, Volume
 
 Order = Literal["linear", "nearest"]
+#: Steps in mm: one for all axes, or between slices, rows and columns.
+Spacing = float | tuple[float, float, float]
 _Triple = tuple[int, int, int]
 
 #: HU outside of what was scanned.
 AIR_HU = -1024.0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Grid:
-    """Where the voxels of an array lie.
-
-    Attributes
-    ----------
-    shape : (slices, rows, columns)
-    affine : float64, shape (4, 4)
-        Maps (slice, row, column, 1) to (x, y, z, 1) in mm, LPS+.
-    """
-
-    shape: _Triple
-    affine: NDArray[np.float64]
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Return the step between slices, rows and columns in mm."""
-        steps = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return (float(steps[0]), float(steps[1]), float(steps[2]))
-
-    @property
-    def voxel_volume_mm3(self) -> float:
-        """Return the volume of one voxel in mm3."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +74,6 @@ class Box:
         )
 
 
-def grid_of(volume: Volume) -> Grid:
-    """Return the grid of a volume."""
-    return Grid(shape=_triple(volume.array.shape), affine=volume.affine)
-
-
 def canonical(volume: Volume) -> Volume:
     """Return the same voxels with slices towards the head, rows backwards, columns to the left.
 
@@ -121,7 +92,7 @@ def canonical(volume: Volume) -> Volume:
     >>> axial.affine[:3, 3].tolist(), int(axial.array[0, 0, 0]) == int(stack[1, 2, 0])
     ([0.0, -3.0, -2.0], True)
     """
-    grid = grid_of(volume)
+    grid = volume.grid
     axes, turned = _canonical_axes(grid.affine)
     return replace(
         volume,
@@ -131,8 +102,8 @@ def canonical(volume: Volume) -> Volume:
     )
 
 
-def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
-    """Return a grid of equal steps over the same extent, canonically oriented.
+def spaced_grid(grid: Grid, spacing_mm: Spacing) -> Grid:
+    """Return a grid of other steps over the same extent, canonically oriented.
 
     The number of voxels along an axis is the extent by the step, rounded; what is lost or won at
     the ends is shared by both of them. Every voxel centre lies within the old extent.
@@ -140,39 +111,42 @@ def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
     Parameters
     ----------
     grid : Grid
-    spacing_mm : float
-        Step in mm along all three axes, above 0.
+    spacing_mm : float or (between slices, rows, columns)
+        Steps in mm, above 0; one number: along all three axes.
 
     Examples
     --------
     >>> grid = Grid(shape=(10, 8, 8), affine=np.diag([-5.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]])
-    >>> isotropic_grid(grid, 2.0).shape, isotropic_grid(grid, 2.0).affine[:3, 3].tolist()
+    >>> spaced_grid(grid, 2.0).shape, spaced_grid(grid, 2.0).affine[:3, 3].tolist()
     ((25, 4, 4), [0.5, 0.5, -46.5])
+    >>> spaced_grid(grid, (5.0, 2.0, 2.0)).shape
+    (10, 4, 4)
     """
-    if not spacing_mm > 0:
-        raise ValueError(f"a step must be above 0 mm, not {spacing_mm:g}")
+    wanted_mm = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
+    if not (wanted_mm > 0).all():
+        raise ValueError(f"a step must be above 0 mm, not {wanted_mm.min():g}")
     axes, turned = _canonical_axes(grid.affine)
     affine = _turned_affine(grid, axes, turned)
     counts = np.array([grid.shape[axis] for axis in axes])
     steps_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    new_counts = np.maximum(1, np.rint(counts * steps_mm / spacing_mm)).astype(int)
+    new_counts = np.maximum(1, np.rint(counts * steps_mm / wanted_mm)).astype(int)
     middle = affine[:3, :3] @ ((counts - 1) / 2) + affine[:3, 3]
     new = np.eye(4)
-    new[:3, :3] = affine[:3, :3] / steps_mm * spacing_mm
+    new[:3, :3] = affine[:3, :3] / steps_mm * wanted_mm
     new[:3, 3] = middle - new[:3, :3] @ ((new_counts - 1) / 2)
     return Grid(shape=_triple(new_counts), affine=new)
 
 
-def to_isotropic(volume: Volume, spacing_mm: float, *, fill: float | None = None) -> Volume:
-    """Return `volume` with equal steps, canonically oriented, values interpolated linearly.
+def to_spacing(volume: Volume, spacing_mm: Spacing, *, fill: float | None = None) -> Volume:
+    """Return `volume` with other steps, canonically oriented, values interpolated linearly.
 
     Values are not smoothed first, as in MONAI's `Spacing`. Voxels of padding count as `fill`.
 
     Parameters
     ----------
     volume : Volume
-    spacing_mm : float
-        Step in mm along all three axes.
+    spacing_mm : float or (between slices, rows, columns)
+        Steps in mm; one number: along all three axes.
     fill : float or None
         Value of padding; None: air for HU, else the smallest value of the volume.
 
@@ -186,8 +160,8 @@ def to_isotropic(volume: Volume, spacing_mm: float, *, fill: float | None = None
         fill = AIR_HU if volume.unit == "[hnsf'U]" else float(array.min())
     if volume.padding is not None and volume.padding.any():
         array = np.where(volume.padding, np.float32(fill), array)
-    source = grid_of(volume)
-    target = isotropic_grid(source, spacing_mm)
+    source = volume.grid
+    target = spaced_grid(source, spacing_mm)
     moved = resample(array, source, target, order="linear", fill=fill)
     return replace(volume, array=moved, affine=target.affine, padding=None)
 
@@ -283,7 +257,7 @@ def crop(volume: Volume, box: Box) -> Volume:
     return replace(
         volume,
         array=volume.array[box.slices],
-        affine=part_of(grid_of(volume), box).affine,
+        affine=part_of(volume.grid, box).affine,
         padding=None if volume.padding is None else volume.padding[box.slices],
     )
 

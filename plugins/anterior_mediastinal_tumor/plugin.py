@@ -6,7 +6,7 @@ from prepare import FOLDER, PATCH, image_of, network
 
 from node.plugin import Measurement, Result, Segment
 from node.toolkit.components import components
-from node.toolkit.grids import grid_of, probability_to
+from node.toolkit.grids import probability_to
 from node.toolkit.networks import load_weights
 from node.toolkit.windows import Predictor, SlidingWindow
 
@@ -27,7 +27,7 @@ class Plugin:
         notes = []
         image, grid = image_of(volume)
         even = self.predictor.predict(image[None], notes=notes)[0]
-        probability = probability_to(even, grid, grid_of(volume))
+        probability = probability_to(even, grid, volume.grid)
         found = components(
             probability >= self.settings["threshold"], volume, min_ml=self.settings["smallest_ml"]
         )

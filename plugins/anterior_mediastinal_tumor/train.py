@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import torch
-from prepare import PATCH, SPACING_MM, image_of, mask_on, network
-from torch.nn.functional import binary_cross_entropy_with_logits
+from prepare import PATCH, SETTINGS, SPACING_MM, image_of, mask_on, network
+from scipy.ndimage import gaussian_filter
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from node.toolkit.components import components
-from node.toolkit.grids import grid_of
 from node.toolkit.training import (
     EarlyStopping,
     load_checkpoint,
@@ -22,14 +22,17 @@ from node.toolkit.windows import SlidingWindow, predict
 
 ROLE, SEGMENT = "ct", "mass"
 #: Our choices; the paper states none of them.
-STEPS, LOOK_EVERY, PATIENCE = 2000, 250, 4
+STEPS, LOOK_EVERY, PATIENCE = 3600, 600, 4
 BATCH, RATE, WEIGHT_DECAY = 3, 2e-3, 1e-4
 FIRST_BIAS = -4.0
 #: Share of patches around a mass, where the case has one.
 ABOUT_MASS = 0.7
+ABOUT_MM = 42.0
+#: Share of patches that are stretched, and by how much along each axis.
+STRETCHED, STRETCH = 0.5, (0.8, 1.25)
 #: Smoothing of the weights over steps: what is kept is their running mean.
 AVERAGING = 0.99
-TUNING_CASES = 16
+TUNING_CASES = 12
 BASELINE_HU = (20, 120)
 
 
@@ -61,7 +64,7 @@ def score(case):
         rows[0] + height // 5 : rows[0] + height // 2,
         columns[0] + width // 3 : columns[-1] - width // 3,
     ] = True
-    found = components(tissue & front, grid_of(volume), min_ml=0.5)
+    found = components(tissue & front, volume.grid, min_ml=0.5)
     return {"threshold": found[0].mask if found else np.zeros_like(tissue)}
 
 
@@ -188,11 +191,16 @@ class Learner:
 
 
 def dice_and_entropy(logits, masks):
-    """Return the sum of soft Dice loss (over the batch) and cross-entropy."""
+    """Return the sum of soft Dice loss (over the batch, and patch by patch) and cross-entropy."""
     found = torch.sigmoid(logits)
-    both = (found * masks).sum()
-    dice = (2 * both + 1) / (found.sum() + masks.sum() + 1)
-    return 1 - dice + binary_cross_entropy_with_logits(logits, masks)
+    both, sizes = (one.flatten(1).sum(dim=1) for one in (found * masks, found + masks))
+    loss = 1 - (2 * both.sum() + 1) / (sizes.sum() + 1)
+    # Over the batch a large mass outvotes a small one; patch by patch each counts the same.
+    held = masks.flatten(1).amax(dim=1) >= 0.5
+    if held.any():
+        alone = 1 - (2 * both[held] + 1) / (sizes[held] + 1)
+        loss = (loss + alone.mean()) / 2
+    return loss + binary_cross_entropy_with_logits(logits, masks)
 
 
 class Patches:
@@ -212,19 +220,23 @@ class Patches:
         image, mask = self.cases[index]
         places = self.places[index]
         if len(places) and chance.random() < ABOUT_MASS:
-            middle = places[int(chance.integers(len(places)))] + chance.integers(-14, 15, 3)
+            away = chance.uniform(-ABOUT_MM, ABOUT_MM, 3) / SPACING_MM
+            middle = places[int(chance.integers(len(places)))] + away
         else:
             # The middle of the chest is where one may be wrong.
             middle = chance.normal(0.5, (0.3, 0.18, 0.18)) * image.shape
-        parts = [cut_out(array, middle) for array in (image, mask)]
-        return altered(parts[0].astype(np.float32) / 255, chance), parts[1].astype(np.float32) / 255
+        size = PATCH
+        if chance.random() < STRETCHED:
+            size = tuple(int(n) for n in np.rint(PATCH / chance.uniform(*STRETCH, 3)))
+        image, mask = (stretched(cut_out(array, middle, size)) for array in (image, mask))
+        return altered(image, chance), mask
 
 
-def cut_out(array, middle):
-    """Return the patch around `middle`; outside of the image it is 0."""
-    whole = np.zeros(PATCH, array.dtype)
+def cut_out(array, middle, sizes):
+    """Return the patch of `sizes` around `middle`; outside of the image it is 0."""
+    whole = np.zeros(sizes, array.dtype)
     take, put = [], []
-    for centre, size, length in zip(middle, PATCH, array.shape, strict=True):
+    for centre, size, length in zip(middle, sizes, array.shape, strict=True):
         spare = max(length - size, 0)
         start = int(np.clip(round(float(centre)) - size // 2, 0, spare))
         stop = min(start + size, length)
@@ -235,14 +247,28 @@ def cut_out(array, middle):
     return whole
 
 
+def stretched(patch):
+    """Return bytes of any shape as float32 in [0, 1] of the shape PATCH."""
+    patch = patch.astype(np.float32) / 255
+    if patch.shape == PATCH:
+        return patch
+    return interpolate(torch.from_numpy(patch)[None, None], size=PATCH, mode="trilinear")[
+        0, 0
+    ].numpy()
+
+
 def altered(image, chance):
-    """Return an image of another scanner: contrast, brightness, noise. Left stays left."""
-    gain, shift = chance.normal(1, 0.08), chance.normal(0, 0.03)
+    """Return an image of another scanner: contrast, sharpness, noise. Left stays left."""
+    gain, shift = chance.normal(1, 0.1), chance.normal(0, 0.04)
     inside = image > 0
     image = np.clip((image - 0.5) * gain + 0.5 + shift, 0, 1)
+    if chance.random() < 0.4:
+        smooth = gaussian_filter(image, (0, *(2 * [chance.uniform(0.4, 0.9)])), truncate=3)
+        # Half of them become sharper, by what the smoothing took away.
+        image = smooth if chance.random() < 0.5 else np.clip(2 * image - smooth, 0, 1)
     if chance.random() < 0.5:
         noise = chance.standard_normal(image.shape, dtype=np.float32)
-        image += noise * np.float32(chance.uniform(0, 0.04))
+        image += noise * np.float32(chance.uniform(0, 0.06))
         np.clip(image, 0, 1, out=image)
     return np.where(inside, image, 0).astype(np.float32)
 
@@ -256,7 +282,7 @@ def tuning_dice(net, cases, device):
         mask = predict(net, image, settings, device=device, notes=[])[0] >= 0.5
         truth = one["mask"] >= 128
         total = int(mask.sum()) + int(truth.sum())
-        enough = mask.sum() * SPACING_MM**3 >= 500
+        enough = mask.sum() * np.prod(SPACING_MM) >= 1000 * SETTINGS["smallest_ml"]
         if truth.any():
             found.append(2 * int((mask & truth).sum()) / total)
         else:

@@ -31,7 +31,7 @@ from node.toolkit.networks import load_weights, unet
 from node.toolkit.windows import Predictor, SlidingWindow
 
 SHAPE = (200, 256, 256)
-WINDOWS = {"96 x 96 x 96": (96, 96, 96), "64 x 64 x 80, as shipped": (64, 64, 80)}
+WINDOWS = {"96 x 96 x 96": (96, 96, 96), "48 x 72 x 80, as shipped": (48, 72, 80)}
 RUNS = int(os.environ.get("SENTINEL_RUNS", "5"))
 MONAI_BATCHES = (1, 4)
 PEAKS = ("ours auto", "ours exact", "MONAI 1", "MONAI 4")

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from node.plugin import Line, Volume
+from node.plugin import Grid, Line, Volume
 from node.toolkit.components import components
 from node.toolkit.diameters import longest_3d_mm, longest_in_plane
-from node.toolkit.grids import Grid
 
 SPACING = (5.0, 0.8, 0.7)
 TURN = np.array([[0.6, -0.8, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])

@@ -7,20 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.plugin import Volume
+from node.plugin import Grid, Volume
 from node.toolkit.grids import (
     Box,
-    Grid,
     box_around,
     canonical,
     crop,
-    grid_of,
-    isotropic_grid,
     mask_to,
     paste,
     probability_to,
     resample,
-    to_isotropic,
+    spaced_grid,
+    to_spacing,
 )
 from node.toolkit.intensity import hu_window
 
@@ -59,7 +57,7 @@ def test_canonical_moves_no_voxel_and_faces_head_back_and_left(grid):
     turned = [canonical(volume(grid, places[..., axis])) for axis in range(3)]
 
     moved = np.stack([v.array for v in turned], axis=-1)
-    np.testing.assert_allclose(moved, centres(grid_of(turned[0])), atol=1e-9)
+    np.testing.assert_allclose(moved, centres(turned[0].grid), atol=1e-9)
     cosines = turned[0].affine[:3, :3] / np.linalg.norm(turned[0].affine[:3, :3], axis=0)
     assert np.all(cosines[[2, 1, 0], [0, 1, 2]] > 0)
     again = canonical(turned[0])
@@ -69,8 +67,8 @@ def test_canonical_moves_no_voxel_and_faces_head_back_and_left(grid):
 
 @given(grids(), st.floats(0.6, 4))
 @settings(max_examples=50, deadline=None)
-def test_isotropic_grid_has_equal_steps_and_the_same_middle(grid, spacing_mm):
-    made = isotropic_grid(grid, spacing_mm)
+def test_a_spaced_grid_has_the_steps_asked_for_and_the_same_middle(grid, spacing_mm):
+    made = spaced_grid(grid, spacing_mm)
 
     np.testing.assert_allclose(made.spacing_mm, spacing_mm)
     middles = [
@@ -91,9 +89,9 @@ def test_a_field_that_is_linear_in_space_is_resampled_to_itself(grid, spacing_mm
     weights = np.array([0.3, -0.2, 0.5])
     source = volume(grid, (centres(grid) @ weights).astype(np.float32))
 
-    made = to_isotropic(source, spacing_mm)
+    made = to_spacing(source, spacing_mm)
 
-    target = grid_of(made)
+    target = made.grid
     back = np.linalg.inv(grid.affine) @ target.affine
     index = np.stack(np.indices(target.shape), axis=-1) @ back[:3, :3].T + back[:3, 3]
     between = np.all((index >= 0) & (index <= np.array(grid.shape) - 1), axis=-1)
@@ -108,8 +106,8 @@ def test_a_mask_at_equal_spacing_comes_back_as_it_was(grid, seed, order):
     mask = np.random.default_rng(seed).random(grid.shape) < 0.3
     turned = canonical(volume(grid, mask))
 
-    there = mask_to(mask, grid, grid_of(turned), order=order)
-    back = mask_to(there, grid_of(turned), grid, order=order)
+    there = mask_to(mask, grid, turned.grid, order=order)
+    back = mask_to(there, turned.grid, grid, order=order)
 
     np.testing.assert_array_equal(there, turned.array)
     np.testing.assert_array_equal(back, mask)
@@ -139,7 +137,7 @@ def test_a_ball_comes_back_at_its_place_and_size():
     distance = np.linalg.norm(centres(source) - centres(source)[20, 45, 40], axis=-1)
     ball = distance <= 15.0
 
-    target = isotropic_grid(source, 1.5)
+    target = spaced_grid(source, 1.5)
     back = mask_to(mask_to(ball, source, target), target, source)
 
     assert 2 * np.count_nonzero(back & ball) / (back.sum() + ball.sum()) > 0.95
@@ -151,7 +149,7 @@ def test_padding_becomes_air_and_outside_stays_empty():
     padding = np.zeros(source.shape, bool)
     array[0], padding[0] = -2000, True
 
-    made = to_isotropic(volume(source, array, "[hnsf'U]", padding), 1.0)
+    made = to_spacing(volume(source, array, "[hnsf'U]", padding), 1.0)
 
     assert float(made.array.min()) == -1024.0
     assert float(made.array.max()) == 50.0
@@ -186,7 +184,7 @@ def test_arrays_of_another_shape_and_steps_of_nothing_are_refused():
     with pytest.raises(ValueError, match="shape"):
         resample(np.zeros((2, 3, 5), np.float32), grid, grid, order="linear")
     with pytest.raises(ValueError, match="above 0 mm"):
-        isotropic_grid(grid, 0.0)
+        spaced_grid(grid, 0.0)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
