@@ -18,6 +18,7 @@ from node.model import DestinationGrade, Job
 from node.parts import Node
 from node.refusals import tell_refusals
 from node.routing.dispatch import dispatch_complete
+from node.routing.waiting import look_at_waiting
 from node.schedule import Clock
 from node.settings import DestinationSettings
 from node.settings_check import grade_refusal
@@ -85,6 +86,7 @@ class Engine:
             return
         resolve_versions(node.db, node.files, now=now, audit=node.audit)
         complete_studies(node.db, node.settings, now=now)
+        look_at_waiting(node.db, node.settings, now=now)
         dispatch_complete(node.db, node.files, node.settings, node.manifests, now=now)
         release_expired(node.db, now=now)
 

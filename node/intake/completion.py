@@ -11,6 +11,7 @@ from node.errors import QueryFailed
 from node.logs import get_logger, hashed
 from node.settings import Condition, PeerSettings, Settings
 from node.storage.completion_rows import (
+    INCOMPLETE,
     ReceivingStudy,
     complete_study,
     counts_by_series,
@@ -92,6 +93,10 @@ def _judge(
     count_at_peer: CountAtPeer,
 ) -> Verdict | None:
     quiet_s = quiet_time(settings, receiving.called_ae, receiving.peer)
+    if receiving.has_only_new_contours:
+        quiet = now - receiving.last_received_at
+        over = quiet >= min(settings.roi_quiet_s, quiet_s)
+        return Verdict(reason=f"only contours came, none for {quiet:.0f} s") if over else None
     peer = query_peer(settings, receiving.peer)
     here: Mapping[str, int] = {}
     busy = False
@@ -148,7 +153,7 @@ def decide(
     if missing:
         if quiet < max(quiet_s, min(_LONGEST_QUIETS * quiet_s, _LONGEST_S)):
             return None
-        return Verdict(reason=f"incomplete: {_shown(missing, here)} at {peer}; {since}", hold=True)
+        return Verdict(reason=f"{INCOMPLETE}{_shown(missing, here)} at {peer}; {since}", hold=True)
     if _unchanged(receiving, counted) and not association_open:
         total = sum(there.values())
         return Verdict(reason=f"all {total} images of {peer}, unchanged over {_APART_S:.0f} s")

@@ -19,6 +19,10 @@ _NEVER_REOPEN_MODALITIES: Final = frozenset({"SR", "PR", "KO"})
 _NEVER_REOPEN_SOP_CLASSES: Final = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.")
 
 
+#: They may hold a region that a plugin waits for, and are no images.
+_CONTOUR_MODALITIES: Final = frozenset({"SEG", "RTSTRUCT"})
+
+
 class Recorded(StrEnum):
     """What a received instance turned out to be."""
 
@@ -122,7 +126,8 @@ def record_instance_in(connection: Connection, new: NewInstance) -> Recorded:
         **columns_of(new, INSTANCE_COLUMNS),
     )
     reopens = may_reopen(new.sop_class_uid, new.modality, origin)
-    _touch_study(connection, row, new.received_at, reopens=reopens)
+    image = reopens and new.modality not in _CONTOUR_MODALITIES
+    _touch_study(connection, row, new.received_at, reopens=reopens, image=image)
     return recorded
 
 
@@ -215,7 +220,9 @@ def _series_id(connection: Connection, study_id: int, new: NewInstance) -> int:
     return int(found[0][0])
 
 
-def _touch_study(connection: Connection, row: _StudyRow, at: float, *, reopens: bool) -> None:
+def _touch_study(
+    connection: Connection, row: _StudyRow, at: float, *, reopens: bool, image: bool = False
+) -> None:
     state = StudyState(row.state)
     if reopens and state is not StudyState.RECEIVING:
         check_change(LEGAL_STUDY_CHANGES, state, StudyState.RECEIVING)
@@ -224,6 +231,6 @@ def _touch_study(connection: Connection, row: _StudyRow, at: float, *, reopens: 
         connection,
         row=row.id,
         received=max(row.last_received_at, at),
-        image=max(row.last_image_at, at) if reopens else row.last_image_at,
+        image=max(row.last_image_at, at) if image else row.last_image_at,
         new_state=state.value,
     )

@@ -22,6 +22,9 @@ from node.storage.tables import instance, series, study
 #: or new images do.
 HELD_BY_REINDEX = "rows were made again from files; results exist, whether they arrived is unknown"
 
+#: How the reason of a study begins that waits for a person because images are missing.
+INCOMPLETE = "incomplete: "
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivingStudy:
@@ -38,6 +41,25 @@ class ReceivingStudy:
     archive_counted_at: float | None
     #: The first of the queries in a row whose counts were the same and equal to ours.
     archive_equal_since: float | None
+    #: When the images changed last.
+    last_image_at: float = 0.0
+    #: When and why the study was complete before; None and "": it never was.
+    completed_at: float | None = None
+    completed_reason: str = ""
+
+    @property
+    def has_only_new_contours(self) -> bool:
+        """Return whether it was complete, and nothing but contours re-opened it.
+
+        An image that was being recorded while the study was closed is the last thing that
+        came, whatever its time says.
+        """
+        return (
+            self.completed_at is not None
+            and not self.completed_reason.startswith(INCOMPLETE)
+            and self.last_image_at <= self.completed_at
+            and self.last_image_at < self.last_received_at
+        )
 
 
 def receiving_studies(db: Database) -> tuple[ReceivingStudy, ...]:

@@ -36,7 +36,7 @@ study = Table(
     Column("revision", Integer, nullable=False, default=0),
     Column("first_received_at", Float, nullable=False),
     Column("last_received_at", Float, nullable=False),
-    # Last time that something arrived which may re-open the study (S14): images, ROIs.
+    # Last time that the images changed; contours may re-open the study too, but are none (S14).
     Column("last_image_at", Float, nullable=False),
     Column("completed_at", Float),
     Column("completed_reason", Text, nullable=False, default=""),

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
 from node.errors import RefusalCode
-from node.model import LEGAL_JOB_CHANGES, Job, JobState, check_change
+from node.model import LEGAL_JOB_CHANGES, Job, JobState, Origin, StudyState, check_change
 from node.storage.database import Database
 from node.storage.job_values import input_documents, job_query, latest_run, to_job
-from node.storage.tables import job
+from node.storage.tables import instance, job, study
 
 #: Reason codes of a job that waits for a region, or for the result that shall be one.
 WAITS_FOR_REGION: Final = RefusalCode.ROI_MISSING.value
 WAITS_FOR_RESULT: Final = "RESULT_PENDING"
 _CODES: Final = (WAITS_FOR_REGION, WAITS_FOR_RESULT)
+_LATE_S: Final = 2.0
 
 
 def waiting_jobs(db: Database) -> tuple[Job, ...]:
@@ -23,6 +25,40 @@ def waiting_jobs(db: Database) -> tuple[Job, ...]:
     query = job_query().where(_waits()).order_by(job.c.created_at, job.c.id)
     with db.read() as connection:
         return tuple(to_job(row) for row in connection.execute(query))
+
+
+def reports_arrived(
+    db: Database, sop_classes: Collection[str], *, now: float, quiet_s: float
+) -> tuple[str, ...]:
+    """Return routed studies with a job that waits, to which reports came since the rules looked.
+
+    Reports re-open no study (S14); here they only have the rules asked again.
+
+    Parameters
+    ----------
+    sop_classes : collection of str
+        Those of the reports.
+    quiet_s : float
+        Nothing came to the study for so long.
+    """
+    # A report may be recorded a moment after the time that it says.
+    late = instance.c.received_at > study.c.completed_at - _LATE_S
+    query = (
+        select(study.c.study_instance_uid)
+        .join(job, job.c.study_id == study.c.id)
+        .join(instance, instance.c.study_id == study.c.id)
+        .where(
+            *(_waits(), job.c.reason_code == WAITS_FOR_REGION),
+            study.c.state == StudyState.ROUTED.value,
+            study.c.last_received_at <= now - quiet_s,
+            instance.c.origin == Origin.ROUTED.value,
+            instance.c.sop_class_uid.in_(sop_classes),
+            late,
+        )
+        .distinct()
+    )
+    with db.read() as connection:
+        return tuple(row.study_instance_uid for row in connection.execute(query))
 
 
 def start_waiting(connection: Connection, study_id: int, ready: Job) -> str:

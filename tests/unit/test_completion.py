@@ -389,3 +389,75 @@ def test_an_image_that_arrives_during_the_count_keeps_the_study_open(
     receive(db, 1, at=1000.0)
     assert sweep(db, asking, now=1120.0, count_at_peer=count) == ()
     assert study_of(db).state is StudyState.RECEIVING
+
+
+# --- contours --------------------------------------------------------------------------------
+
+SEG = {"modality": "SEG", "sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4", "series": "1.2.3.9"}
+
+
+def test_s14_a_contour_that_comes_later_has_a_short_quiet_time_of_its_own(
+    db: Database, plain: Settings
+) -> None:
+    receive(db, 1, at=1000.0)
+    sweep(db, plain, now=1120.0)
+    change_study(db, STUDY, StudyState.COMPLETE, StudyState.ROUTED, now=1121.0)
+
+    receive(db, 2, at=5000.0, **SEG)
+
+    assert sweep(db, plain, now=5004.9) == ()
+    assert sweep(db, plain, now=5005.0) == (STUDY,)
+    found = study_of(db)
+    assert (found.revision, found.completed_reason) == (2, "only contours came, none for 5 s")
+    assert sweep(db, replace(plain, roi_quiet_s=0.5), now=5006.0) == ()
+
+
+def test_a_second_contour_starts_the_short_time_again(db: Database, plain: Settings) -> None:
+    receive(db, 1, at=1000.0)
+    sweep(db, plain, now=1120.0)
+    receive(db, 2, at=5000.0, **SEG)
+    receive(db, 3, at=5003.0, **SEG)
+
+    assert sweep(db, plain, now=5007.9) == ()
+    assert sweep(db, plain, now=5008.0) == (STUDY,)
+
+
+def test_s13_a_contour_among_new_images_shortens_nothing(db: Database, plain: Settings) -> None:
+    receive(db, 1, at=1000.0)
+    receive(db, 2, at=1001.0, **SEG)
+    assert sweep(db, plain, now=1120.9) == ()
+    assert sweep(db, plain, now=1121.0) == (STUDY,)
+
+    receive(db, 3, at=5000.0)
+    receive(db, 4, at=5001.0, **SEG)
+    assert sweep(db, plain, now=5120.9) == ()
+    assert sweep(db, plain, now=5121.0) == (STUDY,)
+
+
+def test_a_late_image_that_was_recorded_after_the_end_is_no_contour(
+    db: Database, plain: Settings
+) -> None:
+    receive(db, 1, at=1000.0)
+    sweep(db, plain, now=1120.0)
+
+    receive(db, 2, at=1119.0)
+
+    assert sweep(db, plain, now=1200.0) == ()
+    assert sweep(db, plain, now=1239.0) == (STUDY,)
+
+
+def test_s13_a_study_that_lacked_images_is_counted_again_when_a_contour_comes(
+    db: Database, asking: Settings
+) -> None:
+    archive = Archive(s1=2)
+    receive(db, 1, at=1000.0)
+    assert sweep(db, asking, now=1120.0, count_at_peer=archive) == ()
+    assert sweep(db, asking, now=3000.0, count_at_peer=archive) == (STUDY,)
+    assert study_of(db).state is StudyState.HELD
+
+    receive(db, 2, at=5000.0, **SEG)
+    asked = len(archive.asked)
+
+    assert sweep(db, asking, now=5006.0, count_at_peer=archive) == ()
+    assert sweep(db, asking, now=5125.0, count_at_peer=archive) == ()
+    assert len(archive.asked) > asked

@@ -11,9 +11,11 @@ from pydicom import Dataset
 from node.manifest import Code, RoiRole
 from node.model import InstanceState, JobState, Origin, StudyState
 from node.routing.explain import explain_document, explain_text
+from node.routing.waiting import look_at_waiting
 from node.settings import RoiSettings
 from node.storage.intake_rows import change_instances, change_study, instances_of_study
 from node.storage.lease_rows import claim_job
+from node.storage.refusal_rows import is_latest_word, silences
 from tests.make import ct_series, rtstruct
 from tests.regions_case import TUMOUR, binary, blob, group, outline, report, segment, segmentation
 from tests.regions_case import segment_reference as pointing_at
@@ -380,3 +382,70 @@ def test_two_versions_of_a_contour_wait_for_a_choice(site: RoutingSite, images: 
     site.dispatch()
 
     assert last(site) == ("refused", "UID_CONFLICT")
+
+
+def test_s21_a_job_waits_only_so_long(site: RoutingSite, images: list[Dataset]):
+    site.with_rules(replace(RULE, roi_wait_s=3600.0))
+    site.route(images)
+    (waits,) = site.jobs
+
+    assert look_at_waiting(site.db, site.settings, now=waits.created_at + 3599) == 0
+    assert look_at_waiting(site.db, site.settings, now=waits.created_at + 3600) == 1
+
+    (job,) = site.jobs
+    assert (job.state, job.reason_code) == (JobState.REFUSED, "ROI_MISSING")
+    assert job.reason == f"{waits.reason}; waited 1 h"
+    assert job.ended_at == waits.created_at + 3600
+
+
+def test_a_job_without_its_rule_does_not_wait(site: RoutingSite, images: list[Dataset]):
+    site.route(images)
+    site.with_rules()
+
+    assert look_at_waiting(site.db, site.settings, now=site.now) == 1
+
+    assert site.jobs[0].reason.endswith("its rule is gone")
+
+
+def test_a_contour_after_the_end_of_the_wait_makes_a_job(site: RoutingSite, images: list[Dataset]):
+    site.route(images)
+    look_at_waiting(site.db, site.settings, now=site.now + 1e6)
+
+    site.route([seg(images)])
+
+    ended, job = site.jobs
+    assert (ended.state, job.state) == (JobState.REFUSED, JobState.SCHEDULED)
+
+
+def test_s14_a_report_starts_the_job_that_waits_and_reopens_no_study(
+    site: RoutingSite, images: list[Dataset]
+):
+    site.route(images)
+    assert look_at_waiting(site.db, site.settings, now=site.now + 9) == 0
+    site.now += 100
+    box = outline(images[1], "POLYLINE", [2, 2, 6, 2, 6, 6, 2, 6, 2, 2])
+    site.store([report(images, group(box))])
+    assert site.study.state is StudyState.ROUTED
+
+    assert look_at_waiting(site.db, site.settings, now=site.now + 4.9) == 0
+    assert look_at_waiting(site.db, site.settings, now=site.now + 5) == 1
+    assert look_at_waiting(site.db, site.settings, now=site.now + 5) == 0
+    site.dispatch()
+
+    (job,) = site.jobs
+    assert (job.state, job.rois[0].source_kind) == (JobState.SCHEDULED, "SR")
+    site.now += 100
+    site.store([report(images, group(box))])
+    assert look_at_waiting(site.db, site.settings, now=site.now + 50) == 0
+
+
+def test_s07_waiting_in_vain_is_told_as_a_job_that_did_not_run(
+    site: RoutingSite, images: list[Dataset]
+):
+    site.route(images)
+    look_at_waiting(site.db, site.settings, now=site.now + 1e6)
+
+    (silent,) = silences(site.db, since=0.0, now=site.now + 1e6)
+
+    assert silent.job.reason_code == "ROI_MISSING"
+    assert is_latest_word(site.db, silent)
