@@ -36,7 +36,7 @@ class Site:
     def log(self) -> Path:
         return self.folder / "node.log"
 
-    def start(self, *, timeout_s: float = 30.0) -> None:
+    def start(self, *, timeout_s: float = 60.0) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "node", "serve", "--settings", str(self.settings)],
@@ -192,8 +192,8 @@ def running_site(folder: Path, more: str, *, node: str = "", port: int = 0):
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     site = Site(folder=folder, port=port, settings=write_settings(folder, port, more, node=node))
-    site.start()
     try:
+        site.start()
         yield site
     finally:
         if site.process is not None and site.process.poll() is None:
