@@ -209,7 +209,7 @@ def _write_out(node: Node, job: Job, out: Path) -> None:
         shutil.copyfile(picture, out / picture.name)
         pictures.append(picture.name)
     report = dict(get_report(node.db, job.id))
-    for private in ("picture", "left_out"):
+    for private in ("picture", "left_out", "priors"):
         report.pop(private, None)
     document = {
         "plugin": job.plugin_name_version,

@@ -71,7 +71,8 @@ def reindex(
     """Add every row that the files say and the database lacks; remove none.
 
     States of versions are found again by comparing them (S2); an administrator's choice
-    between versions in conflict, jobs and deliveries are not in the files. A study whose row
+    between versions in conflict, jobs, deliveries and priors are not in the files (a prior that
+    was withdrawn must stay so, and only rows know). A study whose row
     was lost and that has results waits for a person (HELD): whether they were delivered
     nobody knows.
 
