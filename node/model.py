@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from node.clinical_values import ClinicalValue
 from node.roi_choice import JobRoi
 
 
@@ -150,15 +151,7 @@ LEGAL_DELIVERY_CHANGES: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PENDING: frozenset(
         {DeliveryState.SENT, DeliveryState.FAILED, DeliveryState.CANCELED, DeliveryState.PENDING}
     ),
-    DeliveryState.SENT: frozenset(
-        {
-            DeliveryState.PROVEN,
-            DeliveryState.ACCEPTED,
-            DeliveryState.FAILED,
-            DeliveryState.PENDING,
-            DeliveryState.SENT,
-        }
-    ),
+    DeliveryState.SENT: frozenset(DeliveryState) - {DeliveryState.CANCELED},
     DeliveryState.PROVEN: frozenset(),
     DeliveryState.ACCEPTED: frozenset({DeliveryState.PROVEN}),
     DeliveryState.FAILED: frozenset({DeliveryState.PENDING, DeliveryState.CANCELED}),
@@ -303,6 +296,8 @@ class Job:
     lease_until: float | None = None
     #: Runs, but is not delivered (shadow mode).
     shadow: bool = False
+    #: What is known of the clinical values that its plugin can use.
+    clinical: tuple[ClinicalValue, ...] = ()
 
     @property
     def plugin_name_version(self) -> str:

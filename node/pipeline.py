@@ -99,6 +99,7 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
         sources = read_sources(job, node)
     with watch.stage("read pixels"):
         case = build_case(manifest, sources.stacks, sources.headers, runner.device)
+        case = replace(case, values={v.name: v.value for v in job.clinical if v.value is not None})
         regions = regions_of_job(job, node, manifest, sources.stacks, charset=charset_of(job, node))
         case = replace(case, rois=rois_of_case(manifest, regions))
     with watch.stage("run the plugin"):
@@ -131,8 +132,16 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
         prior=prior_of(request, places),
         now=time.time(),
     )
+    note_clinical(job, node)
     node.files.drop_job_folder(job.id)
     return evidence
+
+
+def note_clinical(job: Job, node: Node) -> None:
+    """Put on record which clinical values went into a result; the values stand in its row."""
+    if used := [v for v in job.clinical if v.used]:
+        names = ", ".join(f"{one.name} ({one.source})" for one in used)
+        node.audit.record("clinical values used", job.id, values=names)
 
 
 def manifest_of(job: Job, node: Node) -> Manifest:

@@ -11,6 +11,7 @@ import typer
 from node import __version__, logs
 from node.cli import (
     admin,
+    clinical,
     demo,
     learning,
     listings,
@@ -58,6 +59,7 @@ listings.add_to(app)
 withdrawal.add_to(app)
 admin.add_to(app)
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(clinical.app, name="clinical")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from node.dicom.frames import Stack
 from node.manifest import Code, MeasurementSpec
 from node.plugin import Measurement
+from node.results.clinical import clinical_sentences
 from node.results.regions import region_sentence
 from node.results.request import EncodeRequest
 
@@ -24,6 +25,7 @@ def report_sentences(
     if request.manifest.segments and not found:
         yield nothing_found(request)
     yield from intervals(request)
+    yield from clinical_sentences(request)
     yield from follow_up
     patient = str(request.source.get("PatientName", ""))
     yield from (region_sentence(one, patient) for one in request.regions)

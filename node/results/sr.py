@@ -8,6 +8,7 @@ from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from node.dicom import codes
+from node.results.clinical import report_references
 from node.results.coding import add_coding_schemes, copy_elements
 from node.results.regions import region_references
 from node.results.request import EncodeRequest
@@ -111,6 +112,7 @@ def _references(request: EncodeRequest, objects: Iterable[Dataset]) -> Iterator[
         study = str(request.headers[role][0].StudyInstanceUID)
         for frame in stack.frames:
             yield study, stack.series_instance_uid, frame.sop_class_uid, frame.sop_instance_uid
+    yield from report_references(request)
     yield from region_references(request.regions)
     yield from map(reference_to, objects)
 

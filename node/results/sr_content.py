@@ -10,6 +10,7 @@ from node.dicom import codes
 from node.dicom.codes import code_of_item
 from node.dicom.frames import Frame, Stack
 from node.manifest import Code
+from node.results.clinical import patient_characteristics
 from node.results.planes import image_reference
 from node.results.regions import region_items
 from node.results.request import EncodeRequest
@@ -53,6 +54,7 @@ def report_tree(request: EncodeRequest, title: Code, groups: Sequence[Dataset]) 
     if derived is not None:
         content.append(derived)
     content.append(_evaluations(request))
+    content.extend(patient_characteristics(request))
     root.ContentSequence = content
     return root
 

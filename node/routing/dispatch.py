@@ -23,6 +23,8 @@ from node.model import (
     Study,
     StudyState,
 )
+from node.routing.clinical import clinical_document
+from node.routing.clinical_sources import ClinicalSources
 from node.routing.documents import candidate_document, evaluation_document, series_document
 from node.routing.fingerprint import refusal_fingerprint, work_fingerprint
 from node.routing.guards import (
@@ -55,6 +57,7 @@ class _Desk:
     study: Study
     images: StudyImages
     rows: tuple[SeriesRow, ...]
+    clinical: ClinicalSources
     regions: StudyRegions
     settings: Settings
     manifests: Mapping[str, Manifest]
@@ -127,6 +130,7 @@ def dispatch_study(
         study=study,
         images=images,
         rows=rows,
+        clinical=ClinicalSources(db, files, study.study_instance_uid, rows, charset),
         regions=StudyRegions(files, rows, charset),
         settings=settings,
         manifests=manifests,
@@ -190,7 +194,9 @@ def _ruling_with(
         _refuse_conflict(inputs, desk.images)
         headers = _headers(selection.inputs)
         check_identity([desk.rows[0].header, *headers])
-        guards += check_patient(manifest.limits, [c.header for c in selection.inputs.values()])
+        chosen = [c.header for c in selection.inputs.values()]
+        guards += check_patient(manifest.limits, chosen)
+        clinical = desk.clinical.of(manifest, chosen[0])
         regions = _regions(desk, rule, manifest, selection, document)
     except Refused as refusal:
         code, sentence = refusal.code.value, refusal.sentence
@@ -199,9 +205,12 @@ def _ruling_with(
         return _ruling(desk, rule, "refused", document, code, sentence, job)
     document["guards"] = [asdict(guard) for guard in guards]
     document["notes"] = list(selection.notes)
+    document["clinical"] = clinical_document(clinical)
+    document["clinical_notes"] = list(desk.clinical.notes)
     study_uid = desk.study.study_instance_uid
-    work = work_fingerprint(study_uid, rule, manifest, inputs, identity, regions.rois)
-    job = replace(_job(desk, rule, manifest, inputs, work, None), rois=regions.rois)
+    work = work_fingerprint(study_uid, rule, manifest, inputs, identity, clinical, regions.rois)
+    job = _job(desk, rule, manifest, inputs, work, None)
+    job = replace(job, clinical=clinical, rois=regions.rois)
     if regions.missing:
         return _waiting(desk, rule, document, regions, job)
     return _ruling(desk, rule, "scheduled", document, "", "; ".join(selection.notes), job)

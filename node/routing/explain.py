@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from node.clinical_values import ClinicalValue, source_words, value_words
 from node.errors import NodeError
 from node.model import InstanceState, Job, Study
 from node.storage.database import Database
@@ -125,6 +126,15 @@ def _decision(decision: Decision, *, full: bool) -> Iterator[str]:
     yield from map(_region, document.get("rois", ()))
     yield from (f"  not read: {reason}" for reason in document.get("unreadable_regions", ()))
     yield from (f"  {one['name']}: {one['sentence']}" for one in document.get("guards", ()))
+    yield from map(_clinical, document.get("clinical", ()))
+    yield from (f"  clinical values: {note}" for note in document.get("clinical_notes", ()))
+
+
+def _clinical(document: Mapping[str, Any]) -> str:
+    one = ClinicalValue(**{**document, "against": tuple(document["against"])})
+    said = f"{value_words(one)} ({source_words(one)})" if one.used else f"not used, {one.why_not}"
+    against = f"; against it: {', '.join(one.against)}" if one.used and one.against else ""
+    return f"  clinical value {one.name}: {said}{against}"
 
 
 def _region(one: Mapping[str, Any]) -> str:

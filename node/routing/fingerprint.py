@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from node.clinical_values import ClinicalValue
 from node.manifest import Manifest
 from node.model import Identity, JobInput
 from node.roi_choice import JobRoi
@@ -22,13 +23,15 @@ def work_fingerprint(
     manifest: Manifest,
     inputs: Sequence[JobInput],
     identity: Identity,
+    clinical: Sequence[ClinicalValue] = (),
     rois: Sequence[JobRoi] = (),
 ) -> str:
     """Return the SHA-256 of everything that a run's result and its way depend on.
 
     The selected SOP Instance UIDs with frame numbers and pixel hashes, the regions with the
-    content of their objects, the patient's identity, the plugin's digest, and the rule's name,
-    plugin, destinations and shadow mode.
+    content of their objects, the patient's identity, the plugin's digest, the rule's name,
+    plugin, destinations and shadow mode, and the clinical values that the plugin gets: what
+    they are, not who said so.
     """
     return _sha256(
         "work",
@@ -37,6 +40,7 @@ def work_fingerprint(
         manifest.digest,
         asdict(identity),
         sorted((asdict(one) for one in inputs), key=lambda one: str(one["role"])),
+        *_clinical(clinical),
         *_regions(manifest, rois),
     )
 
@@ -46,6 +50,12 @@ def refusal_fingerprint(
 ) -> str:
     """Return the SHA-256 of a refusal: the same one is not counted twice (S7)."""
     return _sha256("refusal", study_instance_uid, _rule(rule), manifest.digest, code, sentence)
+
+
+def _clinical(values: Sequence[ClinicalValue]) -> list[object]:
+    """Return what the plugin gets; nothing at all where it gets none: as before there were any."""
+    used = sorted([one.name, repr(one.value), one.unit] for one in values if one.used)
+    return [{"clinical": used}] if used else []
 
 
 def _regions(manifest: Manifest, rois: Sequence[JobRoi]) -> list[object]:

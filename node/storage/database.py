@@ -16,7 +16,7 @@ from node.errors import SchemaMismatch, StorageUnavailable
 from node.toml_file import masked
 
 #: The Alembic revision that this program reads and writes; one more with each migration.
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 
 _BUSY_TIMEOUT_MS = 10_000
 

@@ -212,7 +212,7 @@ def supersede(
     )
     why = {
         "reason_code": SUPERSEDED,
-        "reason": f"the images of the study changed: revision {revision}",
+        "reason": f"the images of the study, or what is known of it, changed: revision {revision}",
     }
     for old in (JobState.SCHEDULED, JobState.WAITING):
         check_change(LEGAL_JOB_CHANGES, old, JobState.CANCELED)

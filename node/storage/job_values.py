@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, func, insert, select
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
+from node.clinical_values import ClinicalValue
 from node.errors import NodeError
 from node.model import Job, JobInput, JobState
 from node.roi_choice import JobRoi
 from node.storage.statements import columns_of
-from node.storage.tables import job, study
+from node.storage.tables import job, job_clinical, study
 
 #: Reason code of a job whose study has a newer revision: it ends undelivered (S14).
 SUPERSEDED: Final = "SUPERSEDED"
@@ -30,7 +31,11 @@ _COLUMNS: Final = (
 
 def job_query() -> Select[Any]:
     """Return a query for rows that `to_job` understands."""
-    return select(job, study.c.study_instance_uid).join(study, job.c.study_id == study.c.id)
+    known = select(job_clinical.c.document).where(job_clinical.c.job_id == job.c.id)
+    clinical = known.correlate(job).scalar_subquery().label("clinical")
+    return select(job, study.c.study_instance_uid, clinical).join(
+        study, job.c.study_id == study.c.id
+    )
 
 
 def to_job(row: Row[Any]) -> Job:
@@ -40,6 +45,7 @@ def to_job(row: Row[Any]) -> Job:
         state=JobState(row.state),
         inputs=tuple(_to_input(one) for one in row.inputs if _KIND not in one),
         rois=tuple(_to_roi(one) for one in row.inputs if one.get(_KIND) == _ROI),
+        clinical=tuple(_to_clinical(one) for one in row.clinical or ()),
         destinations=tuple(row.destinations),
         **columns_of(row, _COLUMNS),
     )
@@ -75,6 +81,19 @@ def insert_row(connection: Connection, made: Job) -> None:
             **columns_of(made, _COLUMNS),
         )
     )
+    keep_clinical(connection, made.id, made.clinical)
+
+
+def keep_clinical(connection: Connection, job_id: str, values: Sequence[ClinicalValue]) -> None:
+    """Write the clinical values of a job, instead of those that it had."""
+    connection.execute(delete(job_clinical).where(job_clinical.c.job_id == job_id))
+    if values:
+        document = [asdict(one) for one in values]
+        connection.execute(insert(job_clinical).values(job_id=job_id, document=document))
+
+
+def _to_clinical(document: Mapping[str, Any]) -> ClinicalValue:
+    return ClinicalValue(**{**document, "against": tuple(document["against"])})
 
 
 def input_documents(made: Job) -> list[dict[str, Any]]:

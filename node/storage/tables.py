@@ -299,6 +299,33 @@ leader = Table(
     Column("lease_until", Float, nullable=False),
 )
 
+# What persons said of a study's patient; the last entry of a name holds. Nothing is changed.
+clinical_value = Table(
+    "clinical_value",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("study.id"), nullable=False),
+    Column("name", String(64), nullable=False),
+    # As it was given; NULL takes the entry back.
+    Column("value", JSON(none_as_null=True)),
+    # UCUM, as it was given; "" = none.
+    Column("unit", String(16), nullable=False, default=""),
+    Column("entered_by", String(64), nullable=False),
+    # `command` or `http`
+    Column("way", String(16), nullable=False),
+    Column("at", Float, nullable=False),
+    Index("ix_clinical_value_study", "study_id", "name"),
+)
+
+# What a job knows of the clinical values of its plugin, with their sources; no row: nothing.
+job_clinical = Table(
+    "job_clinical",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    # `node.clinical_values.ClinicalValue`, one entry a name.
+    Column("document", JSON, nullable=False),
+)
+
 # Plugins that an administrator switched off (S22).
 plugin_switch = Table(
     "plugin_switch",

@@ -10,7 +10,13 @@ from sqlalchemy import Connection, select, update
 from node.errors import RefusalCode
 from node.model import LEGAL_JOB_CHANGES, Job, JobState, Origin, StudyState, check_change
 from node.storage.database import Database
-from node.storage.job_values import input_documents, job_query, latest_run, to_job
+from node.storage.job_values import (
+    input_documents,
+    job_query,
+    keep_clinical,
+    latest_run,
+    to_job,
+)
 from node.storage.tables import instance, job, study
 
 #: Reason codes of a job that waits for a region, or for the result that shall be one.
@@ -106,6 +112,7 @@ def start_waiting(connection: Connection, study_id: int, ready: Job) -> str:
             destinations=list(ready.destinations),
         )
     )
+    keep_clinical(connection, row.id, ready.clinical)
     return str(row.id)
 
 
