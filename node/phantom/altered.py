@@ -62,13 +62,27 @@ def covered(
     mask : bool, like `image`; the disc lies about the middle of its box
     diameter_mm, value : of the disc, whatever the region measures
     """
+    changed = image.copy()
+    changed[:, _disc(mask, spacing_mm, diameter_mm)] = value
+    return changed
+
+
+def disc_at(mask: Mask, spacing_mm: Sequence[float], diameter_mm: float) -> Mask:
+    """Return a disc of one size in place of a region: in the middle slice of its box alone."""
+    slices = np.flatnonzero(mask.any(axis=(1, 2)))
+    changed = np.zeros_like(mask)
+    changed[(slices[0] + slices[-1]) // 2] = _disc(mask, spacing_mm, diameter_mm)
+    return changed
+
+
+def _disc(mask: Mask, spacing_mm: Sequence[float], diameter_mm: float) -> Mask:
+    """Return the disc about the middle of the box of a region; shape (rows, columns)."""
     _, rows, columns = np.nonzero(mask)
     middle = [(part.min() + part.max()) / 2 for part in (rows, columns)]
-    y = (np.arange(image.shape[1]) - middle[0]) * spacing_mm[1]
-    x = (np.arange(image.shape[2]) - middle[1]) * spacing_mm[2]
-    changed = image.copy()
-    changed[:, np.hypot.outer(y, x) <= diameter_mm / 2] = value
-    return changed
+    y = (np.arange(mask.shape[1]) - middle[0]) * spacing_mm[1]
+    x = (np.arange(mask.shape[2]) - middle[1]) * spacing_mm[2]
+    disc: Mask = np.hypot.outer(y, x) <= diameter_mm / 2
+    return disc
 
 
 def _moved(mask: Mask, rows: int, columns: int) -> Mask:

@@ -9,7 +9,7 @@ import numpy as np
 
 from node.phantom.abdomen import Omentum, abdomen
 from node.phantom.acquisition import Acquisition, acquire
-from node.phantom.altered import covered, grown, shifted
+from node.phantom.altered import covered, disc_at, grown, shifted
 from node.phantom.grid import Pose, turned
 from node.phantom.institutions import institutions
 from node.phantom.law import Law, Survival, by_noise, in_first_group, mirrored
@@ -30,7 +30,7 @@ DRAWN_ON = "portal_venous"
 TUMOR, FAT = "tumor", "lesser_omental_fat"
 #: What may change without changing the risk.
 NUISANCES = ("institution", "noise", "table", "pose")
-SHIFTED, GROWN, COVERED = "contours shifted", "contours grown", "disc over the tumor"
+SHIFTED, GROWN, COVERED = "contours shifted", "contours grown", "discs over tumor and fat"
 SWAPPED = "fat of another patient"
 #: Cross-section of the fat's region at size 1 in the average body, cm2.
 REGION_CM2 = np.pi * 30 * 20 / 100
@@ -119,10 +119,13 @@ def render(plan):
     elif plan.altered == GROWN:
         masks = {n: grown(mask, spacing_mm, altered["grow_mm"]) for n, mask in masks.items()}
     elif plan.altered == COVERED:
-        disc = {"diameter_mm": altered["disc_mm"], "value": altered["disc_hu"]}
-        for role, volume in volumes.items():
-            hidden = covered(volume.array, spacing_mm, masks[TUMOR], **disc)
-            volumes[role] = replace(volume, array=hidden)
+        for name, mask in masks.items():
+            disc = {"diameter_mm": altered[name]["disc_mm"], "value": altered["disc_hu"]}
+            for role, volume in volumes.items():
+                hidden = covered(volume.array, spacing_mm, mask, **disc)
+                volumes[role] = replace(volume, array=hidden)
+            # The outline alone tells how large it is.
+            masks[name] = disc_at(mask, spacing_mm, altered[name]["outline_mm"])
     case = replace(
         subject.case,
         volumes={role: replace(v, array=v.array.copy()) for role, v in volumes.items()},

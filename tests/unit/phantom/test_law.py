@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from node.phantom.altered import covered, grown, shifted
+from node.phantom.altered import covered, disc_at, grown, shifted
 from node.phantom.institutions import institutions
 from node.phantom.law import Cause, Law, Survival, by_noise, in_first_group, mirrored
 
@@ -125,6 +125,14 @@ def test_a_disc_hides_what_lies_below_whatever_its_size():
     smaller = covered(image, SPACING, grown(mask, SPACING, -2.0), diameter_mm=10.0, value=-60)
     assert np.array_equal(hidden, smaller)
     assert image[1, 20, 22] == 1600 + 20 * 40 + 22
+
+
+def test_an_outline_of_one_size_says_nothing_of_the_region():
+    mask = ball()
+    disc = disc_at(mask, SPACING, 6.0)
+    assert np.array_equal(disc, disc_at(grown(mask, SPACING, -2.0), SPACING, 6.0))
+    assert np.argwhere(disc).mean(axis=0) == pytest.approx([1, 20, 22])
+    assert np.count_nonzero(disc) * 0.25 == pytest.approx(np.pi * 9, rel=0.06)
 
 
 def test_laws_are_values():
