@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -89,6 +89,10 @@ class Dwv:
     def segments_shown(self) -> int:
         return int(self.page.evaluate(_OVERLAY, True))
 
+    def letters(self) -> Mapping[str, str]:
+        """Return nothing: dwv writes no letters, a page around it would."""
+        return {}
+
     def show(self, sop_instance_uid: str) -> None:
         self.page.evaluate(_SHOW, sop_instance_uid)
 
@@ -115,7 +119,7 @@ class Dwv:
     def picture(self, *, overlay: bool) -> NDArray[np.uint8]:
         """Return what dwv shows, (height, width, 3), with or without overlay."""
         self.page.evaluate(_OVERLAY, overlay)
-        before, deadline = b"", time.monotonic() + 15
+        before, deadline = b"", time.monotonic() + 60
         clip = {"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT}
         while time.monotonic() < deadline:
             self.page.wait_for_timeout(60)

@@ -14,11 +14,11 @@ from PIL import Image
 
 from tests.make import REPOSITORY
 from tests.viewers.bench import Bench, running_bench
-from tests.viewers.conftest import number
+from tests.viewers.conftest import compute, number
 from tests.viewers.dwv import HEIGHT, WIDTH, Dwv
 from tests.viewers.objects import ProfileObjects, encode_profile
 from tests.viewers.ohif import Ohif
-from tests.viewers.studies import ImageStack, write_phantom
+from tests.viewers.studies import ImageStack, mask_of, write_phantom
 
 PICTURES = REPOSITORY / "docs" / "viewers"
 MAX_BYTES = 150_000
@@ -52,6 +52,13 @@ class Photographer:
         stack = write_phantom(self.folder / name, plane, spacing=spacing)
         return stack, encode_profile(stack, profile, self.folder / f"{name}-objects")
 
+    def overlay(self, name: str) -> None:
+        """Take what the node itself made of a study, in both viewers."""
+        study = compute(name, self.folder)
+        objects = ProfileObjects(profile="standard", files={"seg": study.seg})
+        self.ohif(study.stack, objects, "seg", f"ohif-{name}")
+        self.dwv(study.stack, objects, "seg", f"dwv-{name}")
+
     def ohif(
         self,
         stack: ImageStack,
@@ -67,7 +74,7 @@ class Photographer:
             ohif.load(number(objects.files[role]), hydrate=hydrate)
             if role == "seg":
                 ohif.segments_shown()
-                self._to_the_lesion(ohif, stack)
+                self._to_the_lesion(ohif, stack, objects.files[role])
             page.wait_for_timeout(3_000)
             # OHIF sometimes draws an outline with the next movement only.
             page.mouse.move(700, 500)
@@ -85,12 +92,12 @@ class Photographer:
         with self.bench.holding(paths), self.bench.page() as page:
             dwv = Dwv(page, self.bench, images, seg)
             if seg:
-                self._to_the_lesion(dwv, stack)
+                self._to_the_lesion(dwv, stack, seg)
             page.wait_for_timeout(1_000)
             save(page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT}), name)
 
-    def _to_the_lesion(self, viewer: Ohif | Dwv, stack: ImageStack) -> None:
-        largest = int(stack.dense.sum(axis=(1, 2)).argmax())
+    def _to_the_lesion(self, viewer: Ohif | Dwv, stack: ImageStack, seg: Path) -> None:
+        largest = int(mask_of(seg, stack).sum(axis=(1, 2)).argmax())
         viewer.show(stack.sop_instance_uids[largest])
         viewer.picture(overlay=True)
 
@@ -100,6 +107,8 @@ def photograph(to: Photographer) -> None:
         stack, objects = to.phantom(plane, "ohif")
         to.ohif(stack, objects, "seg", f"ohif-seg-{plane}")
         to.dwv(stack, objects, "seg", f"dwv-seg-{plane}")
+    for name in ("sides-axial", "sides-prone", "tumour"):
+        to.overlay(name)
     stack, objects = to.phantom("axial", "ohif", SQUARE)
     to.ohif(stack, objects, "sr", "ohif-sr-outline", hydrate=False)
     stack, objects = to.phantom("axial", "plain_pacs", SQUARE)

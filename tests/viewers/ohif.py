@@ -146,8 +146,8 @@ class Ohif:
         self._settle()
         return pixels(self.page.screenshot(clip=self._box()))
 
-    def markers(self) -> Mapping[str, str]:
-        """Return the letters that OHIF writes at the viewport's edges, by place."""
+    def letters(self) -> Mapping[str, str]:
+        """Return the patient's sides that OHIF writes at the viewport's edges, by place."""
         found = self.page.evaluate(
             """() => [...document.querySelectorAll('.orientation-marker')].map(
                  (m) => [m.parentElement.className + ' ' + m.className, m.textContent])"""
@@ -196,6 +196,10 @@ class Ohif:
     def page_text(self) -> str:
         return str(self.page.locator("body").inner_text())
 
+    def problems(self) -> list[str]:
+        """Return what the page stumbled over, and what its error dialog said."""
+        return [*self.errors, *([self.error()] if self.error() else [])]
+
     def error(self) -> str:
         """Return what OHIF's error dialog said, empty if there never was one."""
         if self._crash:
@@ -216,7 +220,7 @@ class Ohif:
     def _settle(self, *, must: bool = True) -> None:
         """Wait until two pictures in a row are the same; fail if they `must` and are not."""
         before = b""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + (60 if must else 15)
         while time.monotonic() < deadline:
             self.page.evaluate(_FRAMES)
             self.page.wait_for_timeout(60)

@@ -85,6 +85,7 @@ def prove_overlay(viewer: Viewer, mask: NDArray[np.bool_], stack: ImageStack) ->
     assert not wrong, f"{viewer.name}: the overlay is not in place: " + "; ".join(wrong)
     for one in seen:
         assert one.expected == 0 or one.expected >= LESION_PIXELS, f"zoom is too small: {one}"
+        print(f"{viewer.name}: {one}")  # noqa: T201  for docs/viewers.md
     return seen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,33 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from tests.make import AXIAL, CORONAL, SAGITTAL, ct_series, write_series
+from node.phantom.dicom_study import write_subject
+from node.training.plugin_code import render, subjects
+from tests.make import AXIAL, CORONAL, REPOSITORY, SAGITTAL, ct_series, write_series
 
 #: What the commissioning plugin marks.
 THRESHOLD_HU = 300
 #: A plane that is no standard one: turned about two axes of the patient.
 OBLIQUE = (0.866025, 0.433013, 0.25, -0.5, 0.75, 0.433013)
-ORIENTATIONS = {"axial": AXIAL, "sagittal": SAGITTAL, "coronal": CORONAL, "oblique": OBLIQUE}
+#: Axial with both axes turned round: the patient's left is on the left of the picture.
+PRONE = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+ORIENTATIONS = {
+    "axial": AXIAL,
+    "sagittal": SAGITTAL,
+    "coronal": CORONAL,
+    "oblique": OBLIQUE,
+    "prone": PRONE,
+}
+TUMOUR_PLUGIN = REPOSITORY / "plugins" / "anterior_mediastinal_tumor"
+#: Far from the seeds of any training or evaluation.
+TUMOUR_SEED = 900_002
+#: A mass that no trained network misses, so that there is an overlay to look at.
+LARGE_ML = 60.0
+
+#: x, y, z of every voxel, mm LPS+, to HU.
+Draw = Callable[
+    [NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +49,7 @@ class ImageStack:
     ----------
     values : float32, (slices, rows, columns), HU
     sop_instance_uids : one a slice
+    positions_mm : float64, (slices, 3), LPS+, the middle of each slice's first voxel
     spacing_mm : (rows, columns)
     window : (centre, width) of the header, what a viewer shows first
     """
@@ -36,6 +57,7 @@ class ImageStack:
     paths: tuple[Path, ...]
     values: NDArray[np.float32]
     sop_instance_uids: tuple[str, ...]
+    positions_mm: NDArray[np.float64]
     spacing_mm: tuple[float, float]
     window: tuple[float, float]
 
@@ -59,6 +81,7 @@ def read_stack(folder: Path) -> ImageStack:
             [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in headers]
         ).astype(np.float32),
         sop_instance_uids=tuple(str(ds.SOPInstanceUID) for ds in headers),
+        positions_mm=np.array([ds.ImagePositionPatient for ds in headers], float),
         spacing_mm=(float(first.PixelSpacing[0]), float(first.PixelSpacing[1])),
         window=(_first(first.WindowCenter), _first(first.WindowWidth)),
     )
@@ -68,13 +91,26 @@ def _first(value: object) -> float:
     return float(value[0] if isinstance(value, pydicom.multival.MultiValue) else value)  # type: ignore[arg-type]
 
 
+def mask_of(seg: Path, stack: ImageStack) -> NDArray[np.bool_]:
+    """Return the voxels of all segments of a SEG, by where its frames say that they lie."""
+    ds = pydicom.dcmread(seg)
+    mask = np.zeros(stack.values.shape, bool)
+    frames = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
+    for frame, groups in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        away_mm = np.abs(stack.positions_mm - position).max(axis=1)
+        assert away_mm.min() < 0.01, "a frame of the SEG lies on no image"
+        mask[away_mm.argmin()] |= frame > 0
+    return mask
+
+
 def run_node(images: Path, out: Path, plugin: str, *more: str) -> Path:
     """Run the real node on a folder of images; return the folder of its evidence."""
     done = subprocess.run(
         [sys.executable, "-m", "node", "run", images, "--plugin", plugin, "--out", out, *more],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -85,14 +121,17 @@ def write_phantom(
     folder: Path,
     plane: str,
     *,
-    lesion: bool = True,
+    draw: Draw | None = None,
     spacing: tuple[float, float, float] = (2.5, 0.8, 0.9),
 ) -> ImageStack:
-    """Write a CT of a marked phantom, cut in one of `ORIENTATIONS`; return it as read back."""
+    """Write a CT of a marked phantom, cut in one of `ORIENTATIONS`; return it as read back.
+
+    `draw`: what it shows; default: a body with a lesion.
+    """
     shape = (22, 120, 128)
     orientation = ORIENTATIONS[plane]
     grid = _grid(shape, spacing, orientation)
-    values = _body(*grid[0], lesion=lesion)
+    values = (draw or body_with_lesion)(*grid[0])
     values += _grain(shape)
     _mark_sides(values, orientation)
     series = ct_series(
@@ -106,6 +145,16 @@ def write_phantom(
     )
     write_series(folder, series)
     return read_stack(folder)
+
+
+def write_tumour(folder: Path) -> Path:
+    """Write a phantom of the tumour plugin's own cohort with a mass; return its CT's folder."""
+    for plan in subjects(TUMOUR_PLUGIN, "test", 20, TUMOUR_SEED):
+        subject = render(TUMOUR_PLUGIN, plan)
+        voxel_ml = subject.case.volumes["ct"].voxel_volume_mm3 / 1000
+        if subject.labels.masks["mass"].sum() * voxel_ml > LARGE_ML:
+            return write_subject(subject, folder, truth="none").series["ct"].paths[0].parent
+    raise AssertionError(f"no subject among 20 has a mass of {LARGE_ML:g} mL")
 
 
 def _grid(
@@ -123,30 +172,38 @@ def _grid(
     return origin[:, None, None, None] + places, [round(float(v), 6) for v in origin]
 
 
-def _body(
-    x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64], *, lesion: bool
+def body(
+    x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Draw a body with a dense, lopsided lesion on the patient's left, front and above."""
+    """Draw a body without anything that reaches `THRESHOLD_HU`."""
     hu = np.full(x.shape, -1000.0)
-    hu[_inside(x, y, z, (0, 0, 0), (52, 46, 60))] = -90.0
-    hu[_inside(x, y, z, (0, 2, 0), (46, 40, 55))] = 45.0
-    hu[_inside(x, y, z, (-20, 6, 4), (14, 18, 30))] = 105.0
-    hu[_inside(x, y, z, (6, 22, -6), (9, 8, 40))] = -40.0
-    hu[_inside(x, y, z, (-8, -22, 10), (10, 7, 12))] = 160.0
-    if lesion:
-        hu[_inside(x, y, z, (18, -8, 7), (11, 7, 9))] = 650.0
-        hu[_inside(x, y, z, (26, -1, 3), (5, 9, 6))] = 650.0
-        hu[_inside(x, y, z, (11, -15, 11), (6, 4, 5))] = 650.0
+    hu[inside(x, y, z, (0, 0, 0), (52, 46, 60))] = -90.0
+    hu[inside(x, y, z, (0, 2, 0), (46, 40, 55))] = 45.0
+    hu[inside(x, y, z, (-20, 6, 4), (14, 18, 30))] = 105.0
+    hu[inside(x, y, z, (6, 22, -6), (9, 8, 40))] = -40.0
+    hu[inside(x, y, z, (-8, -22, 10), (10, 7, 12))] = 160.0
     return hu
 
 
-def _inside(
+def body_with_lesion(
+    x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Draw a body with a dense, lopsided lesion on the patient's left, front and above."""
+    hu = body(x, y, z)
+    hu[inside(x, y, z, (18, -8, 7), (11, 7, 9))] = 650.0
+    hu[inside(x, y, z, (26, -1, 3), (5, 9, 6))] = 650.0
+    hu[inside(x, y, z, (11, -15, 11), (6, 4, 5))] = 650.0
+    return hu
+
+
+def inside(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     z: NDArray[np.float64],
     centre: Sequence[float],
     half: Sequence[float],
 ) -> NDArray[np.bool_]:
+    """Return the voxels of an ellipsoid, mm."""
     parts = ((axis - c) / h for axis, c, h in zip((x, y, z), centre, half, strict=True))
     return np.asarray(sum(part**2 for part in parts) < 1)
 
