@@ -36,6 +36,13 @@ CacheOption = Annotated[
     Path | None,
     typer.Option(help="Where examples are kept.", show_default="~/.cache/sentinel-node/training"),
 ]
+PairsOption = Annotated[
+    int,
+    typer.Option(
+        help="Of a classifier: change one thing in so many phantoms, and ask again "
+        "(docs/evaluation.md).",
+    ),
+]
 _GOES_ON = "stopped; the same command goes on where it was"
 _STARTS_OVER = "stopped, no report was written; the same command starts over"
 
@@ -97,12 +104,13 @@ def train(  # noqa: PLR0913 one parameter for each option
         )
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 one parameter for each option
     plugin: PluginArgument,
     report: Annotated[Path, typer.Option(help="A new folder for the report.")],
     data: DataOption = None,
     phantom: PhantomOption = None,
     seed: Annotated[int, typer.Option(help="Which phantoms; never those of a training.")] = 0,
+    pairs: PairsOption = 0,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
 ) -> None:
@@ -120,6 +128,7 @@ def evaluate(
             report=report,
             device=_device(device),
             store=_store(cache),
+            pairs=pairs,
         )
         with _bars() as bars:
             document = run(order, bars.show)
@@ -138,6 +147,7 @@ def study(  # noqa: PLR0913 one parameter for each option
     phantom_train: Annotated[int, typer.Option(help="Phantoms for each training.")] = 400,
     phantom_test: Annotated[int, typer.Option(help="Phantoms for the test.")] = 200,
     minutes: Annotated[float | None, typer.Option(help="Most minutes for each training.")] = None,
+    pairs: PairsOption = 0,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
 ) -> None:
@@ -156,6 +166,7 @@ def study(  # noqa: PLR0913 one parameter for each option
             minutes=minutes,
             device=_device(device),
             store=_store(cache),
+            pairs=pairs,
         )
         with _bars() as bars:
             table = run(order, bars.show)
@@ -197,7 +208,10 @@ def _learning_installed() -> None:
 
 
 def _figures(document: Mapping[str, object]) -> str:
-    keys = ("dice", "sensitivity", "fp_per_scan", "fp_per_tumor_free_scan", "baseline_dice")
+    keys = (
+        *("dice", "sensitivity", "fp_per_scan", "fp_per_tumor_free_scan", "baseline_dice"),
+        *("auroc", "oracle_auroc", "best_baseline_auroc", "specificity", "brier"),
+    )
     found = [(key, document.get(key)) for key in keys]
     return ", ".join(f"{k} {v:.3f}" for k, v in found if isinstance(v, int | float)) or "evaluated"
 

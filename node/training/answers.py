@@ -91,6 +91,7 @@ def make_case(task: Task, place: Path, with_scores: bool) -> tuple[str, dict[str
         "patient": loaded.patient,
         "institution": loaded.institution,
         "facts": dict(loaded.facts),
+        "headers": {role: dict(header) for role, header in loaded.headers.items()},
         "values": dict(loaded.labels.values),
     }
     return content_of(loaded.case).sha256, json.loads(json.dumps(known, default=_plain))
@@ -111,6 +112,7 @@ def _read(place: Path, known: Mapping[str, Any]) -> tuple[Loaded, dict[str, NDAr
         patient=known["patient"],
         institution=known["institution"],
         facts=known["facts"],
+        headers=known["headers"],
     )
     return loaded, scores
 
@@ -145,6 +147,8 @@ def _asked(manifest: Manifest, case: Case) -> Case:
     return Case(
         volumes={role: case.volumes[role] for role in manifest.inputs},
         attributes={k: v for k, v in case.attributes.items() if k in manifest.attributes},
+        values={k: v for k, v in case.values.items() if k in manifest.clinical},
+        rois={name: case.rois[name] for name in manifest.rois},
         device=case.device,
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -37,11 +37,14 @@ class PhantomTask:
     count: int
     seed: int
     index: int
+    #: Name of the cohort's `Variant`; "" = as drawn.
+    variant: str = ""
 
     @property
     def name(self) -> str:
         """Return what decides the subject, beside the code and the law of the cohort."""
-        return f"phantom {self.split} {self.count} {self.seed} {self.index}"
+        drawn = f"phantom {self.split} {self.count} {self.seed} {self.index}"
+        return f"{drawn} {self.variant}" if self.variant else drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,8 @@ class Loaded:
     patient : str
         Unique in the data; of a data folder the patient's first line of the table, never an
         identity.
+    headers : mapping of role to mapping of DICOM keyword to number or word
+        What a phantom's scanner writes beside the pixels; the plugin saw none of it.
     """
 
     case: Case
@@ -84,6 +89,7 @@ class Loaded:
     patient: str
     institution: str = ""
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    headers: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict)
 
 
 def phantom_tasks(plugin: Path, split: str, count: int, seed: int) -> tuple[PhantomTask, ...]:
@@ -122,7 +128,11 @@ def content_of(case: Case) -> Content:
 
 def _phantom(task: PhantomTask) -> Loaded:
     plans = plugin_code.subjects(task.plugin, task.split, task.count, task.seed)
-    subject = plugin_code.render(task.plugin, plans[task.index])
+    plan = plans[task.index]
+    if task.variant:
+        several = plugin_code.variants(task.plugin, plan)
+        plan = next(one.plan for one in several if one.name == task.variant)
+    subject = plugin_code.render(task.plugin, plan)
     _check_masks(_manifest(task.plugin), subject.case, subject.labels)
     return Loaded(
         case=subject.case,
@@ -130,7 +140,17 @@ def _phantom(task: PhantomTask) -> Loaded:
         patient=subject.patient,
         institution=subject.institution,
         facts=dict(subject.facts),
+        headers={
+            role: {keyword: _plain(value) for keyword, value in header.items()}
+            for role, header in subject.headers.items()
+        },
     )
+
+
+def _plain(value: object) -> str | float:
+    """Return a number or a word of a header."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return float(plain) if isinstance(plain, int | float) else str(plain)
 
 
 def _check_masks(manifest: Manifest, case: Case, labels: Labels) -> None:
@@ -138,6 +158,13 @@ def _check_masks(manifest: Manifest, case: Case, labels: Labels) -> None:
     missing = sorted(set(manifest.inputs) - set(case.volumes))
     if missing:
         raise LearningError(f"a rendered subject has no volume for the input {missing[0]}")
+    for name, role in manifest.rois.items():
+        found = case.rois.get(name, ())
+        if not found or (len(found) > 1 and not role.many):
+            raise LearningError(
+                f"a rendered subject has {len(found)} regions `{name}`, the manifest asks for "
+                f"{'one or more' if role.many else 'one'}"
+            )
     for name, mask in labels.masks.items():
         if name not in manifest.segments:
             raise LearningError(
@@ -160,7 +187,7 @@ def _study(task: StudyTask) -> Loaded:
 
 
 def _read(task: StudyTask) -> Loaded:
-    from node.training.truth import masks_of
+    from node.training.truth import masks_of, rois_of
 
     manifest = _manifest(task.plugin)
     series = read_series(task.images)
@@ -172,7 +199,13 @@ def _read(task: StudyTask) -> Loaded:
     check_patient(manifest.limits, [one.header for one in chosen.values()])
     stacks = {role: one.stack for role, one in chosen.items()}
     case = build_case(manifest, stacks, {r: (o.header,) for r, o in chosen.items()}, "cpu")
-    masks = masks_of(manifest, task.others, stacks, outlined=task.row.outlined)
+    case = replace(case, rois=rois_of(manifest, task.others, stacks))
+    # A classifier's labels are values; what it outlines itself is compared with nothing.
+    masks = (
+        {}
+        if manifest.evaluation
+        else masks_of(manifest, task.others, stacks, outlined=task.row.outlined)
+    )
     first = next(iter(chosen.values())).header
     return Loaded(
         case=case,

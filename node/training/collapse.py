@@ -50,7 +50,10 @@ def collapsed(manifest: Manifest, answers: Sequence[Answer]) -> str:
         parts = [one.filled.get(name, 0.0) for one in answers]
         if min(parts) >= 1 - _EQUAL:
             return f"its mask `{name}` fills the whole image in all {len(answers)} tuning cases"
-    for name in sorted({name for one in answers for name in one.values}):
+    said = {name for one in answers for name in one.values}
+    if manifest.evaluation:  # other numbers of a classifier may well be alike
+        said &= {manifest.evaluation.probability}
+    for name in sorted(said):
         if _constant(manifest, answers, name):
             return f"`{name}` is {answers[0].values[name][0]:g} in all {len(answers)} tuning cases"
     return ""
@@ -66,7 +69,7 @@ def _constant(manifest: Manifest, answers: Sequence[Answer], name: str) -> bool:
     flat = [value for each in values for value in each]
     if not all(values) or max(flat) - min(flat) > _EQUAL * max(1.0, abs(flat[0])):
         return False
-    if not manifest.segments:
+    if manifest.evaluation or not manifest.segments:
         return True
     unit = manifest.measurements[name].unit.value
     return unit in _PROPORTIONS and (flat[0] <= 0.0 or not float(flat[0]).is_integer())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,27 +13,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from node import __version__
 from node.errors import LearningError
-from node.manifest import Manifest
+from node.manifest import EvaluationSpec, Manifest
 from node.manifest_file import parse_manifest
 from node.training.answers import Answered, answers
-from node.training.cases import StudyTask, Task, phantom_tasks, tasks_of
+from node.training.cases import Loaded, PhantomTask, StudyTask, Task, phantom_tasks, tasks_of
 from node.training.folder import look_at, studies_of
-from node.training.plugin_code import Abilities, abilities
+from node.training.plugin_code import COHORT, Abilities, abilities
 from node.training.report import (
     NUMBERS_NAME,
     REFERENCE_NAME,
+    About,
+    Change,
+    Classification,
+    ClassifiedCase,
     DataSource,
     Evaluation,
     Known,
+    Scan,
     SegmentationCase,
     assess_case,
+    classify_case,
     read_reference,
     write_report,
 )
 from node.training.splits import TEST_SPLIT, check_unseen, was_learned
 from node.training.store import Store, check_new_folder, whole_folder
+from node.training.surroundings import processor, strata, versions
 from node.training.train import (
     FEWEST_TO_EVALUATE,
     PROVENANCE,
@@ -43,11 +48,18 @@ from node.training.train import (
     check_cohort,
     check_source,
 )
+from node.training.variants import (
+    CONTROL,
+    changes_from,
+    control_scans,
+    features_of,
+    scan_of,
+    variant_tasks,
+)
 from node.training.workers import Workers, raised
 
 #: What ``report.json`` holds.
 Document = Mapping[str, object]
-_MOST_GROUPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +68,8 @@ class EvaluateOrder(Order):
 
     #: A new folder for ``report.html``, ``report.json`` and pictures.
     report: Path
+    #: Change one thing in so many phantoms, and ask again; 0: none.
+    pairs: int = 0
 
 
 def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
@@ -67,40 +81,160 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
         If data are not what they must be, or hold a case that was learned from.
     """
     manifest = parse_manifest(order.plugin)
-    check_source(order.data, order.phantoms, fewest=FEWEST_TO_EVALUATE)
-    check_new_folder(order.report, outside=order.plugin)
-    if not manifest.segments:
-        raise LearningError(
-            f"{manifest.name} has no [segments]; `evaluate` compares masks, so it cannot judge it"
-        )
+    _check(order, manifest)
     learned = read_provenance(order.plugin)
     with Workers() as workers:
         able = workers.one(abilities, order.plugin)
+        if order.pairs and not able.has_variants:
+            raise LearningError(
+                f"{COHORT} of {manifest.name} has no function `variants`, so --pairs has nothing "
+                "to change (docs/evaluation.md)"
+            )
+        bench = _Bench(order=order, manifest=manifest, workers=workers, progress=progress)
         tasks = _tasks(order, manifest, able, workers, progress)
-        found = answers(
-            manifest,
-            tasks,
-            workers=workers,
-            device=order.device,
-            with_scores="score" in able.train,
-            store=Store(order.store),
+        judged = _judge(bench, tasks, learned, with_scores="score" in able.train)
+        closer = _look_closer(bench, judged)
+    if len(judged.failures) == len(tasks):
+        raise LearningError(
+            f"the plugin failed on every case: {judged.failures[0]}", code="PLUGIN_FAILED"
         )
-        cases, failures, contents, threads = [], [], [], 0
-        with closing(found):
-            for number, answered in enumerate(found, start=1):
-                contents.append(answered.content)
-                if was_learned(learned, answered.content):
-                    _refuse(learned, tasks, contents, workers)
-                cases.append(_assessed(manifest, answered))
-                failures += [answered.failure] if answered.failure else []
-                threads = max(threads, answered.threads)
-                progress("run", number, len(tasks), {})
-    if len(failures) == len(cases):
-        raise LearningError(f"the plugin failed on every case: {failures[0]}", code="PLUGIN_FAILED")
-    evaluation = _evaluation(order, manifest, tuple(cases), failures, learned)
-    evaluation = replace(evaluation, machine={**evaluation.machine, "threads": str(threads)})
+    evaluation = _evaluation(bench, judged, closer, learned)
     with whole_folder(order.report, last=NUMBERS_NAME) as draft:
         return write_report(draft, evaluation)
+
+
+def _check(order: EvaluateOrder, manifest: Manifest) -> None:
+    """Refuse what cannot be evaluated before anything is rendered."""
+    check_source(order.data, order.phantoms, fewest=FEWEST_TO_EVALUATE)
+    check_new_folder(order.report, outside=order.plugin)
+    if not manifest.segments and not manifest.evaluation:
+        raise LearningError(
+            f"{manifest.name} has neither [segments] nor [evaluation]: nothing says what of its "
+            "result is compared with what (docs/evaluation.md)"
+        )
+    if order.pairs < 0:
+        raise LearningError(f"--pairs {order.pairs} is no number of cases; give 0 or more")
+    if order.pairs and (order.phantoms is None or not manifest.evaluation):
+        raise LearningError(
+            "--pairs changes one thing of a phantom and asks a classifier again; it needs "
+            "--phantom N and a plugin with [evaluation]"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """What every run of one evaluation needs."""
+
+    order: EvaluateOrder
+    manifest: Manifest
+    workers: Workers
+    progress: Progress
+
+    def answers(
+        self, tasks: Sequence[Task], *, with_scores: bool
+    ) -> Generator[Answered, None, None]:
+        """Yield what the plugin says of each case."""
+        return answers(
+            self.manifest,
+            tasks,
+            workers=self.workers,
+            device=self.order.device,
+            with_scores=with_scores,
+            store=Store(self.order.store),
+        )
+
+
+@dataclass(kw_only=True)
+class _Judged:
+    """What came of the test cases as they are."""
+
+    tasks: Sequence[Task]
+    masks: list[SegmentationCase] = field(default_factory=list)
+    #: Of a classifier: the rows of each case.
+    rows: list[tuple[ClassifiedCase, ...]] = field(default_factory=list)
+    scans: list[Scan] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    threads: int = 0
+
+    @property
+    def known(self) -> list[Known]:
+        """Return who the cases are."""
+        return [case.known for case in self.masks] + [rows[0].known for rows in self.rows]
+
+    def take(self, manifest: Manifest, answered: Answered) -> None:
+        """Compare one answer with the truth and keep what counts."""
+        if manifest.evaluation:
+            rows = _classified(manifest.evaluation, answered)
+            self.rows.append(rows)
+            self.scans.append(scan_of(rows, features_of(answered.loaded)))
+        else:
+            self.masks.append(_assessed(manifest, answered))
+        self.failures += [answered.failure] if answered.failure else []
+        self.threads = max(self.threads, answered.threads)
+
+
+def _judge(
+    bench: _Bench, tasks: Sequence[Task], learned: Mapping[str, object], *, with_scores: bool
+) -> _Judged:
+    judged, contents = _Judged(tasks=tasks), []
+    with closing(bench.answers(tasks, with_scores=with_scores)) as found:
+        for number, answered in enumerate(found, start=1):
+            contents.append(answered.content)
+            if was_learned(learned, answered.content):
+                _refuse(learned, tasks, contents, bench.workers)
+            judged.take(bench.manifest, answered)
+            bench.progress("run", number, len(tasks), {})
+    return judged
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Closer:
+    """What came of the cases with one thing changed."""
+
+    changes: tuple[Change, ...] = ()
+    control_scans: tuple[Scan, ...] = ()
+
+
+def _look_closer(bench: _Bench, judged: _Judged) -> _Closer:
+    """Change one thing of each phantom, if asked to, and run the plugin again."""
+    spec = bench.manifest.evaluation
+    drawn = [task for task in judged.tasks if isinstance(task, PhantomTask)]
+    if not bench.order.pairs or spec is None:
+        return _Closer()
+    several = variant_tasks(drawn, bench.order.pairs, bench.workers)
+    run = [(task, kind) for task, kind in several if kind != CONTROL]
+    changed = []
+    found = bench.answers([task for task, _ in run], with_scores=False)
+    with closing(found):
+        for (task, kind), answered in zip(run, found, strict=True):
+            rows = _classified(spec, answered, with_picture=False)
+            changed.append((task, kind, rows))
+            bench.progress("change one thing", len(changed), len(run), {})
+    controls = [task for task, kind in several if kind == CONTROL]
+    return _Closer(
+        changes=changes_from(judged.rows, changed),
+        control_scans=control_scans(
+            controls,
+            judged.rows,
+            bench.workers,
+            lambda done, total: bench.progress("look at headers", done, total, {}),
+        ),
+    )
+
+
+def _classified(
+    spec: EvaluationSpec, answered: Answered, *, with_picture: bool = True
+) -> tuple[ClassifiedCase, ...]:
+    loaded = answered.loaded
+    return classify_case(
+        loaded.case,
+        loaded.labels,
+        None if answered.failure else answered.result,
+        known=_known(loaded),
+        spec=spec,
+        scores=answered.scores,
+        with_picture=with_picture,
+    )
 
 
 def _refuse(
@@ -170,29 +304,62 @@ def _assessed(manifest: Manifest, answered: Answered) -> SegmentationCase:
         loaded.case,
         truth,
         answered.result,
-        known=Known(
-            patient=loaded.patient, institution=loaded.institution, facts=dict(loaded.facts)
-        ),
+        known=_known(loaded),
         baselines=baselines,
         segment=next(iter(masks)) if len(manifest.segments) == 1 else "",
     )
 
 
+def _known(loaded: Loaded) -> Known:
+    return Known(patient=loaded.patient, institution=loaded.institution, facts=dict(loaded.facts))
+
+
 def _evaluation(
-    order: EvaluateOrder,
-    manifest: Manifest,
-    cases: tuple[SegmentationCase, ...],
-    failures: list[str],
-    learned: Mapping[str, object],
-) -> Evaluation:
-    institutions = len({case.known.institution for case in cases} - {""})
+    bench: _Bench, judged: _Judged, closer: _Closer, learned: Mapping[str, object]
+) -> Evaluation | Classification:
+    order, manifest = bench.order, bench.manifest
+    about = About(
+        manifest=manifest,
+        data=_data(order, manifest, judged),
+        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        machine={"device": order.device, "cpu": processor(), "threads": str(judged.threads)},
+        versions=versions(),
+        reference=read_reference(order.plugin / REFERENCE_NAME),
+        group_by=strata(judged.known, manifest.evaluation),
+        notes=_notes(judged, learned),
+    )
+    common = {one.name: getattr(about, one.name) for one in fields(About)}
+    if manifest.evaluation is None:
+        return Evaluation(cases=tuple(judged.masks), **common)
+    return Classification(
+        spec=manifest.evaluation,
+        cases=tuple(row for rows in judged.rows for row in rows),
+        changes=closer.changes,
+        scans=tuple(judged.scans),
+        control_scans=closer.control_scans,
+        **common,
+    )
+
+
+def _data(order: EvaluateOrder, manifest: Manifest, judged: _Judged) -> DataSource:
+    institutions = len({one.institution for one in judged.known} - {""})
     of = f" of {institutions} institutions" if institutions else ""
     what = "phantoms" if order.phantoms is not None else "studies of a data folder"
+    return DataSource(
+        kind="phantom" if order.phantoms is not None else "folder",
+        description=f"{len(judged.known)} {what}{of}",
+        cohort_sha256=manifest.cohort.sha256 if manifest.cohort and order.phantoms else "",
+        seed=order.seed if order.phantoms is not None else None,
+    )
+
+
+def _notes(judged: _Judged, learned: Mapping[str, object]) -> tuple[str, ...]:
     notes = []
-    if failures:
+    if judged.failures:
+        counted = "empty masks" if judged.masks else "wrong"
         notes.append(
-            f"The plugin gave no result for {len(failures)} of {len(cases)} cases, which count as "
-            f"empty masks; the first time: {failures[0]}"
+            f"The plugin gave no result for {len(judged.failures)} of {len(judged.tasks)} cases, "
+            f"which count as {counted}; the first time: {judged.failures[0]}"
         )
     if learned:
         notes.append(
@@ -201,50 +368,4 @@ def _evaluation(
             f"{learned.get('fit_seconds')} s on {learned.get('device')} with "
             f"{learned.get('threads')} threads."
         )
-    return Evaluation(
-        manifest=manifest,
-        cases=cases,
-        data=DataSource(
-            kind="phantom" if order.phantoms is not None else "folder",
-            description=f"{len(cases)} {what}{of}",
-            cohort_sha256=manifest.cohort.sha256 if manifest.cohort and order.phantoms else "",
-            seed=order.seed if order.phantoms is not None else None,
-        ),
-        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine={"device": order.device, "cpu": _processor()},
-        versions=_versions(),
-        reference=read_reference(order.plugin / REFERENCE_NAME),
-        group_by=_strata(cases),
-        notes=tuple(notes),
-    )
-
-
-def _strata(cases: Sequence[SegmentationCase]) -> tuple[str, ...]:
-    """Return the facts in words that tell a few groups of cases apart."""
-    values: dict[str, set[str]] = {}
-    for case in cases:
-        for name, value in case.known.facts.items():
-            if isinstance(value, str | bool):
-                values.setdefault(name, set()).add(str(value))
-    return tuple(sorted(name for name, found in values.items() if 2 <= len(found) <= _MOST_GROUPS))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version(), "sentinel-node": __version__}
-    for name in ("numpy", "torch", "monai"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return tuple(notes)

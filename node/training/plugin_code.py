@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from node.errors import LearningError, NodeError
 from node.inference.child import load_module
-from node.phantom.subject import Subject
+from node.phantom.subject import Subject, Variant
 from node.plugin import Case, Labels
 from node.toolkit.training import Examples, TrainingRun
 
 TRAIN, COHORT = "train.py", "cohort.py"
+#: What a cohort may change of a subject (docs/evaluation.md).
+VARIANT_KINDS = ("cause", "nuisance", "input", "blank", "control")
 #: What a column of labels may hold: ``number``, ``text``, or one of these words.
 Kind = str | tuple[str, ...]
 
@@ -39,6 +41,8 @@ class Abilities:
     has_cohort: bool
     #: Columns of the table of labels that it learns from.
     labels: Mapping[str, Kind]
+    #: Whether its cohort knows how to change one thing of a subject.
+    has_variants: bool = False
 
 
 def abilities(folder: Path) -> Abilities:
@@ -54,6 +58,7 @@ def abilities(folder: Path) -> Abilities:
         train=frozenset(offered),
         has_cohort=cohort is not None,
         labels={str(k): _kind(folder, k, v) for k, v in getattr(train, "LABELS", {}).items()},
+        has_variants=hasattr(cohort, "variants"),
     )
 
 
@@ -105,6 +110,21 @@ def subjects(folder: Path, split: str, count: int, seed: int) -> Sequence[Any]:
             "asked for"
         )
     return plans
+
+
+def variants(folder: Path, plan: Any) -> tuple[Variant, ...]:
+    """Return the ways in which a cohort can change one thing of a subject."""
+    with plugin_code(folder, COHORT, "variants"):
+        found = tuple(_module(folder, COHORT).variants(plan))
+    for one in found:
+        if not isinstance(one, Variant) or one.kind not in VARIANT_KINDS:
+            raise LearningError(
+                f"`variants` of {folder.name} returned {getattr(one, 'kind', _what(one))!r}; give "
+                f"each a kind of {', '.join(VARIANT_KINDS)} (node.phantom.subject.Variant)"
+            )
+    if len({one.name for one in found}) < len(found):
+        raise LearningError(f"`variants` of {folder.name} gives one name to two changes")
+    return found
 
 
 def render(folder: Path, plan: Any) -> Subject:

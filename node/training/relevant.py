@@ -47,7 +47,7 @@ def cohort_digest(folder: Path) -> str:
 def manifest_part(folder: Path) -> str:
     """Return what a plugin may read of its own manifest, without what a training writes."""
     table = tomllib.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-    for key in ("version", "training", "weights", "grade", "cohort"):
+    for key in ("version", "training", "weights", "grade", "cohort", "evaluation"):
         table.pop(key, None)
     return repr(sorted(table.items()))
 

@@ -33,6 +33,8 @@ class StudyOrder:
     minutes: float | None = None
     device: str = "cpu"
     store: Path
+    #: As `EvaluateOrder.pairs`.
+    pairs: int = 0
 
 
 def study(order: StudyOrder, progress: Progress) -> dict[str, dict[str, float]]:
@@ -100,6 +102,7 @@ def _one(order: StudyOrder, seed: int, progress: Progress) -> dict[str, float]:
                 report=report,
                 device=order.device,
                 store=order.store,
+                pairs=order.pairs,
             ),
             named,
         )

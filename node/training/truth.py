@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from node.dicom.frames import Stack
 from node.dicom.regions import Region, RegionRules, mask_on, regions_of
 from node.errors import LearningError
-from node.manifest import Manifest, SegmentSpec
+from node.inference.rois import source_sentence
+from node.manifest import Code, Manifest, RoiRole, SegmentSpec
+from node.plugin import Roi
 
 #: Research data are rarely approved in a planning system.
 _RULES = RegionRules(unapproved=True)
@@ -53,6 +55,68 @@ def masks_of(
     }
     _check_found(manifest, regions, found, outlined)
     return {name: _mask(name, chosen, regions, stacks) for name, chosen in found.items()}
+
+
+def rois_of(
+    manifest: Manifest, paths: Sequence[Path], stacks: Mapping[str, Stack]
+) -> dict[str, tuple[Roi, ...]]:
+    """Return the regions that the plugin asks for beside the images, by role.
+
+    A region belongs to the role whose code it has, or whose name (``Tumor 2`` to ``tumor``):
+    research data are rarely coded.
+
+    Raises
+    ------
+    LearningError
+        If there is none, or are several where the manifest asks for one.
+    Refused
+        If a region does not fit the images.
+    """
+    if not manifest.rois:
+        return {}
+    regions = [region for path in paths for region in regions_of(path)]
+    return {
+        name: tuple(
+            Roi(
+                mask=mask_on(
+                    one,
+                    stacks[role.input],
+                    rules=_RULES,
+                    regions=regions,
+                    stacks=tuple(stacks.values()),
+                ),
+                role=role.input,
+                label=one.name[:64],
+                source=source_sentence(one),
+            )
+            for one in _serving(role, regions, stacks)
+        )
+        for name, role in manifest.rois.items()
+    }
+
+
+def _serving(
+    role: RoiRole, regions: Sequence[Region], stacks: Mapping[str, Stack]
+) -> Sequence[Region]:
+    """Return the regions that serve a role; one, unless it takes many."""
+    found = _drawn_here([one for one in regions if _serves(one, role)], stacks)
+    if not found or (len(found) > 1 and not role.many):
+        there = ", ".join(sorted({f"`{region.name}`" for region in regions})) or "none"
+        raise LearningError(
+            f"{len(found)} regions for the role `{role.name}` among its SEG, RTSTRUCT and SR "
+            f"(there: {there}); the plugin asks for {'one or more' if role.many else 'one'}, with "
+            f"a code of the manifest or named `{role.name}`"
+        )
+    return found
+
+
+def _serves(region: Region, role: RoiRole) -> bool:
+    named = _NUMBER.sub("", _plain(region.name)) == _plain(role.name)
+    return named or (region.type is not None and _key(region.type) in map(_key, role.codes))
+
+
+def _key(code: Code) -> tuple[str, str]:
+    return code.value, code.scheme
 
 
 def _means(region: Region, spec: SegmentSpec) -> bool:

@@ -2,12 +2,21 @@
 
 from node.training.report.about import (
     REFERENCE_NAME,
+    About,
     DataSource,
     Known,
     Reference,
     read_reference,
 )
 from node.training.report.cases import SegmentationCase, assess_case
+from node.training.report.classified import (
+    Change,
+    Classification,
+    ClassifiedCase,
+    Scan,
+    classify_case,
+)
+from node.training.report.compare import paired
 from node.training.report.evaluation import Evaluation
 from node.training.report.figures import collapse_of
 from node.training.report.write import NUMBERS_NAME, write_report
@@ -15,13 +24,20 @@ from node.training.report.write import NUMBERS_NAME, write_report
 __all__ = [
     "NUMBERS_NAME",
     "REFERENCE_NAME",
+    "About",
+    "Change",
+    "Classification",
+    "ClassifiedCase",
     "DataSource",
     "Evaluation",
     "Known",
     "Reference",
+    "Scan",
     "SegmentationCase",
     "assess_case",
+    "classify_case",
     "collapse_of",
+    "paired",
     "read_reference",
     "write_report",
 ]

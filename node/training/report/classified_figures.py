@@ -1,0 +1,165 @@
+"""From classified cases to numbers: everything that a classifier's `report.json` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from node.errors import LearningError
+from node.toolkit.calibration import reliability
+from node.toolkit.decision import decision_curve
+from node.toolkit.operating import roc_curve
+from node.training.report.about import Document, plain, provenance_of, statement_of
+from node.training.report.changes import changes_of, headers_of, top_figures
+from node.training.report.classes import (
+    Rows,
+    area,
+    both_classes,
+    compared,
+    counts,
+    difference,
+    headline,
+    probability_of,
+    table_at_threshold,
+    values_of,
+)
+from node.training.report.classified import Classification, ClassifiedCase
+from node.training.report.outlook import baselines, factors, grouped, others, survival
+
+#: Probabilities that differ less are the same.
+_EQUAL = 1e-4
+
+
+def classification_document(evaluation: Classification) -> Document:
+    """Return what `report.json` holds; NaN and infinity stand as None.
+
+    Raises
+    ------
+    LearningError
+        If there is no case, or all of them have the same outcome.
+    """
+    rows = evaluation.cases
+    _check(evaluation)
+    intervals = {**headline(evaluation, rows), **_oracle(rows)}
+    rules, collapsed = baselines(evaluation), collapse_of(rows)
+    changes, headers = changes_of(evaluation), headers_of(evaluation)
+    document = {
+        "format": "sentinel-node-classification-1",
+        "statement": statement_of(evaluation),
+        **{key: interval.estimate for key, interval in intervals.items()},
+        **_distances(rows, intervals["auroc"].estimate, rules),
+        **top_figures(changes, headers),
+        "collapsed": bool(collapsed),
+        "collapsed_reason": collapsed,
+        "synthetic": evaluation.data.synthetic,
+        "evaluation": asdict(evaluation.spec),
+        "intervals": {key: asdict(interval) for key, interval in intervals.items()},
+        "counts": counts(rows),
+        "model_minus_oracle": compared(_to_oracle(rows)),
+        "baselines": rules,
+        "others": others(evaluation),
+        "confusion": asdict(table_at_threshold(evaluation, rows)),
+        **_curves(rows),
+        "factors": factors(evaluation),
+        "survival": survival(evaluation),
+        "changes": changes,
+        "headers": headers,
+        "by_institution": grouped(evaluation, lambda case: case.known.institution),
+        "by_fact": {name: grouped(evaluation, _fact(name)) for name in evaluation.group_by},
+        **provenance_of(evaluation),
+        "cases": [_case(case) for case in rows],
+    }
+    return {key: plain(value) for key, value in document.items()}
+
+
+def collapse_of(rows: Rows) -> str:
+    """Return why these are the numbers of a collapsed model, as a sentence; "" if they are not."""
+    said = [row.said for row in rows if row.said is not None]
+    if not said:
+        return "Collapsed: no case has a probability."
+    if len(said) > 1 and max(said) - min(said) <= _EQUAL:
+        return f"Collapsed: the probability is {said[0]:.3g} in every case."
+    return ""
+
+
+def _check(evaluation: Classification) -> None:
+    rows = evaluation.cases
+    if not rows:
+        raise LearningError("no case was evaluated: there is nothing to report")
+    if not both_classes(rows):
+        has = "have" if rows[0].outcome else "lack"
+        raise LearningError(
+            f"all {len(rows)} cases {has} the outcome `{evaluation.spec.outcome}` "
+            f"(positive = {evaluation.spec.positive!r}); evaluate on more cases, or correct "
+            "[evaluation]",
+            code="DATA_INVALID",
+        )
+
+
+def _oracle(rows: Rows) -> dict[str, Any]:
+    if any(row.oracle is None for row in rows):
+        return {}
+    return {"oracle_auroc": area(rows, _law)}
+
+
+def _law(case: ClassifiedCase) -> float:
+    assert case.oracle is not None
+    return case.oracle
+
+
+def _to_oracle(rows: Rows) -> Any:
+    if any(row.oracle is None for row in rows):
+        return None
+    return difference(rows, probability_of, _law)
+
+
+def _distances(rows: Rows, model: float, rules: Document) -> Document:
+    """Return how far the model is from the law, and from the best simple rule."""
+    found: Document = {"oracle_auroc": None, "auroc_below_oracle": None}
+    if all(row.oracle is not None for row in rows):
+        law = area(rows, _law).estimate
+        found = {"oracle_auroc": law, "auroc_below_oracle": law - model}
+    best = max((rule["auroc"]["estimate"] for rule in rules.values()), default=None)
+    above = None if best is None else model - best
+    return {**found, "best_baseline_auroc": best, "auroc_above_best_baseline": above}
+
+
+def _curves(rows: Rows) -> Document:
+    p, outcome = values_of(rows, probability_of)
+    roc, benefit = roc_curve(p, outcome), decision_curve(p, outcome)
+    return {
+        "roc": {key: getattr(roc, key) for key in ("thresholds", "sensitivity", "specificity")},
+        "calibration": {
+            "equal_width": [asdict(one) for one in reliability(p, outcome)],
+            "equal_count": [asdict(one) for one in reliability(p, outcome, by="count")],
+        },
+        "decision_curve": {
+            key: getattr(benefit, key) for key in ("thresholds", "model", "everybody")
+        },
+    }
+
+
+def _fact(name: str) -> Callable[[ClassifiedCase], str]:
+    """Return what reads one fact of a case."""
+    return lambda case: str(case.known.facts.get(name, ""))
+
+
+def _case(case: ClassifiedCase) -> Document:
+    """Return one row of the table of cases."""
+    return {
+        "case": case.name,
+        "patient": case.known.patient,
+        "finding": case.finding,
+        "institution": case.known.institution,
+        "facts": dict(case.known.facts),
+        "outcome": case.outcome,
+        "probability": case.said,
+        "counted_as": case.probability,
+        "oracle": case.oracle,
+        "also": dict(case.also),
+        "measured": dict(case.measured),
+        "rules": dict(case.rules),
+        "time": case.time,
+        "event": case.event,
+    }

@@ -1,0 +1,162 @@
+"""What a classifier's numbers are worth beside others: rules, other numbers, factors, survival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+
+from node.toolkit.logistic import fit_logistic
+from node.training.report.about import Document
+from node.training.report.classes import (
+    Rows,
+    area,
+    both_classes,
+    compared,
+    counts,
+    difference,
+    headline,
+    outcomes_of,
+    probability_of,
+)
+from node.training.report.classified import Classification, ClassifiedCase
+
+_CALLED, _NOT_CALLED = "positive", "negative"
+
+
+def baselines(evaluation: Classification) -> Document:
+    """Return each rule's AUROC, turned around if below 0.5, and what the model has more."""
+    names = sorted({name for case in evaluation.cases for name in case.rules})
+    found = {}
+    for name in names:
+        rows = tuple(case for case in evaluation.cases if name in case.rules)
+        if not both_classes(rows):
+            continue
+        turned = area(rows, lambda c, name=name: c.rules[name]).estimate < 0.5  # type: ignore[misc]
+        sign = -1.0 if turned else 1.0
+        found[name] = _beside(rows, _rule(name, sign)) | {"turned": turned}
+    return found
+
+
+def others(evaluation: Classification) -> Document:
+    """Return the same for the other probabilities of the plugin."""
+    found = {}
+    for name in evaluation.spec.also:
+        rows = tuple(case for case in evaluation.cases if name in case.also)
+        if both_classes(rows):
+            found[name] = _beside(rows, _other(name))
+    return found
+
+
+def _rule(name: str, sign: float) -> Callable[[ClassifiedCase], float]:
+    return lambda case: sign * case.rules[name]
+
+
+def _other(name: str) -> Callable[[ClassifiedCase], float]:
+    return lambda case: case.also[name]
+
+
+def _beside(rows: Rows, score: Callable[[ClassifiedCase], float]) -> Document:
+    return {
+        "cases": len(rows),
+        "auroc": asdict(area(rows, score)),
+        "model_minus_this": compared(difference(rows, probability_of, score)),
+    }
+
+
+def grouped(evaluation: Classification, key: Callable[[ClassifiedCase], str]) -> Document:
+    """Return the headline figures of each group of cases."""
+    groups: dict[str, list[ClassifiedCase]] = {}
+    for case in evaluation.cases:
+        groups.setdefault(key(case), []).append(case)
+    return {
+        name: {
+            **counts(rows),
+            "mean_probability": float(np.mean([row.probability for row in rows])),
+            **{k: asdict(interval) for k, interval in headline(evaluation, rows).items()},
+        }
+        for name, rows in sorted(groups.items())
+    }
+
+
+def factors(evaluation: Classification) -> Document:
+    """Return the logistic regression of the outcome on measured factors: odds ratio for each."""
+    names = evaluation.spec.factors
+    rows = [row for row in evaluation.cases if all(name in row.measured for name in names)]
+    if not names or not both_classes(rows):
+        return {}
+    values = np.array([[row.measured[name] for name in names] for row in rows])
+    spread = values.std(axis=0)
+    if not (spread > 0).all():
+        return {"cases": len(rows), "sentence": "A factor is the same in every case."}
+    try:
+        model = fit_logistic((values - values.mean(axis=0)) / spread, outcomes_of(rows))
+    except ValueError as error:
+        return {"cases": len(rows), "sentence": f"No regression: {error}."}
+    return {
+        "cases": len(rows),
+        "factors": {
+            name: {
+                "standard_deviation": float(spread[index]),
+                "odds_ratio_per_standard_deviation": asdict(model.odds_ratio(index)),
+                "p_value": model.p_value(index),
+            }
+            for index, name in enumerate(names)
+        },
+    }
+
+
+def survival(evaluation: Classification) -> Document | None:
+    """Return curves by called class, log-rank, Cox and Harrell's C; None without times."""
+    rows = [r for r in evaluation.cases if r.time is not None and r.event is not None]
+    if not rows or any(row.finding for row in rows):
+        return None
+    from node.toolkit.survival import harrell_c, kaplan_meier, log_rank
+
+    time, event = np.array([r.time for r in rows], float), np.array([r.event for r in rows], bool)
+    called = np.array([r.probability >= evaluation.spec.threshold for r in rows])
+    groups = np.where(called, _CALLED, _NOT_CALLED)
+    curves = {}
+    for name in sorted(set(groups.tolist())):
+        one = kaplan_meier(time[groups == name], event[groups == name])
+        keys = ("time", "survival", "low", "high", "at_risk", "median")
+        curves[name] = {key: getattr(one, key) for key in keys}
+    return {
+        "patients": len(rows),
+        "events": int(event.sum()),
+        "curves": curves,
+        "log_rank": asdict(log_rank(time, event, groups.tolist())) if len(curves) == 2 else None,
+        "harrell_c": harrell_c(time, event, [r.probability for r in rows]) if event.any() else None,
+        "hazard_ratios": _hazards(rows, called, evaluation.spec.factors),
+    }
+
+
+def _hazards(rows: Rows, called: object, factor_names: tuple[str, ...]) -> Document:
+    """Return Cox's hazard ratios: of the called class, of the true one, and of the factors."""
+    from node.toolkit.survival import cox
+
+    time, event = [row.time for row in rows], [row.event for row in rows]
+    measured = {
+        name: [row.measured[name] for row in rows]
+        for name in factor_names
+        if all(name in row.measured for row in rows)
+    }
+    models = {
+        "called_positive": {"called positive": np.asarray(called, float)},
+        "true_outcome": {"true outcome": outcomes_of(rows).astype(float)},
+        "called_positive_and_factors": {"called positive": np.asarray(called, float), **measured},
+    }
+    if not measured:
+        models.pop("called_positive_and_factors")
+    found: Document = {}
+    for name, covariates in models.items():
+        try:
+            model = cox(time, event, covariates)  # type: ignore[arg-type]
+        except ValueError as error:
+            found[name] = {"sentence": f"No hazard ratio: {error}."}
+            continue
+        found[name] = {
+            one.name: {**asdict(one.ratio), "p_value": one.p_value} for one in model.hazards
+        }
+    return found
