@@ -45,7 +45,12 @@ class Edition:
 
 
 def editions_of(
-    job: Job, settings: Settings, manifest: Manifest, *, declared: Sequence[str]
+    job: Job,
+    settings: Settings,
+    manifest: Manifest,
+    *,
+    declared: Sequence[str],
+    feeds: bool = False,
 ) -> tuple[Edition, ...]:
     """Return the editions that the destinations of a job need, in the rule's order.
 
@@ -53,6 +58,9 @@ def editions_of(
     ----------
     declared : sequence of str
         Specific Character Set of the source, () where it declares none.
+    feeds : bool
+        Whether another plugin takes the result as its region: then one edition holds a
+        segmentation, even if no destination wants any.
 
     Returns
     -------
@@ -70,7 +78,9 @@ def editions_of(
         known = grouped.get(one.encoding, one)
         others = () if known is one else known.destinations
         grouped[one.encoding] = replace(known, destinations=(*others, *one.destinations))
-    return tuple(grouped.values()) or (Edition(),)
+    made = tuple(grouped.values()) or (Edition(),)
+    readable = any(one.profile.seg in ("binary", "labelmap") for one in made)
+    return made if readable or not feeds else (*made, Edition())
 
 
 def _edition(

@@ -86,7 +86,7 @@ class Engine:
             return
         resolve_versions(node.db, node.files, now=now, audit=node.audit)
         complete_studies(node.db, node.settings, now=now)
-        look_at_waiting(node.db, node.settings, now=now)
+        look_at_waiting(node.db, node.settings, node.manifests, now=now)
         dispatch_complete(node.db, node.files, node.settings, node.manifests, now=now)
         release_expired(node.db, now=now)
 

@@ -16,7 +16,7 @@ from node.model import Instance, InstanceState, Job
 from node.parts import Node
 from node.results.regions import SourceRegion
 from node.routing.reading import usable
-from node.storage.delivery_rows import evidence_of_job
+from node.storage.delivery_rows import evidence_of_job, list_deliveries
 from node.storage.intake_rows import instances_of_study
 from node.storage.job_rows import get_job
 
@@ -50,17 +50,27 @@ def regions_of_job(
     return read_rois(manifest, job.rois, files, stacks, others=others, assumed_charset=charset)
 
 
+def feeds_another(job: Job, node: Node) -> bool:
+    """Return whether a plugin that is here may take the result as its region."""
+    wanted = {role.from_plugin for one in node.manifests.values() for role in one.rois.values()}
+    return job.plugin in wanted
+
+
 def source_regions(regions: Sequence[ReadRoi], node: Node) -> tuple[SourceRegion, ...]:
     """Return what the report says of the regions that a plugin got."""
-    return tuple(
-        SourceRegion(
-            role=one.chosen.role,
-            region=one.region,
-            made_by=get_job(node.db, one.chosen.from_job).plugin_name_version
-            if one.chosen.from_job
-            else "",
-        )
-        for one in regions
+    return tuple(_source_region(one, node) for one in regions)
+
+
+def _source_region(one: ReadRoi, node: Node) -> SourceRegion:
+    job_id, region = one.chosen.from_job, one.region
+    if not job_id:
+        return SourceRegion(role=one.chosen.role, region=region)
+    sent = {made.sop_instance_uid for _, made in list_deliveries(node.db, job_id=job_id)}
+    return SourceRegion(
+        role=one.chosen.role,
+        region=region,
+        made_by=get_job(node.db, job_id).plugin_name_version,
+        referenced=region.sop_instance_uid in sent,
     )
 
 

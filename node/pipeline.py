@@ -24,7 +24,7 @@ from node.errors import ManifestError, RefusalCode, Refused
 from node.inference.case import build_case, select_frames
 from node.inference.rois import rois_of_case
 from node.inference.runner import RunOutcome
-from node.job_regions import regions_of_job, source_regions
+from node.job_regions import feeds_another, regions_of_job, source_regions
 from node.logs import get_logger
 from node.manifest import Manifest
 from node.model import InstanceState, Job, JobInput, NewEvidence
@@ -110,7 +110,9 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
             encode_request(job, node, manifest, sources, case=case, outcome=outcome, edition=one),
             regions=source_regions(regions, node),
         )
-        for one in editions_of(job, node.settings, manifest, declared=declared)
+        for one in editions_of(
+            job, node.settings, manifest, declared=declared, feeds=feeds_another(job, node)
+        )
     }
     with watch.stage("look for priors"):
         request = next(iter(requests.values()))

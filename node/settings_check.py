@@ -55,12 +55,39 @@ def check_against(settings: Settings, manifests: Mapping[str, Manifest]) -> None
                 f'rules["{rule.name}"].rois: {manifest.name_version} needs no region "{name}"'
                 f"{nearest(name, manifest.rois)}"
             )
+        for fault in _chain_faults(settings, manifest, manifests):
+            raise SettingsError(f'rules["{rule.name}"]: {fault}')
         destinations = [settings.destination(name) for name in rule.destinations]
         refusal = grade_refusal(manifest, rule.name, destinations, settings.releases)
         if refusal:
             raise SettingsError(
                 f'rules["{rule.name}"]: {RefusalCode.GRADE_NOT_RELEASED}: {refusal}'
             )
+
+
+def _chain_faults(
+    settings: Settings, manifest: Manifest, manifests: Mapping[str, Manifest]
+) -> Iterator[str]:
+    """Yield why another plugin's result can never become this one's region."""
+    asked = {rule.plugin.partition("@")[0] for rule in settings.rules}
+    needed = needed_plugins(manifest)
+    for name in sorted(needed - asked):
+        yield (
+            f"{manifest.name_version} takes the result of {name} as its region, and no rule runs "
+            f"{name}; write one"
+        )
+    seen: set[str] = set()
+    while needed - seen:
+        seen |= needed
+        found = [one for one in manifests.values() if one.name in needed]
+        needed = {name for one in found for name in needed_plugins(one)}
+    if manifest.name in seen:
+        yield f"{manifest.name_version} waits for a result that waits for its own"
+
+
+def needed_plugins(manifest: Manifest) -> set[str]:
+    """Return the plugins whose results a plugin may take as its regions."""
+    return {role.from_plugin for role in manifest.rois.values()} - {""}
 
 
 def lacking(manifest: Manifest) -> str:

@@ -74,3 +74,46 @@ def write_roi_plugin(
     (place / "plugin.toml").write_text(_MANIFEST.format(name=name, roi=roi, code=code, more=""))
     (place / "plugin.py").write_text(_CODE)
     return folder
+
+
+_FINDER = """
+name = "finder"
+version = "1.0.0"
+title = "Finder"
+intended_use = "Tests chains."
+source = "tests"
+grade = "phantom"
+
+[inputs.ct]
+modality = ["CT"]
+
+[segments.tumour]
+label = "Tumour"
+category = ["49755003", "SCT", "Morphologically Abnormal Structure"]
+type = ["108369006", "SCT", "Neoplasm"]
+"""
+
+_FINDER_CODE = """
+import numpy as np
+
+from node.plugin import Result, Segment
+
+
+class Plugin:
+    def load(self, device):
+        pass
+
+    def run(self, case):
+        mask = np.zeros(case.volumes["ct"].array.shape, bool)
+        mask[2:4, 5:9, 6:10] = {found}
+        return Result(segments=(Segment(name="tumour", mask=mask, role="ct"),))
+"""
+
+
+def write_finder(folder: Path, *, found: bool = True) -> Path:
+    """Write a plugin that finds one block of 2 x 4 x 4 voxels, or nothing."""
+    place = folder / "finder"
+    place.mkdir(parents=True)
+    (place / "plugin.toml").write_text(_FINDER)
+    (place / "plugin.py").write_text(_FINDER_CODE.replace("{found}", str(found)))
+    return folder

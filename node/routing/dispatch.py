@@ -23,6 +23,7 @@ from node.model import (
     Study,
     StudyState,
 )
+from node.routing.chain import Chain, in_order
 from node.routing.clinical import clinical_document
 from node.routing.clinical_sources import ClinicalSources
 from node.routing.documents import candidate_document, evaluation_document, series_document
@@ -46,6 +47,7 @@ from node.storage.files import Files
 from node.storage.intake_rows import change_study, instances_of_study, studies_in_state
 from node.storage.job_rows import new_job_id, plugins_off
 from node.storage.routing_rows import Ruling, commit_routing, release_to_rules
+from node.storage.waiting_rows import WAITS_FOR_REGION, WAITS_FOR_RESULT
 
 log = get_logger(__name__)
 
@@ -59,6 +61,7 @@ class _Desk:
     rows: tuple[SeriesRow, ...]
     clinical: ClinicalSources
     regions: StudyRegions
+    chain: Chain
     settings: Settings
     manifests: Mapping[str, Manifest]
     #: Plugins whose kill switch is on, with the reason.
@@ -132,13 +135,17 @@ def dispatch_study(
         rows=rows,
         clinical=ClinicalSources(db, files, study.study_instance_uid, rows, charset),
         regions=StudyRegions(files, rows, charset),
+        chain=Chain(db=db, files=files),
         settings=settings,
         manifests=manifests,
         off=plugins_off(db),
         released_at=released_at(db, study.study_instance_uid),
         now=now,
     )
-    rulings = [_rule_on(desk, rule) for rule in settings.rules]
+    rulings: list[Ruling] = []
+    for rule in in_order(settings.rules, manifests):
+        chain = replace(desk.chain, rulings=tuple(rulings))
+        rulings.append(_rule_on(replace(desk, chain=chain), rule))
     held = any(ruling.decision.outcome == "held" for ruling in rulings)
     state = StudyState.HELD if held else StudyState.ROUTED
     made = commit_routing(db, study, rulings, state=state, now=now)
@@ -220,7 +227,8 @@ def _waiting(
     desk: _Desk, rule: RuleSettings, document: dict[str, object], regions: RoiChoice, job: Job
 ) -> Ruling:
     """Let the job wait for the regions that its plugin lacks."""
-    code, sentence = RefusalCode.ROI_MISSING.value, regions.missing_sentence
+    code = WAITS_FOR_RESULT if regions.waits_for_result else WAITS_FOR_REGION
+    sentence = regions.missing_sentence
     job = replace(job, state=JobState.WAITING, reason_code=code, reason=sentence)
     return _ruling(desk, rule, "waiting", document, code, sentence, job)
 
@@ -235,14 +243,12 @@ def _regions(
     """Return the regions that the plugin needs, or what it may wait for; raises `Refused`."""
     if not manifest.rois:
         return RoiChoice()
-    choice = choose_rois(manifest, rule.rois, desk.regions.found, selection.inputs)
+    results = desk.chain.result_of
+    choice = choose_rois(manifest, rule.rois, desk.regions.found, selection.inputs, results)
     document["rois"] = candidate_documents(choice)
     document["unreadable_regions"] = list(desk.regions.unreadable)
     if choice.refusal is not None:
         raise choice.refusal
-    for one in choice.missing:
-        if one.role.when_missing == "refuse":
-            raise Refused(RefusalCode.ROI_MISSING, one.sentence)
     return choice
 
 

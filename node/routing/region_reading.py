@@ -8,7 +8,7 @@ from functools import cached_property
 from node.dicom.regions import REGION_CLASSES, Region, regions_of
 from node.dicom.values import lookup_in, text
 from node.errors import MalformedDataset
-from node.model import Instance
+from node.model import Instance, InstanceState
 from node.routing.reading import SeriesRow
 from node.routing.rois import FoundRegion
 from node.storage.files import Files
@@ -36,18 +36,22 @@ class StudyRegions:
     @cached_property
     def found(self) -> tuple[FoundRegion, ...]:
         """Return every region, in order of arrival."""
-        regions = [
-            FoundRegion(
-                region=region,
-                instance=one,
-                series_number=text(lookup_in(row.header)("SeriesNumber")),
-            )
+        objects = [
+            (one, row)
             for row in self._rows
             for one in row.instances
             if one.sop_class_uid in REGION_CLASSES
-            for region in self._regions_of(one)
         ]
-        return tuple(sorted(regions, key=lambda one: one.instance.id))
+        return tuple(
+            FoundRegion(
+                region=region,
+                content_sha256=one.content_sha256,
+                in_conflict=one.state is InstanceState.CONFLICT,
+                series_number=text(lookup_in(row.header)("SeriesNumber")),
+            )
+            for one, row in sorted(objects, key=lambda pair: pair[0].id)
+            for region in self._regions_of(one)
+        )
 
     def _regions_of(self, one: Instance) -> Iterator[Region]:
         path = self._files.absolute(one.path)

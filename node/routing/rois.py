@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -15,7 +15,6 @@ from node.dicom.headers import identity_of
 from node.dicom.regions import Region, RegionRules, refusal_of
 from node.errors import RefusalCode, Refused
 from node.manifest import Code, Manifest, RoiRole
-from node.model import Instance, InstanceState
 from node.roi_choice import JobRoi
 from node.routing.edits import latest_object, newest_edits
 from node.routing.selection import Chosen
@@ -28,10 +27,12 @@ _MOST_NAMED = 6
 
 @dataclass(frozen=True, kw_only=True)
 class FoundRegion:
-    """A region of the study with the row of its object."""
+    """A region of the study, with what the rows say of its object."""
 
     region: Region
-    instance: Instance
+    content_sha256: str
+    #: Two versions of the object are here that differ (S2).
+    in_conflict: bool = False
     series_number: str = ""
     #: Our job that made it; "": somebody else did.
     from_job: str = ""
@@ -41,6 +42,8 @@ class FoundRegion:
         """Return which part of which object it is, without names (S28)."""
         part = {"SEG": "segment", "RTSTRUCT": "ROI", "SR": "measurement group"}
         kind = self.region.source_kind
+        if self.from_job:
+            return f"segment {self.region.number} that job {self.from_job} found"
         made = self.region.created_at[:12]
         number = self.series_number or "without number"
         when = f" of {made[:8]} {made[8:10]}:{made[10:12]}" if len(made) == 12 else ""
@@ -67,6 +70,8 @@ class RoiMissing:
 
     role: RoiRole
     sentence: str
+    #: Whether the result of a plugin that is under way may serve it.
+    pending: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +89,27 @@ class RoiChoice:
         """Return what is missing, in words."""
         return "; ".join(one.sentence for one in self.missing)
 
+    @property
+    def waits_for_result(self) -> bool:
+        """Return whether nothing but results of other plugins is missing."""
+        return bool(self.missing) and all(one.pending for one in self.missing)
+
+    def plus(self, other: RoiChoice) -> RoiChoice:
+        """Return this choice and that of another role."""
+        return RoiChoice(
+            rois=(*self.rois, *other.rois),
+            candidates=(*self.candidates, *other.candidates),
+            missing=(*self.missing, *other.missing),
+            refusal=self.refusal or other.refusal,
+        )
+
 
 def choose_rois(
     manifest: Manifest,
     settings: Mapping[str, RoiSettings],
     found: Sequence[FoundRegion],
     inputs: Mapping[str, Chosen],
+    results: ResultsOf,
 ) -> RoiChoice:
     """Choose the regions for every ROI role of a plugin.
 
@@ -102,23 +122,61 @@ def choose_rois(
         Those of the study that are not ours, in order of arrival.
     inputs : mapping of input role to Chosen
         The images that were chosen.
+    results : callable
+        What the plugin of that name found in the study.
     """
     choice = RoiChoice()
     for role in manifest.rois.values():
-        one = _Desk(role, settings.get(role.name, RoiSettings()), found, inputs[role.input])
-        made = one.choose()
-        choice = RoiChoice(
-            rois=(*choice.rois, *made.rois),
-            candidates=(*choice.candidates, *made.candidates),
-            missing=(*choice.missing, *made.missing),
-            refusal=choice.refusal or made.refusal,
-        )
+        said, image = settings.get(role.name, RoiSettings()), inputs[role.input]
+        made = _Desk(role, said, found, image).choose()
+        if made.missing:
+            made = made.plus(_without(role, said, image, made.missing[0], results))
+            made = replace(made, missing=made.missing[1:])
+        choice = choice.plus(made)
     return choice
+
+
+def _without(
+    role: RoiRole,
+    settings: RoiSettings,
+    image: Chosen,
+    missing: RoiMissing,
+    results: ResultsOf,
+) -> RoiChoice:
+    """Return what serves a role that nobody drew a region for, as the manifest says."""
+    if role.when_missing == "wait":
+        return RoiChoice(missing=(missing,))
+    if role.when_missing == "refuse":
+        return RoiChoice(refusal=Refused(RefusalCode.ROI_MISSING, missing.sentence))
+    result = results(role.from_plugin)
+    if result.pending:
+        sentence = f"{role.name}: waits for the result of {role.from_plugin}"
+        return RoiChoice(missing=(RoiMissing(role=role, sentence=sentence, pending=True),))
+    made = _Desk(role, settings, result.found, image).choose()
+    if made.missing:
+        why = result.sentence or f"{role.from_plugin} found no such region"
+        sentence = f"{missing.sentence}; {why}"
+        return replace(made, missing=(), refusal=Refused(RefusalCode.ROI_MISSING, sentence))
+    return made
 
 
 def candidate_documents(choice: RoiChoice) -> list[dict[str, object]]:
     """Return the candidates as JSON for the decision's row."""
     return [asdict(one) for one in choice.candidates]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginResult:
+    """What another plugin found in the study."""
+
+    found: tuple[FoundRegion, ...] = ()
+    #: Its job is not done yet.
+    pending: bool = False
+    #: Why there is no result.
+    sentence: str = ""
+
+
+ResultsOf = Callable[[str], PluginResult]
 
 
 class _Desk:
@@ -173,7 +231,7 @@ class _Desk:
     def _fault(self, one: FoundRegion) -> tuple[RefusalCode, str] | None:
         """Return why a region may not be used, as far as headers tell; None if it may."""
         region, geometry = one.region, self._image.stack.geometry
-        if one.instance.state is InstanceState.CONFLICT:
+        if one.in_conflict:
             return RefusalCode.UID_CONFLICT, "two versions of its object are here; choose one"
         refusal = refusal_of(region, self._rules)
         if refusal is not None:
@@ -254,14 +312,14 @@ class _Desk:
             sop_instance_uid=region.sop_instance_uid,
             series_instance_uid=region.series_instance_uid,
             number=region.number,
-            content_sha256=one.instance.content_sha256,
+            content_sha256=one.content_sha256,
             points_at_sha256="" if pointed is None else self._content_of(pointed[0]),
             from_job=one.from_job,
         )
 
     def _content_of(self, sop_instance_uid: str) -> str:
         found = (o for o in self._found if o.region.sop_instance_uid == sop_instance_uid)
-        return next((one.instance.content_sha256 for one in found), "")
+        return next((one.content_sha256 for one in found), "")
 
 
 def _is_one_of(code: Code, codes: Iterable[Code]) -> bool:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from node.dicom.report_regions import REPORT_CLASSES
 from node.errors import RefusalCode
 from node.logs import get_logger, hashed
+from node.manifest import Manifest
 from node.model import Job, StudyState
+from node.routing.chain import UNDER_WAY
 from node.settings import Settings
 from node.storage.database import Database
 from node.storage.intake_rows import change_study
-from node.storage.waiting_rows import end_waiting, reports_arrived, waiting_jobs
+from node.storage.job_rows import jobs_of_study
+from node.storage.waiting_rows import (
+    WAITS_FOR_RESULT,
+    end_waiting,
+    reports_arrived,
+    waiting_jobs,
+)
 
 log = get_logger(__name__)
 
 _HOUR_S = 3600.0
 
 
-def look_at_waiting(db: Database, settings: Settings, *, now: float) -> int:
-    """End jobs that waited long enough, and have the rules asked again where a report came.
+def look_at_waiting(
+    db: Database, settings: Settings, manifests: Mapping[str, Manifest], *, now: float
+) -> int:
+    """End jobs that waited long enough; ask the rules again where a report or a result came.
 
     Contours in a SEG or RTSTRUCT need no help from here: they re-open their study (S14).
 
@@ -26,7 +38,12 @@ def look_at_waiting(db: Database, settings: Settings, *, now: float) -> int:
     int
         How many jobs ended, and how many studies go to the rules again.
     """
-    done = sum(_end(db, one, settings, now) for one in waiting_jobs(db))
+    done = 0
+    for one in waiting_jobs(db):
+        if _end(db, one, settings, now):
+            done += 1
+        elif one.reason_code == WAITS_FOR_RESULT and not _under_way(db, one, manifests):
+            done += _ask_again(db, one.study_instance_uid, "the result of a plugin is here", now)
     for study_uid in reports_arrived(db, REPORT_CLASSES, now=now, quiet_s=settings.roi_quiet_s):
         done += _ask_again(db, study_uid, "a report came while a job waits for a region", now)
     return done
@@ -42,6 +59,16 @@ def _end(db: Database, waits: Job, settings: Settings, now: float) -> bool:
     if ended:
         log.warning("job waited in vain", job=waits.id, plugin=waits.plugin_name_version)
     return ended
+
+
+def _under_way(db: Database, waits: Job, manifests: Mapping[str, Manifest]) -> bool:
+    """Return whether a job is not done whose result the waiting one needs."""
+    manifest = manifests.get(waits.plugin_name_version)
+    if manifest is None or manifest.digest != waits.plugin_digest:
+        return True  # without its plugin it waits until its time is over
+    needed = {role.from_plugin for role in manifest.rois.values()}
+    jobs = jobs_of_study(db, waits.study_instance_uid)
+    return any(one.plugin in needed and one.state in UNDER_WAY for one in jobs)
 
 
 def _ask_again(db: Database, study_uid: str, reason: str, now: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ from node.pipeline import process
 from node.plugin import Case
 from node.profiles import OHIF, PLAIN_PACS, STANDARD, ViewerProfile
 from node.routing.dispatch import dispatch_complete
+from node.routing.waiting import look_at_waiting
 from node.settings import Condition, DestinationSettings, RoiSettings, RuleSettings, Settings
 from node.storage.delivery_rows import evidence_of_job
 from node.storage.job_rows import get_job, get_report, jobs_of_study
 from node.worker import Worker
 from tests.make import ct_series, mr_series, rtstruct
 from tests.regions_case import binary, blob, segmentation
-from tests.roi_plugin import write_roi_plugin
+from tests.roi_plugin import write_finder, write_roi_plugin
 
 SHAPE = (8, 24, 20)
 SPACING = (4.0, 0.9, 0.8)
@@ -66,6 +67,7 @@ class Hospital:
         self.now = max(self.now, time.time()) + 1
         node = self.node
         sweep(node.db, node.settings, now=self.now)
+        look_at_waiting(node.db, node.settings, node.manifests, now=self.now)
         dispatch_complete(node.db, node.files, node.settings, node.manifests, now=self.now)
 
     def jobs(self, study_uid: str) -> tuple[Job, ...]:
@@ -102,9 +104,12 @@ def opened(
     roi: str = "",
     profile: ViewerProfile = STANDARD,
     child: bool = False,
+    finds: bool | None = None,
     **settings: RoiSettings,
 ) -> Iterator[Hospital]:
     plugins = write_roi_plugin(folder / "plugins", roi=roi)
+    if finds is not None:
+        write_finder(plugins, found=finds)
     place = DestinationSettings(
         name="pacs",
         kind="folder",
@@ -123,7 +128,7 @@ def opened(
     )
     site = Settings(
         data_dir=folder / "data",
-        rules=(rule,),
+        rules=(rule, *([] if finds is None else [replace(rule, name="find", plugin="finder")])),
         destinations=(place,),
         plugin_dirs=(plugins,),
         quiet_s=0.0,
@@ -373,3 +378,58 @@ def test_a_contour_that_changed_since_the_choice_is_not_used(tmp_path: Path) -> 
         job = get_job(node.db, job.id)
 
     assert (job.state, job.reason_code) == (JobState.REFUSED, "INPUT_CHANGED")
+
+
+AUTOMATIC = 'from = "finder"\nwhen_missing = "automatic"'
+
+
+def by_plugin(hospital: Hospital, ct: Sequence[Dataset], plugin: str) -> list[Job]:
+    return [one for one in hospital.jobs(ct[0].StudyInstanceUID) if one.plugin == plugin]
+
+
+@pytest.mark.parametrize("profile", [PLAIN_PACS, STANDARD], ids=lambda one: one.name)
+def test_s21_one_plugins_result_is_anothers_region_until_somebody_draws(
+    tmp_path: Path, profile: ViewerProfile
+) -> None:
+    ct = images()
+    mask = blob(SHAPE)
+    with opened(tmp_path, roi=AUTOMATIC, finds=True, profile=profile) as hospital:
+        hospital.receive(ct)
+        hospital.sweep()
+        (waits,) = by_plugin(hospital, ct, "contour_volume")
+        (finder,) = by_plugin(hospital, ct, "finder")
+        hospital.sweep()
+        hospital.sweep()
+        (automatic,) = by_plugin(hospital, ct, "contour_volume")
+        report = hospital.report(automatic)
+        hospital.receive([binary(ct, mask)])
+        hospital.sweep()
+        _, drawn = by_plugin(hospital, ct, "contour_volume")
+        values = [
+            get_report(hospital.node.db, one.id)["measurements"][0]["value"]
+            for one in (automatic, drawn)
+        ]
+        segs = [e for e in evidence_of_job(hospital.node.db, finder.id) if e.kind == "seg"]
+
+    assert (waits.state, waits.reason_code) == (JobState.WAITING, "RESULT_PENDING")
+    assert finder.state is JobState.COMPLETED
+    assert (automatic.id, automatic.state) == (waits.id, JobState.COMPLETED)
+    assert values == pytest.approx([2 * 4 * 4 * VOXEL, np.count_nonzero(mask) * VOXEL])
+    (seg,) = segs
+    texts = [one.TextValue for one in items(report, "TEXT")]
+    assert any("made by finder@1.0.0, verified by nobody" in text for text in texts)
+    assert (seg.sop_instance_uid in evidence_uids(report)) == (profile is STANDARD)
+    assert drawn.rois[0].from_job == ""
+
+
+def test_s21_a_plugin_that_found_nothing_leaves_no_region(tmp_path: Path) -> None:
+    ct = images()
+    with opened(tmp_path, roi=AUTOMATIC, finds=False) as hospital:
+        hospital.receive(ct)
+        hospital.sweep()
+        hospital.sweep()
+        waited, job = by_plugin(hospital, ct, "contour_volume")
+
+    assert waited.state is JobState.CANCELED
+    assert (job.state, job.reason_code) == (JobState.REFUSED, "ROI_MISSING")
+    assert "finder found no such region" in job.reason

@@ -389,8 +389,8 @@ def test_s21_a_job_waits_only_so_long(site: RoutingSite, images: list[Dataset]):
     site.route(images)
     (waits,) = site.jobs
 
-    assert look_at_waiting(site.db, site.settings, now=waits.created_at + 3599) == 0
-    assert look_at_waiting(site.db, site.settings, now=waits.created_at + 3600) == 1
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=waits.created_at + 3599) == 0
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=waits.created_at + 3600) == 1
 
     (job,) = site.jobs
     assert (job.state, job.reason_code) == (JobState.REFUSED, "ROI_MISSING")
@@ -402,14 +402,14 @@ def test_a_job_without_its_rule_does_not_wait(site: RoutingSite, images: list[Da
     site.route(images)
     site.with_rules()
 
-    assert look_at_waiting(site.db, site.settings, now=site.now) == 1
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=site.now) == 1
 
     assert site.jobs[0].reason.endswith("its rule is gone")
 
 
 def test_a_contour_after_the_end_of_the_wait_makes_a_job(site: RoutingSite, images: list[Dataset]):
     site.route(images)
-    look_at_waiting(site.db, site.settings, now=site.now + 1e6)
+    look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 1e6)
 
     site.route([seg(images)])
 
@@ -421,29 +421,29 @@ def test_s14_a_report_starts_the_job_that_waits_and_reopens_no_study(
     site: RoutingSite, images: list[Dataset]
 ):
     site.route(images)
-    assert look_at_waiting(site.db, site.settings, now=site.now + 9) == 0
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 9) == 0
     site.now += 100
     box = outline(images[1], "POLYLINE", [2, 2, 6, 2, 6, 6, 2, 6, 2, 2])
     site.store([report(images, group(box))])
     assert site.study.state is StudyState.ROUTED
 
-    assert look_at_waiting(site.db, site.settings, now=site.now + 4.9) == 0
-    assert look_at_waiting(site.db, site.settings, now=site.now + 5) == 1
-    assert look_at_waiting(site.db, site.settings, now=site.now + 5) == 0
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 4.9) == 0
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 5) == 1
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 5) == 0
     site.dispatch()
 
     (job,) = site.jobs
     assert (job.state, job.rois[0].source_kind) == (JobState.SCHEDULED, "SR")
     site.now += 100
     site.store([report(images, group(box))])
-    assert look_at_waiting(site.db, site.settings, now=site.now + 50) == 0
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 50) == 0
 
 
 def test_s07_waiting_in_vain_is_told_as_a_job_that_did_not_run(
     site: RoutingSite, images: list[Dataset]
 ):
     site.route(images)
-    look_at_waiting(site.db, site.settings, now=site.now + 1e6)
+    look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 1e6)
 
     (silent,) = silences(site.db, since=0.0, now=site.now + 1e6)
 
