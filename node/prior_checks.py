@@ -81,7 +81,7 @@ def _header(node: Node, study_instance_uid: str, one: Instance) -> Dataset | Non
     charset = peers[0].assumed_charset if peers else ""
     try:
         return read_header(node.files.absolute(one.path), assumed_charset=charset)
-    except (MalformedDataset, FileNotFoundError):
+    except (MalformedDataset, OSError):
         return None
 
 

@@ -205,12 +205,11 @@ def _with_own_study(asking: _Asking, own: Prior | None, found: FollowUp) -> Foll
     if doubt or _major(own.job.plugin_version) != _major(asking.request.job.plugin_version):
         why = doubt or "another major version of the plugin"
         return _extended(found, {}, _note(own, f"left out: {why}"))
-    open_ = [one for one in asking.request.findings if one.key not in found.tracked]
     used = {one.uid for one in found.tracked.values()}
-    free = [one for one in own.findings if one.tracking_uid not in used]
     tracked = {
         key: Tracked(uid=one.tracking_uid, label=one.label)
-        for key, one in _matched(asking, open_, free).items()
+        for key, one in _matched(asking, asking.request.findings, own.findings).items()
+        if key not in found.tracked and one.tracking_uid not in used
     }
     return _extended(found, tracked, _note(own, "same study", tracked))
 
@@ -220,17 +219,15 @@ def _with_other_inputs(asking: _Asking, found: FollowUp) -> FollowUp:
     roles = list(asking.request.stacks)
     for number, role in enumerate(roles[1:], start=1):
         first = [one for one in _alone(asking, found) if one.segment.role in roles[:number]]
-        later = [
-            one
-            for one in asking.request.findings
-            if one.segment.role == role and one.key not in found.tracked
-        ]
+        later = [one for one in asking.request.findings if one.segment.role == role]
         here, there = ([_place(asking, f, f.segment.name) for f in part] for part in (later, first))
+        used = {found.tracked[one.key].uid for one in later if one.key in found.tracked}
         tracked = {}
         for a, b in match(here, there, asking.link).items():
             kept = found.tracked.get(first[b].key)
             uid = first[b].tracking_uid if kept is None else kept.uid
-            tracked[later[a].key] = Tracked(uid=uid, same_as=first[b].key)
+            if later[a].key not in found.tracked and uid not in used:
+                tracked[later[a].key] = Tracked(uid=uid, same_as=first[b].key)
         found = _extended(found, tracked, None)
     return found
 

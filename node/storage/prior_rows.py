@@ -115,7 +115,7 @@ def priors_of(
             *(job.c.plugin == plugin, job.c.id != but),
             *(job.c.state == JobState.COMPLETED.value, job.c.reason_code != SUPERSEDED),
             job.c.shadow.is_(False),
-            exists(_deliveries()),
+            exists(_deliveries().where(delivery.c.state != DeliveryState.FAILED.value)),
             ~exists(_deliveries().where(_doubtful())),
         )
         .order_by(prior.c.study_date.desc(), prior.c.study_time.desc(), job.c.ended_at.desc())

@@ -27,7 +27,10 @@ from node.phantom.image_files import write_file
 from node.phantom.study import make_ct_study
 from node.pipeline import process
 from node.plugin import Measurement, Result, Segment
+from node.priors import follow_up_of, places_of
 from node.profiles import STANDARD
+from node.results.check import check_objects
+from node.results.encode import encode
 from node.routing.dispatch import dispatch_complete
 from node.routing.explain import explain_document, explain_text
 from node.settings import Condition, DestinationSettings, RuleSettings, Settings
@@ -38,7 +41,13 @@ from node.storage.migrate import back_up_sqlite
 from node.storage.prior_rows import priors_of
 from node.storage.tables import delivery, job
 from node.withdrawals import withdraw_job
-from tests.results_case import items_of
+from tests.results_case import (
+    ball_result,
+    items_of,
+    parsed,
+    request_of,
+    synthetic_headers,
+)
 from tests.unit.test_follow_up import comments, derived_of, number
 
 SHAPE = (6, 48, 48)
@@ -246,6 +255,35 @@ def test_s10_a_rerun_keeps_the_tracking_uids_of_its_study_and_compares_nothing(
     assert second.priors == ["same study"]
 
 
+def test_s10_a_finding_on_two_inputs_of_a_run_has_one_tracking_uid(node: Node) -> None:
+    """The lymph node is on one input only; the tumour is on both, in one frame of reference."""
+    plain = request_of(synthetic_headers(), ball_result())
+    (tumour,) = plain.result.segments
+    gland = np.zeros(tumour.mask.shape, bool)
+    gland[0, 5, 6] = True
+    segments = (
+        tumour,
+        replace(tumour, role="late", finding=2),
+        Segment(name="node", mask=gland, role="late"),
+    )
+    request = replace(
+        plain,
+        result=Result(segments=segments),
+        stacks={"ct": plain.stacks["ct"], "late": plain.stacks["ct"]},
+        headers={"ct": plain.headers["ct"], "late": plain.headers["ct"]},
+    )
+
+    found = replace(request, follow_up=follow_up_of(request, places_of(request), node))
+    first, second = (parsed(one) for one in encode(found)[:2])
+
+    assert found.follow_up.audit == ()
+    assert len(first.SegmentSequence) == 1 and len(second.SegmentSequence) == 2
+    (one,), (same, other) = first.SegmentSequence, second.SegmentSequence
+    assert (one.TrackingUID, one.TrackingID) == (same.TrackingUID, same.TrackingID)
+    assert other.TrackingUID != one.TrackingUID
+    check_objects(encode(found), found, find_validator=lambda: None)
+
+
 # --- a hint only ------------------------------------------------------------------------------
 
 
@@ -346,6 +384,10 @@ def filed_under_another_patient(node: Node, first: Run) -> None:
     deliveries(node, first, state="FAILED", reason="PATIENT_DIFFERS: the destination files it …")
 
 
+def refused_everywhere(node: Node, first: Run) -> None:
+    deliveries(node, first, state="FAILED", reason="0122: SOP class not supported")
+
+
 def deliveries(node: Node, first: Run, **values: str) -> None:
     with node.db.write() as connection:
         changed = update(delivery).where(delivery.c.job_id == first.job.id)
@@ -383,7 +425,7 @@ def standing(node: Node, **asked: str) -> list[str]:
 @pytest.mark.parametrize(
     "what",
     [
-        *(withdrawn, superseded, in_shadow, stopped),
+        *(withdrawn, superseded, in_shadow, stopped, refused_everywhere),
         *(held_for_another_patient, filed_under_another_patient),
     ],
     ids=lambda one: one.__name__,
