@@ -51,6 +51,17 @@ def run_engine(settings: Settings) -> None:
     node.close()
 
 
+def run_web(settings: Settings) -> None:
+    """Answer HTTP until told to stop. Imports no model library (E8)."""
+    from node.web.server import WebServer
+    from node.web_access import web_access
+
+    access = web_access(settings)
+    node = app.open_node(settings)
+    _serve(settings, "web", WebServer(node, access))
+    node.close()
+
+
 def _serve(settings: Settings, role: str, part: Part) -> None:
     stop = threading.Event()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from node.errors import SettingsError
@@ -141,6 +142,31 @@ class ReceiveSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """The HTTP service: off without a port."""
+
+    port: int | None = None
+    bind: str = "127.0.0.1"
+    #: PEM: the certificate with its chain, and its key without password.
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    #: Name of the environment variable that holds the token.
+    token_env: str = ""
+    #: Largest body that is taken.
+    max_body_kb: int = 64
+    #: A body that takes longer is refused.
+    timeout_s: float = 10.0
+
+    @property
+    def loopback(self) -> bool:
+        """Return whether only this computer can reach it."""
+        try:
+            return self.bind == "localhost" or ip_address(self.bind).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything an administrator may say."""
 
@@ -160,6 +186,7 @@ class Settings:
     profiles: Mapping[str, ViewerProfile] = field(default_factory=lambda: PROFILES)
     releases: tuple[ReleaseSettings, ...] = ()
     receive: ReceiveSettings = ReceiveSettings()
+    web: WebSettings = WebSettings()
     #: Folders of plugin folders, beside the built-in ones.
     plugin_dirs: tuple[Path, ...] = ()
     #: Device slots: ``auto``, ``cpu``, ``cuda:0``…; one warm child each.

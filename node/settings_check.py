@@ -17,6 +17,7 @@ from node.settings import (
     ReleaseSettings,
     RuleSettings,
     Settings,
+    WebSettings,
 )
 from node.toml_file import nearest
 
@@ -30,7 +31,7 @@ _KEYS_OF_KIND = {
 
 def check_settings(settings: Settings, where: str) -> None:
     """Raise `SettingsError` for the first name that leads nowhere, or to two things."""
-    for faults in (_data_folder, _duplicates, _peers, _rules, _destinations, _releases):
+    for faults in (_data_folder, _duplicates, _peers, _rules, _destinations, _releases, _web):
         for fault in faults(settings):
             raise SettingsError(f"{where}: {fault}")
 
@@ -141,7 +142,7 @@ def is_released(manifest: Manifest, rule: str, releases: Iterable[ReleaseSetting
 
 def missing_secrets(settings: Settings) -> tuple[str, ...]:
     """Return the environment variables that the file names and nobody set."""
-    named = {one.password_env for one in settings.destinations if one.password_env}
+    named = {settings.web.token_env, *(one.password_env for one in settings.destinations)} - {""}
     return tuple(sorted(named - set(settings.secrets)))
 
 
@@ -258,3 +259,20 @@ def _unknown(at: str, names: Iterable[str], known: Sequence[str], what: str) -> 
     for name in names:
         if name not in known:
             yield f'{at}: there is no {what} "{name}"{nearest(name, known)}'
+
+
+def _web(settings: Settings) -> Iterator[str]:
+    web = settings.web
+    if web.port is None:
+        if web != WebSettings():
+            yield "web.port is missing: without it nothing listens"
+        return
+    if (web.tls_certificate is None) != (web.tls_key is None):
+        yield "web.tls_certificate and web.tls_key belong together; name both"
+    if web.port == settings.port:
+        yield f"web.port = {web.port} is the DICOM service's; choose another"
+    if not web.loopback and (web.tls_certificate is None or not web.token_env):
+        yield (
+            f'web.bind = "{web.bind}" can be reached from other computers: that needs '
+            "web.tls_certificate, web.tls_key and web.token_env; or bind to 127.0.0.1"
+        )

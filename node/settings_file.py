@@ -25,6 +25,7 @@ from node.settings import (
     RoiSettings,
     RuleSettings,
     Settings,
+    WebSettings,
 )
 from node.settings_check import check_against, check_settings, missing_secrets
 from node.settings_words import (
@@ -94,6 +95,18 @@ class ReceiveTable(Table):
     min_free_mb: Annotated[int, Field(strict=True, ge=0, le=_Megabytes)] = 1024
     max_header_mb: Annotated[int, Field(strict=True, ge=1, le=_Megabytes)] = 64
     max_depth: Annotated[int, Field(strict=True, ge=1, le=500)] = 32
+
+
+class WebTable(Table):
+    """``[web]``."""
+
+    port: _Port | None = None
+    bind: _Host = "127.0.0.1"
+    tls_certificate: Annotated[_Strict, StringConstraints(min_length=1)] | None = None
+    tls_key: Annotated[_Strict, StringConstraints(min_length=1)] | None = None
+    token_env: _Env = ""
+    max_body_kb: Annotated[int, Field(strict=True, ge=1, le=1024)] = 64
+    timeout_s: Annotated[Number, Field(gt=0, le=600)] = 10.0
 
 
 class PeerTable(Table):
@@ -184,6 +197,7 @@ class SettingsFile(Table):
 
     node: NodeTable
     receive: ReceiveTable = ReceiveTable()
+    web: WebTable = WebTable()
     peers: tuple[PeerTable, ...] = ()
     rules: tuple[RuleTable, ...] = ()
     destinations: tuple[DestinationTable, ...] = ()
@@ -233,12 +247,13 @@ def parse_settings(
     settings = Settings(
         **node,
         receive=ReceiveSettings(**file.receive.model_dump()),
+        web=_web(file.web, base_dir),
         peers=tuple(PeerSettings(**peer.model_dump()) for peer in file.peers),
         rules=tuple(_rule(rule, file.node.quiet_s, where) for rule in file.rules),
         destinations=tuple(_destination(d, base_dir, profiles, where) for d in file.destinations),
         profiles=profiles,
         releases=tuple(ReleaseSettings(**one.model_dump()) for one in file.releases),
-        secrets=_secrets(file.destinations, environ or {}),
+        secrets=_secrets(file, environ or {}),
     )
     check_settings(settings, where)
     return settings
@@ -303,8 +318,13 @@ def _destination(
     )
 
 
-def _secrets(
-    destinations: tuple[DestinationTable, ...], environ: Mapping[str, str]
-) -> Mapping[str, str]:
-    names = {one.password_env for one in destinations if one.password_env}
+def _web(table: WebTable, base_dir: Path) -> WebSettings:
+    said = table.model_dump()
+    for key in ("tls_certificate", "tls_key"):
+        said[key] = None if said[key] is None else _absolute(said[key], base_dir)
+    return WebSettings(**said)
+
+
+def _secrets(file: SettingsFile, environ: Mapping[str, str]) -> Mapping[str, str]:
+    names = {file.web.token_env, *(one.password_env for one in file.destinations)} - {""}
     return {name: environ[name] for name in sorted(names) if name in environ}

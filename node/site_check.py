@@ -21,6 +21,7 @@ from node.storage.delivery_rows import oldest_pending
 from node.storage.files import Files
 from node.storage.switch_rows import plugins_off
 from node.storage.withdrawal_rows import count_tasks
+from node.web_access import web_access
 
 
 def check_site(
@@ -46,6 +47,9 @@ def check_site(
         if validator()
         else ("not installed: objects leave without its checks; install the extra `validate`"),
     )
+    if settings.web.port is not None:
+        words = f"HTTP service on {settings.web.bind}:{settings.web.port}"
+        yield words, _problem_of(lambda: _check_web(settings))
     yield from _free_space(settings)
     if settings.promiscuous:
         yield "promiscuous", "any caller is accepted; for tests only"
@@ -119,6 +123,10 @@ def _rows(settings: Settings) -> Iterator[tuple[str, str | None]]:
 
 def _check_destination(destination: DestinationSettings, settings: Settings) -> None:
     echo_destination(destination, settings.ae_titles[0])
+
+
+def _check_web(settings: Settings) -> None:
+    web_access(settings)
 
 
 def _check_rows(settings: Settings) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -28,6 +28,7 @@ log = get_logger(__name__)
 LISTEN_FD = "SENTINEL_LISTEN_FD"
 LIFELINE_FD = "SENTINEL_LIFELINE_FD"
 
+_WEB = "web"
 _FIRST_DELAY_S = 0.5
 _LAST_DELAY_S = 30.0
 #: Alive for so long means: the next exit is not part of a crash loop.
@@ -70,10 +71,13 @@ class Supervisor:
 
     settings: Settings
     settings_path: Path
-    roles: tuple[Role, ...] = field(default_factory=lambda: (Role("receiver"), Role("engine")))
+    roles: tuple[Role, ...] = ()
     _stopping: bool = False
     _heard: bool = True
     _lock: IO[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.roles = self.roles or roles_of(self.settings)
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit status."""
@@ -134,7 +138,12 @@ class Supervisor:
         state = {
             "at": round(time.time(), 1),
             "pid": os.getpid(),
-            "ready": all(is_ready(self.settings.data_dir, r.name, _pid(r)) for r in self.roles),
+            # Studies go their way without the web process: it makes nothing unready.
+            "ready": all(
+                is_ready(self.settings.data_dir, r.name, _pid(r))
+                for r in self.roles
+                if r.name != _WEB
+            ),
             "roles": {
                 r.name: {
                     "pid": _pid(r),
@@ -166,6 +175,12 @@ class Supervisor:
                 role.process.wait()
         with suppress(OSError):
             (run_folder(self.settings.data_dir) / "state.json").unlink(missing_ok=True)
+
+
+def roles_of(settings: Settings) -> tuple[Role, ...]:
+    """Return the processes that a node of these settings has."""
+    names = ("receiver", "engine", *((_WEB,) if settings.web.port is not None else ()))
+    return tuple(Role(name) for name in names)
 
 
 def bind(settings: Settings) -> socket.socket:

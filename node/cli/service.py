@@ -35,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     settings: SettingsOption = None,
     role: Annotated[
-        str, typer.Option(help="all, receiver or engine: which part of the node to run here.")
+        str, typer.Option(help="all, receiver, engine or web: which part of the node to run here.")
     ] = "all",
 ) -> None:
     """Run the node until SIGTERM."""
@@ -47,12 +47,14 @@ def serve(
             roles.run_receiver(site)
         elif role == "engine":
             roles.run_engine(site)
+        elif role == "web":
+            roles.run_web(site)
         elif role == "all":
             from node.supervisor import Supervisor
 
             raise typer.Exit(Supervisor(settings=site, settings_path=path.resolve()).run())
         else:
-            raise SettingsError(f"there is no role `{role}`; use all, receiver or engine")
+            raise SettingsError(f"there is no role `{role}`; use all, receiver, engine or web")
 
 
 def upgrade(

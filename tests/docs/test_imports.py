@@ -38,10 +38,18 @@ def attempted(module, names):
 
 
 @pytest.mark.parametrize(
-    "module", ["node.intake.scp", "node.supervisor", "node.storage.intake_rows", "node.phantom"]
+    "module",
+    [
+        *("node.intake.scp", "node.supervisor", "node.storage.intake_rows", "node.phantom"),
+        "node.web.server",
+    ],
 )
-def test_receiver_and_supervisor_load_no_heavy_library(module):
+def test_receiver_supervisor_and_web_load_no_heavy_library(module):
     assert attempted(module, HEAVY) == []
+
+
+def test_the_receiver_loads_no_web_framework():
+    assert attempted("node.intake.scp", ["fastapi", "starlette", "uvicorn"]) == []
 
 
 def test_the_watch_sees_an_import():

@@ -16,6 +16,7 @@ ROW = r"^\| `(\w+)` \|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|([^|\n]*)\|$"
 SECTIONS = {
     "`[node]`": "node",
     "`[receive]`": "receive",
+    "`[web]`": "web",
     "`[[peers]]`": "peers",
     "`[[destinations]]`": "destinations",
     "`[profiles.NAME]`": "profiles",
