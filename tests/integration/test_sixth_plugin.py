@@ -36,7 +36,8 @@ def call(*arguments: object):
         folder = next(Path(w) for w in words if "elsewhere" in w)
         top = next(p for p in (folder, *folder.parents) if p.name.startswith("elsewhere"))
         words += ["--cache", str(top / "cache")]
-    return CliRunner().invoke(app, [*words, "--device", "cpu"], env={"COLUMNS": "250"})
+    environment = {"COLUMNS": "250", "OMP_NUM_THREADS": "1"}
+    return CliRunner().invoke(app, [*words, "--device", "cpu"], env=environment)
 
 
 def test_it_trains_and_evaluates_better_than_its_simple_rule(site):
@@ -46,6 +47,7 @@ def test_it_trains_and_evaluates_better_than_its_simple_rule(site):
     report = json.loads((site / "report" / "report.json").read_text())
     assert report["dice"] > report["baseline_dice"] + 0.2
     assert report["collapsed"] is False
+    assert report["machine"]["threads"] == "1"  # as OMP_NUM_THREADS says
     assert report["fp_per_tumor_free_scan"] is not None
     assert (site / "report" / "report.html").is_file()
     assert list((site / "report").glob("*.png"))

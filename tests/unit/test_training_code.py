@@ -63,6 +63,7 @@ def test_weights_come_back_and_depend_on_the_seed(learner):
     ("body", "said"),
     [
         ("raise ValueError('no /tmp/x/data')", r"failed: ValueError: no data \(train\.py:16\)"),
+        ("raise SystemExit(3)", r"failed: SystemExit: 3 \(train\.py:16\)"),
         ("return None", "`fit` of learner returned nothing"),
         ("return {}", "returned dict; it must return weights by file name"),
         ("return {'../x.safetensors': {}}", "names a weights file"),
