@@ -18,9 +18,7 @@ from node.storage.delivery_rows import evidence_of_job, list_deliveries
 from node.storage.files import Files
 from node.storage.job_values import SUPERSEDED, latest_run
 from node.storage.routing_rows import Ruling
-
-#: States of a job whose result is still to come.
-UNDER_WAY = frozenset({JobState.WAITING, JobState.SCHEDULED, JobState.IN_PROGRESS})
+from node.storage.waiting_rows import UNDER_WAY
 
 
 @dataclass(frozen=True, kw_only=True)

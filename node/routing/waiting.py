@@ -8,15 +8,15 @@ from node.dicom.report_regions import REPORT_CLASSES
 from node.errors import RefusalCode
 from node.logs import get_logger, hashed
 from node.manifest import Manifest
-from node.model import Job, StudyState
-from node.routing.chain import UNDER_WAY
+from node.model import StudyState
 from node.settings import Settings
 from node.storage.database import Database
 from node.storage.intake_rows import change_study
-from node.storage.job_rows import jobs_of_study
 from node.storage.waiting_rows import (
     WAITS_FOR_RESULT,
+    WaitingJob,
     end_waiting,
+    is_under_way,
     reports_arrived,
     waiting_jobs,
 )
@@ -49,7 +49,7 @@ def look_at_waiting(
     return done
 
 
-def _end(db: Database, waits: Job, settings: Settings, now: float) -> bool:
+def _end(db: Database, waits: WaitingJob, settings: Settings, now: float) -> bool:
     limit_s = next((rule.roi_wait_s for rule in settings.rules if rule.name == waits.rule), None)
     if limit_s is not None and now - waits.created_at < limit_s:
         return False
@@ -61,14 +61,13 @@ def _end(db: Database, waits: Job, settings: Settings, now: float) -> bool:
     return ended
 
 
-def _under_way(db: Database, waits: Job, manifests: Mapping[str, Manifest]) -> bool:
+def _under_way(db: Database, waits: WaitingJob, manifests: Mapping[str, Manifest]) -> bool:
     """Return whether a job is not done whose result the waiting one needs."""
     manifest = manifests.get(waits.plugin_name_version)
     if manifest is None or manifest.digest != waits.plugin_digest:
         return True  # without its plugin it waits until its time is over
-    needed = {role.from_plugin for role in manifest.rois.values()}
-    jobs = jobs_of_study(db, waits.study_instance_uid)
-    return any(one.plugin in needed and one.state in UNDER_WAY for one in jobs)
+    needed = {role.from_plugin for role in manifest.rois.values()} - {""}
+    return is_under_way(db, waits.study_instance_uid, needed)
 
 
 def _ask_again(db: Database, study_uid: str, reason: str, now: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
@@ -12,10 +13,8 @@ from node.model import LEGAL_JOB_CHANGES, Job, JobState, Origin, StudyState, che
 from node.storage.database import Database
 from node.storage.job_values import (
     input_documents,
-    job_query,
     keep_clinical,
     latest_run,
-    to_job,
 )
 from node.storage.tables import instance, job, study
 
@@ -24,13 +23,57 @@ WAITS_FOR_REGION: Final = RefusalCode.ROI_MISSING.value
 WAITS_FOR_RESULT: Final = "RESULT_PENDING"
 _CODES: Final = (WAITS_FOR_REGION, WAITS_FOR_RESULT)
 _LATE_S: Final = 2.0
+#: States of a job whose result is still to come.
+UNDER_WAY: Final = frozenset({JobState.WAITING, JobState.SCHEDULED, JobState.IN_PROGRESS})
 
 
-def waiting_jobs(db: Database) -> tuple[Job, ...]:
+@dataclass(frozen=True, kw_only=True)
+class WaitingJob:
+    """A job that waits for a region, without its long list of images."""
+
+    id: str
+    study_instance_uid: str
+    rule: str
+    plugin: str
+    plugin_version: str
+    plugin_digest: str
+    reason_code: str
+    reason: str
+    created_at: float
+
+    @property
+    def plugin_name_version(self) -> str:
+        """Return ``name@version``."""
+        return f"{self.plugin}@{self.plugin_version}"
+
+
+def waiting_jobs(db: Database) -> tuple[WaitingJob, ...]:
     """Return the jobs that wait for a region, the oldest first."""
-    query = job_query().where(_waits()).order_by(job.c.created_at, job.c.id)
+    own = [job.c[name] for name in WaitingJob.__dataclass_fields__ if name in job.c]
+    query = (
+        select(study.c.study_instance_uid, *own)
+        .join(study, study.c.id == job.c.study_id)
+        .where(_waits())
+        .order_by(job.c.created_at, job.c.id)
+    )
     with db.read() as connection:
-        return tuple(to_job(row) for row in connection.execute(query))
+        return tuple(WaitingJob(**row._mapping) for row in connection.execute(query))
+
+
+def is_under_way(db: Database, study_instance_uid: str, plugins: Collection[str]) -> bool:
+    """Return whether a job of one of these plugins on the study is not done yet."""
+    query = (
+        select(job.c.id)
+        .join(study, study.c.id == job.c.study_id)
+        .where(
+            study.c.study_instance_uid == study_instance_uid,
+            job.c.plugin.in_(plugins),
+            job.c.state.in_([state.value for state in UNDER_WAY]),
+        )
+        .limit(1)
+    )
+    with db.read() as connection:
+        return connection.execute(query).first() is not None
 
 
 def reports_arrived(
@@ -116,7 +159,7 @@ def start_waiting(connection: Connection, study_id: int, ready: Job) -> str:
     return str(row.id)
 
 
-def end_waiting(db: Database, waited: Job, *, code: str, reason: str, now: float) -> bool:
+def end_waiting(db: Database, waited: WaitingJob, *, code: str, reason: str, now: float) -> bool:
     """Refuse a job that waited long enough; False if it does not wait any more."""
     check_change(LEGAL_JOB_CHANGES, JobState.WAITING, JobState.REFUSED)
     with db.write() as connection:
