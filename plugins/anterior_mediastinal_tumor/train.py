@@ -107,7 +107,8 @@ def fit(examples, *, seed, run):
     last = tuning_dice(learner.averaged(), look, run.device)
     if best is None or stopping.improved(last):
         best = tensors_of(learner.averaged())
-    run.progress(1.0, 1.0, loss=learner.loss, dice=stopping.best or last, steps=step)
+    done = progress_of(run, step, begun)
+    run.progress(done, 1.0, loss=learner.loss, dice=stopping.best or last, steps=step)
     return {"weights.safetensors": {name: array.astype(np.float16) for name, array in best.items()}}
 
 
