@@ -144,6 +144,28 @@ def test_the_control_has_institutions_that_outcomes_have_no_say_in(name):
     assert there[outcomes].mean() == pytest.approx(there[~outcomes].mean(), abs=0.06)
 
 
+@both
+def test_altered_cases_differ_in_what_was_altered_alone(name):
+    module = cohort(name)
+    (plan,) = module.subjects("test", 1, seed=5)
+    role, region = ("ct", "axillary_node") if name == NODES else ("portal_venous", module.TUMOR)
+    before = module.render(plan)
+    image, contour = before.case.volumes[role].array, before.case.rois[region][0].mask
+    changed = {
+        v.name: module.render(v.plan).case
+        for v in module.variants(plan)
+        if v.kind in {"input", "blank"} and "fat of another" not in v.name
+    }
+    for what in (module.SHIFTED, module.GROWN):
+        assert np.array_equal(changed[what].volumes[role].array, image)
+        assert not np.array_equal(changed[what].rois[region][0].mask, contour)
+    assert changed[module.SHIFTED].rois[region][0].mask.sum() == contour.sum()
+    assert changed[module.GROWN].rois[region][0].mask.sum() > 1.1 * contour.sum()
+    hidden = changed[module.COVERED]
+    inside = hidden.volumes[role].array[hidden.rois[region][0].mask]
+    assert (inside == module.table()["altered"]["disc_hu"]).all()
+
+
 def with_places(module, plan, **places):
     """The same patient with causes put where the test wants them; one lesion."""
     if hasattr(plan, "lesions"):
