@@ -1,21 +1,32 @@
-"""Commands about clinical values of a study: set, clear, show."""
+"""Commands about clinical values of a study: set, clear, show, names."""
 
 from __future__ import annotations
 
 import getpass
+import json
 import sys
 import time
 from typing import Annotated
 
 import typer
 
-from node.cli.common import JsonOption, SettingsOption, clock_time, console, opened_node, sentences
+from node.app import read_manifests
+from node.cli.common import (
+    JsonOption,
+    SettingsOption,
+    clock_time,
+    console,
+    opened_node,
+    read_settings,
+    sentences,
+    show,
+)
 from node.clinical import Said, enter, known
-from node.clinical_check import given_words
+from node.clinical_check import allowed_words, given_words
 from node.clinical_values import ClinicalValue, source_words, value_words
 
 app = typer.Typer(
-    name="clinical", help="Clinical values of a study: set, clear, show.", no_args_is_help=True
+    name="clinical", help="Clinical values: set, clear, show, names.", no_args_is_help=True
 )
 
 StudyArgument = Annotated[str, typer.Argument(help="Study Instance UID.")]
@@ -49,13 +60,30 @@ def clear_value(
     _enter(study_uid, name, Said(value=None, by=by or getpass.getuser()), settings)
 
 
+@app.command("names")
+def list_names(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """List the clinical values that this site's plugins can use, and what is allowed."""
+    with sentences():
+        rows = [
+            {
+                "name": name,
+                "plugin": manifest.name_version,
+                "label": spec.label,
+                "allowed": allowed_words(spec),
+                "attribute": spec.attribute,
+                "reports": ", ".join(f"{code.value} {code.scheme}" for code in spec.sr),
+            }
+            for manifest in read_manifests(read_settings(settings)).values()
+            for name, spec in manifest.clinical.items()
+        ]
+        show(rows, as_json=as_json, empty="No plugin here can use a clinical value.")
+
+
 @app.command("show")
 def show_values(
     study_uid: StudyArgument, settings: SettingsOption = None, as_json: JsonOption = False
 ) -> None:
     """Show what was entered for a study, and which values its jobs used."""
-    import json
-
     with sentences(), opened_node(settings) as node:
         document = known(node, study_uid)
     if as_json:

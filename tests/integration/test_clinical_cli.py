@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 import structlog
+from pydicom import Dataset, dcmread
 from sqlalchemy import text
 from typer.testing import CliRunner
 
 from node.cli import app
 from node.inference.registry import discover
 from node.storage.database import SCHEMA_REVISION
-from tests.clinical_case import TOML
-from tests.make import ct_series, free_port
+from tests.clinical_case import CM, G2, GRADE, SIZE, TOML, code, num, report
+from tests.make import ct_series, free_port, write_series
 from tests.routing_site import RULE, RoutingSite
 
 _PLUGIN = """
@@ -28,6 +29,18 @@ source = "tests"
 grade = "evaluated"
 [inputs.ct]
 modality = ["CT"]
+"""
+
+_READS_VALUES = """
+from node.plugin import Result
+
+class Plugin:
+    def load(self, device):
+        pass
+
+    def run(self, case):
+        grade, size = case.values["grade"], case.values["size"]
+        return Result(notes=(f"values grade={grade!r} size={size} ({type(size).__name__})",))
 """
 
 
@@ -77,6 +90,12 @@ def test_a_value_is_set_shown_and_cleared(site: RoutingSite) -> None:
     assert "size: taken back, by " in cli("show", site.study_uid).output
 
 
+def test_names_say_what_is_allowed(site: RoutingSite) -> None:
+    found = {one["name"]: one["allowed"] for one in json.loads(cli("names", "--json").output)}
+
+    assert (found["size"], found["grade"]) == ("1 to 200 mm", "one of g1, g2")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -99,3 +118,43 @@ def test_what_does_not_fit_is_refused_in_one_sentence(site, arguments, sentence)
 def test_a_study_that_is_not_here_is_refused(site: RoutingSite) -> None:
     for done in (cli("set", "1.2.3", "grade", "g1"), cli("show", "1.2.3"), cli("show", "x")):
         assert (done.exit_code, "NO_SUCH_STUDY" in done.output) == (1, True), done.output
+
+
+def test_a_plugin_gets_what_a_report_says_and_the_result_names_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    folder = tmp_path / "plugins" / "check"
+    folder.mkdir(parents=True)
+    (folder / "plugin.toml").write_text(_PLUGIN + TOML)
+    (folder / "plugin.py").write_text(_READS_VALUES)
+    images = ct_series((4, 16, 16))
+    said = report(images[0], num(SIZE, 2.1, CM), code(GRADE, G2))
+    write_series(tmp_path / "study", [*images, said])
+
+    try:
+        done = CliRunner().invoke(
+            app,
+            [
+                *("run", str(tmp_path / "study"), "--plugin", "check", "--device", "cpu"),
+                *("--out", str(tmp_path / "out"), "--plugins", str(tmp_path / "plugins")),
+            ],
+        )
+    finally:
+        structlog.reset_defaults()
+
+    assert done.exit_code == 0, done.output
+    made = dcmread(tmp_path / "out" / "sr.dcm")
+    words = [item.TextValue for item in items(made) if item.ValueType == "TEXT"]
+    assert "values grade='g2' size=21.0 (float)." in words
+    assert "Clinical value: Size by pathology 21 mm (report of 2026-03-01 by Reader^Ann)." in words
+    (sources,) = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in items(made)
+        if item.ValueType == "COMPOSITE"
+    }
+    assert sources == said.SOPInstanceUID
+
+
+def items(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence") or ():
+        yield child
+        yield from items(child)
