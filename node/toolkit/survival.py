@@ -169,6 +169,11 @@ def harrell_c(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> float:
 
     Only pairs whose order is known count; equal risks count one half.
 
+    Raises
+    ------
+    ValueError
+        If there is no such pair.
+
     Examples
     --------
     >>> harrell_c([1, 2, 3], [1, 1, 0], [0.9, 0.2, 0.1])
@@ -177,7 +182,10 @@ def harrell_c(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> float:
     times, events = _checked(time, event)
     from lifelines.utils import concordance_index
 
-    return float(concordance_index(times, -np.asarray(risk, float), events))
+    try:
+        return float(concordance_index(times, -np.asarray(risk, float), events))
+    except ZeroDivisionError as error:
+        raise ValueError("of no two cases is known whose event came first") from error
 
 
 def _fitted(

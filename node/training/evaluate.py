@@ -325,7 +325,9 @@ def _evaluation(
         machine={"device": order.device, "cpu": processor(), "threads": str(judged.threads)},
         versions=versions(),
         reference=read_reference(order.plugin / REFERENCE_NAME),
-        group_by=strata(judged.known, manifest.evaluation),
+        group_by=strata(
+            [row.known for rows in judged.rows for row in rows] or judged.known, manifest.evaluation
+        ),
         notes=_notes(judged, learned),
     )
     common = {one.name: getattr(about, one.name) for one in fields(About)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,13 +142,13 @@ def classify_case(
     """
     return tuple(
         ClassifiedCase(
-            known=known,
+            known=of_finding(known, finding),
             finding=finding,
             outcome=is_positive(value, spec, known.patient),
             said=_probability(result, spec.probability, finding, spec),
             also=_numbers({n: _probability(result, n, finding, spec) for n in spec.also}),
             measured=_measured(result, finding),
-            oracle=_fact(known, f"{ORACLE}_{finding}" if finding else ORACLE),
+            oracle=_fact(of_finding(known, finding), ORACLE),
             rules=_rules(scores or {}, finding),
             time=_number(labels.values.get(spec.time)) if spec.time else None,
             event=_event(labels.values.get(spec.event)) if spec.event else None,
@@ -176,6 +176,27 @@ def truths(labels: Labels, spec: EvaluationSpec, patient: str) -> dict[int, str 
     return dict(sorted(found.items()))
 
 
+def of_finding(known: Known, finding: int) -> Known:
+    """Return what is known of one finding: its own facts without their number, and the patient's.
+
+    Examples
+    --------
+    >>> node = of_finding(Known(patient="P", facts={"size_1": 5.0, "size_2": 9.0, "age": 60.0}), 2)
+    >>> dict(node.facts)
+    {'size': 9.0, 'age': 60.0}
+    """
+    if not finding:
+        return known
+    facts = {}
+    for name, value in known.facts.items():
+        match = re.fullmatch(r"(.+)_([1-9]\d*)", name)
+        if match is None:
+            facts[name] = value
+        elif int(match[2]) == finding:
+            facts[match[1]] = value
+    return replace(known, facts=facts)
+
+
 def is_positive(value: str | float, spec: EvaluationSpec, patient: str) -> bool:
     """Return whether a label says that the outcome is there."""
     if isinstance(value, str):
@@ -201,7 +222,9 @@ def _value(result: Result | None, name: str, finding: int) -> float | None:
     """Return a measurement of one finding, or that of the study: its own, else the greatest."""
     found = [m for m in (result.measurements if result else ()) if m.name == name]
     if finding:
-        return next((m.value for m in found if m.finding == finding), None)
+        numbered = [m for m in found if m.finding == finding]
+        # That of a segment goes before one of the study, whose number means nothing.
+        return next((m.value for m in sorted(numbered, key=lambda m: m.segment is None)), None)
     own = [m.value for m in found if m.segment is None]
     values = own if len(own) == 1 else [m.value for m in found]
     return max(values, default=None)

@@ -29,6 +29,12 @@ from node.training.report.outlook import baselines, factors, grouped, others, su
 
 #: Probabilities that differ less are the same.
 _EQUAL = 1e-4
+#: What a classifier on phantoms must reach (E12): figure, least, greatest.
+_GOALS = (
+    ("oracle_auroc", 0.92, 0.97),
+    ("auroc_below_oracle", None, 0.06),
+    ("auroc_above_best_baseline", 0.10, None),
+)
 
 
 def classification_document(evaluation: Classification) -> Document:
@@ -44,12 +50,14 @@ def classification_document(evaluation: Classification) -> Document:
     intervals = {**headline(evaluation, rows), **_oracle(rows)}
     rules, collapsed = baselines(evaluation), collapse_of(rows)
     changes, headers = changes_of(evaluation), headers_of(evaluation)
+    distances = _distances(rows, intervals["auroc"].estimate, rules)
     document = {
         "format": "sentinel-node-classification-1",
         "statement": statement_of(evaluation),
         **{key: interval.estimate for key, interval in intervals.items()},
-        **_distances(rows, intervals["auroc"].estimate, rules),
+        **distances,
         **top_figures(changes, headers),
+        "goals": _goals(distances) if evaluation.data.synthetic else {},
         "collapsed": bool(collapsed),
         "collapsed_reason": collapsed,
         "synthetic": evaluation.data.synthetic,
@@ -123,6 +131,20 @@ def _distances(rows: Rows, model: float, rules: Document) -> Document:
     best = max((rule["auroc"]["estimate"] for rule in rules.values()), default=None)
     above = None if best is None else model - best
     return {**found, "best_baseline_auroc": best, "auroc_above_best_baseline": above}
+
+
+def _goals(figures: Document) -> Document:
+    """Return which of the goals that can be looked at are met."""
+    found = {}
+    for name, least, greatest in _GOALS:
+        value = figures[name]
+        if value is None:
+            continue
+        words = [f">= {least:g}"] if least is not None else []
+        words += [f"<= {greatest:g}"] if greatest is not None else []
+        met = (least is None or value >= least) and (greatest is None or value <= greatest)
+        found[name] = {"value": value, "goal": " and ".join(words), "met": met}
+    return found
 
 
 def _curves(rows: Rows) -> Document:

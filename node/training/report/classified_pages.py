@@ -167,6 +167,12 @@ def _factors(document: Document) -> str:
 
 def _changes(document: Document) -> str:
     parts = []
+    goals = [
+        [escape(name.replace("_", " ")), number(found["value"], 3), "all cases", _goal(found)]
+        for name, found in document["goals"].items()
+    ]
+    if goals:
+        parts.append(table(("Beside the law and the rules", "figure", "of", "goal"), goals))
     for kind, title in _KINDS.items():
         changes = document["changes"][kind]
         rows = [
@@ -241,4 +247,4 @@ def _cases(document: Document) -> str:
 def _p(value: float | None) -> str:
     if value is None:
         return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"

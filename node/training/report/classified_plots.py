@@ -42,7 +42,10 @@ def draw_classification(folder: Path, document: Document, rows: Rows) -> dict[st
         some = worst(rows, outcome=outcome)
         if some:
             gallery(folder / name, [(case.picture, _title(case)) for case in some])
-            captions[name] = f"{caption} Green: what was outlined. Magenta: what the plugin found."
+            legend = " Green: what was outlined. Magenta: what the plugin found."
+            if any(case.picture and case.picture.heat is not None for case in some):
+                legend += " Over the image: its map, brighter is more."
+            captions[name] = caption + legend
     return captions
 
 
@@ -65,7 +68,7 @@ def _roc(path: Path, document: Document) -> None:
         ax.plot([0, 1], [0, 1], color=PAPER, lw=0.8, ls=":")
         false = [1 - value for value in roc["specificity"]]
         words = f"this model, AUROC {_said(document['intervals']['auroc'])}"
-        ax.step(false, roc["sensitivity"], where="post", color=OURS, label=words)
+        ax.plot(false, roc["sensitivity"], color=OURS, label=words)
         ours = (1 - table["specificity"]["estimate"], table["sensitivity"]["estimate"])
         ax.plot(*ours, "x", ms=9, mew=2, color=OURS, label=f"p >= {table['threshold']:g}")
         if document["oracle_auroc"] is not None:

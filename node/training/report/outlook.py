@@ -112,7 +112,7 @@ def survival(evaluation: Classification) -> Document | None:
     rows = [r for r in evaluation.cases if r.time is not None and r.event is not None]
     if not rows or any(row.finding for row in rows):
         return None
-    from node.toolkit.survival import harrell_c, kaplan_meier, log_rank
+    from node.toolkit.survival import kaplan_meier, log_rank
 
     time, event = np.array([r.time for r in rows], float), np.array([r.event for r in rows], bool)
     called = np.array([r.probability >= evaluation.spec.threshold for r in rows])
@@ -127,9 +127,20 @@ def survival(evaluation: Classification) -> Document | None:
         "events": int(event.sum()),
         "curves": curves,
         "log_rank": asdict(log_rank(time, event, groups.tolist())) if len(curves) == 2 else None,
-        "harrell_c": harrell_c(time, event, [r.probability for r in rows]) if event.any() else None,
+        "harrell_c": _concordance(rows),
         "hazard_ratios": _hazards(rows, called, evaluation.spec.factors),
     }
+
+
+def _concordance(rows: Rows) -> float | None:
+    from node.toolkit.survival import harrell_c
+
+    time = np.array([row.time for row in rows], float)
+    event = np.array([row.event for row in rows], bool)
+    try:
+        return harrell_c(time, event, [row.probability for row in rows])
+    except ValueError:  # nobody's event is known to come before another's
+        return None
 
 
 def _hazards(rows: Rows, called: object, factor_names: tuple[str, ...]) -> Document:

@@ -83,6 +83,8 @@ def test_harrells_c_counts_pairs_whose_order_is_known():
 
     assert harrell_c(time, event, [0.9, 0.8, 0.1, 0.5]) == sum(pairs.values()) / len(pairs)
     assert harrell_c(time, event, [0.5, 0.5, 0.5, 0.5]) == 0.5
+    with pytest.raises(ValueError, match="whose event came first"):
+        harrell_c([1.0, 2.0], [0, 1], [0.5, 0.4])
 
 
 @pytest.mark.slow

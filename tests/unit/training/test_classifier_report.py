@@ -162,6 +162,8 @@ def test_the_figures_asked_for_are_numbers_at_the_top(numbers, cases):
     expected = auroc_interval(p[y], p[~y])
     assert numbers["intervals"]["auroc"]["low"] == pytest.approx(expected.low)
     assert numbers["collapsed"] is False and numbers["synthetic"] is True
+    goal = numbers["goals"]["auroc_below_oracle"]
+    assert goal["goal"] == "<= 0.06" and goal["met"] == (goal["value"] <= 0.06)
 
 
 def test_a_rule_that_points_the_other_way_is_turned_round(numbers):
@@ -248,7 +250,7 @@ def test_the_page_says_what_must_be_said(report, numbers):
     page = (report / "report.html").read_text()
 
     assert "Synthetic phantoms" in page and "Judge &lt;test&gt;" in page
-    assert "<script" not in page and "not met" in page
+    assert "<script" not in page and "not met" in page and "&lt; 0.001" in page
     pictures = {path.name for path in report.glob("*.png")}
     assert pictures >= {"roc.png", "calibration.png", "decision-curve.png", "survival.png"}
     assert pictures >= {"worst-missed.png", "worst-alarms.png"}
@@ -359,7 +361,7 @@ def test_each_node_has_its_truth_its_number_and_its_picture():
     first, second = judged(
         {"sick_1": "no", "sick_2": "yes"},
         [("p", 20.0, "node", 1), ("p", 80.0, "node", 2)],
-        facts={"oracle_1": 0.1, "oracle_2": 0.9},
+        facts={"oracle_1": 0.1, "oracle_2": 0.9, "bean_2": True, "phase": "venous"},
         scores={"size": np.array([1.0, 2.0]), "whole": np.array(5.0)},
         rois=2,
     )
@@ -367,6 +369,8 @@ def test_each_node_has_its_truth_its_number_and_its_picture():
     assert (first.outcome, first.said, first.oracle) == (False, 0.2, 0.1)
     assert (second.outcome, second.said, second.oracle) == (True, 0.8, 0.9)
     assert second.rules == {"size": 2.0} and second.name == "P1 finding 2"
+    assert second.known.facts == {"oracle": 0.9, "bean": True, "phase": "venous"}
+    assert first.known.facts == {"oracle": 0.1, "phase": "venous"}
     assert (first.picture.slice_index, second.picture.slice_index) == (1, 2)
 
 
