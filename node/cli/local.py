@@ -6,9 +6,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +25,13 @@ from node.intake.receive import SUCCESS, Answer, Intake, StoreCommand
 from node.model import DestinationGrade, Job, JobState
 from node.parts import Node
 from node.profiles import STANDARD
-from node.settings import Condition, DestinationSettings, RuleSettings, Settings
+from node.settings import (
+    Condition,
+    DestinationSettings,
+    RoiSettings,
+    RuleSettings,
+    Settings,
+)
 from node.storage.delivery_rows import evidence_of_job
 from node.storage.job_rows import get_job, get_report, list_jobs
 from node.toml_file import nearest
@@ -40,7 +46,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run(
+def run(  # noqa: PLR0913 one parameter for each option
     study_dir: Annotated[Path, typer.Argument(help="A folder with the DICOM files of one study.")],
     plugin: Annotated[str, typer.Option(help="Name of the plugin, or name@version.")],
     out: Annotated[Path, typer.Option(help="A new folder for evidence, pictures, result.json.")],
@@ -54,19 +60,48 @@ def run(
     profile: Annotated[
         str, typer.Option(help="Viewer profile: which objects to make, as for a destination.")
     ] = STANDARD.name,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(help="Names that mean a region of the plugin: tumor=GTV*. Approved or not."),
+    ] = None,
 ) -> None:
     """Run a plugin on a folder: read, check, compute, encode, validate. Sends nothing."""
     with sentences():
         paths = _files_of(study_dir)
         _check_out(out)
         base = read_settings(settings) if settings else Settings(data_dir=out)
-        with _private_node(base, plugin, device, plugins or [], profile) as node:
+        asked = _Asked(
+            plugin=plugin, device=device, plugins=plugins or (), profile=profile, rois=_rois(roi)
+        )
+        with _private_node(base, asked) as node:
             take_in(node, paths)
             job = _compute(node)
             _write_out(node, job, out)
         console.print(_sentence(job, out), markup=False, highlight=False, soft_wrap=True)
         if job.state is not JobState.COMPLETED:
             raise typer.Exit(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What to run, and how."""
+
+    plugin: str
+    device: str
+    plugins: Sequence[Path]
+    profile: str
+    rois: Mapping[str, RoiSettings]
+
+
+def _rois(given: Sequence[str] | None) -> Mapping[str, RoiSettings]:
+    """Return the names of regions by ROI role; contours that nobody approved count here."""
+    labels: dict[str, tuple[str, ...]] = {}
+    for one in given or ():
+        name, equals, pattern = one.partition("=")
+        if not (name and equals and pattern):
+            raise SettingsError(f"--roi {one}: write the region's name and a pattern: tumor=GTV*")
+        labels[name] = (*labels.get(name, ()), pattern)
+    return {name: RoiSettings(labels=found, unapproved=True) for name, found in labels.items()}
 
 
 def _files_of(folder: Path) -> tuple[Path, ...]:
@@ -84,12 +119,10 @@ def _check_out(out: Path) -> None:
 
 
 @contextmanager
-def _private_node(
-    base: Settings, plugin: str, device: str, plugins: Sequence[Path], profile: str
-) -> Iterator[Node]:
+def _private_node(base: Settings, asked: _Asked) -> Iterator[Node]:
     """Open a node with rows and files of its own for this one study."""
     with tempfile.TemporaryDirectory(prefix="sentinel-run-") as folder:
-        site = replace(_settings(base, plugin, device, plugins, profile), data_dir=Path(folder))
+        site = replace(_settings(base, asked), data_dir=Path(folder))
         parts.prepare_data(site)
         node = parts.open_node(site)
         try:
@@ -98,9 +131,8 @@ def _private_node(
             node.close()
 
 
-def _settings(
-    base: Settings, plugin: str, device: str, plugins: Sequence[Path], profile: str
-) -> Settings:
+def _settings(base: Settings, asked: _Asked) -> Settings:
+    profile = asked.profile
     if profile not in base.profiles:
         raise SettingsError(f"there is no profile `{profile}`{nearest(profile, base.profiles)}")
     nowhere = DestinationSettings(
@@ -108,12 +140,13 @@ def _settings(
     )
     rule = RuleSettings(
         name=_RULE,
-        plugin=plugin,
+        plugin=asked.plugin,
         when=Condition(operator="all"),
         destinations=(nowhere.name,),
         shadow=True,
         quiet_s=0.0,
         max_age_days=float("inf"),
+        rois=asked.rois,
     )
     return replace(
         base,
@@ -122,8 +155,8 @@ def _settings(
         destinations=(nowhere,),
         releases=(),
         rules=(rule,),
-        plugin_dirs=(*base.plugin_dirs, *(path.resolve() for path in plugins)),
-        devices=(device,),
+        plugin_dirs=(*base.plugin_dirs, *(path.resolve() for path in asked.plugins)),
+        devices=(asked.device,),
         quiet_s=0.0,
         receive=replace(base.receive, min_free_mb=64),
     )

@@ -21,6 +21,8 @@ from node.storage.files import Files
 from node.storage.intake_rows import conflicting_instances
 from tests.integration.test_versions import Site as Versions
 from tests.make import ct_series, enhanced_ct, free_port, part10, write_series
+from tests.regions_case import ABNORMAL, binary, blob, segment
+from tests.roi_plugin import write_roi_plugin
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,25 @@ def test_run_writes_evidence_numbers_and_a_picture(cli, study, tmp_path):
     assert (tmp_path / "out" / "sr.dcm").is_file()
     assert result["pictures"] and (tmp_path / "out" / result["pictures"][0]).is_file()
     assert "ran" in done.output
+
+
+def test_run_takes_names_of_regions_and_says_what_is_missing(cli, tmp_path):
+    ct = ct_series((4, 12, 10))
+    drawn = binary(ct, blob((4, 12, 10)), SegmentSequence=[segment(1, "GTV 1", ABNORMAL)])
+    write_series(tmp_path / "study", [*ct, drawn])
+    plugins = write_roi_plugin(tmp_path / "plugins")
+    ask = ("run", tmp_path / "study", "--plugin", "contour_volume", "--plugins", plugins, "--out")
+
+    without = cli(*ask, tmp_path / "no")
+    wrong = cli(*ask, tmp_path / "no", "--roi", "tumor")
+    unknown = cli(*ask, tmp_path / "no", "--roi", "tumour=GTV*")
+    done = cli(*ask, tmp_path / "out", "--roi", "tumor=gtv*")
+
+    assert without.exit_code == wrong.exit_code == unknown.exit_code == 1
+    assert "the job is WAITING: no region for tumor" in without.output
+    assert "write the region's name and a pattern" in wrong.output
+    assert 'needs no region "tumour" (did you mean "tumor"?)' in unknown.output
+    assert done.exit_code == 0, done.output
 
 
 def test_run_makes_what_a_viewer_profile_wants(cli, study, tmp_path):

@@ -32,7 +32,7 @@ from node.settings import Condition, DestinationSettings, RoiSettings, RuleSetti
 from node.storage.delivery_rows import evidence_of_job
 from node.storage.job_rows import get_job, get_report, jobs_of_study
 from node.worker import Worker
-from tests.make import ct_series, mr_series, rtstruct
+from tests.make import ct_series, mr_series, rtstruct, with_identity_of
 from tests.regions_case import binary, blob, segmentation
 from tests.roi_plugin import write_finder, write_roi_plugin
 
@@ -217,10 +217,12 @@ def test_s14_an_edited_contour_is_a_new_run(tmp_path: Path) -> None:
     assert jobs[0].reason_code == "SUPERSEDED"
 
 
-def structures(ct: Sequence[Dataset], corners: Any, **changes: Any) -> Dataset:
+def structures(
+    ct: Sequence[Dataset], corners: Any, *, planes: Sequence[int] = (2, 3), **changes: Any
+) -> Dataset:
     """A structure set with one contour (row, column) on two planes."""
     lines = []
-    for index in (2, 3):
+    for index in planes:
         at = np.array(ct[index].ImagePositionPatient, float)
         along, down = np.reshape(np.array(ct[index].ImageOrientationPatient, float), (2, 3))
         between_rows, between_columns = map(float, ct[index].PixelSpacing)
@@ -433,3 +435,22 @@ def test_s21_a_plugin_that_found_nothing_leaves_no_region(tmp_path: Path) -> Non
     assert waited.state is JobState.CANCELED
     assert (job.state, job.reason_code) == (JobState.REFUSED, "ROI_MISSING")
     assert "finder found no such region" in job.reason
+
+
+def test_a_contour_that_was_drawn_on_another_series_comes_by_nearest_voxel(tmp_path: Path) -> None:
+    thin = images(SeriesNumber=1)
+    thick = ct_series((4, *SHAPE[1:]), spacing=(8.0, *SPACING[1:]), SeriesNumber=2)
+    frame = {"FrameOfReferenceUID": thin[0].FrameOfReferenceUID}
+    for ds in with_identity_of(thin[0], thick):
+        ds.FrameOfReferenceUID = frame["FrameOfReferenceUID"]
+    drawn = structures(thick, SQUARE, planes=(1, 2))
+    with opened(tmp_path, tumor=RoiSettings(labels=("GTV*",))) as hospital:
+        hospital.receive([*thin, *thick, drawn])
+        hospital.sweep()
+        (job,) = hospital.jobs(thin[0].StudyInstanceUID)
+        made = get_report(hospital.node.db, job.id)
+
+    assert (job.state, job.reason) == (JobState.COMPLETED, "")
+    assert job.inputs[0].series_instance_uid == thin[0].SeriesInstanceUID
+    # Thick planes 1 and 2 are the nearest ones to thin planes 1 to 4; a tie goes up.
+    assert made["measurements"][0]["value"] == pytest.approx(4 * 25 * VOXEL)
