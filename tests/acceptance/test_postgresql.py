@@ -10,17 +10,24 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import delete, text
 
+from node.audit import Audit
+from node.clinical import Said, enter, known
 from node.errors import SchemaMismatch
 from node.intake.completion import sweep
 from node.model import Origin, StudyState
+from node.parts import Node
 from node.settings import Settings
 from node.storage.database import SCHEMA_REVISION, Database
 from node.storage.intake_rows import NewInstance, get_study, record_instance
 from node.storage.migrate import migrate
 from node.storage.tables import metadata
+from tests.clinical_case import SPECS
 from tests.contract import filled
 from tests.contract.processes import count_in_processes
+from tests.make import ct_series
 from tests.postgresql import postgresql
+from tests.routing_site import RoutingSite
+from tests.routing_site import manifest as routed_manifest
 
 pytestmark = pytest.mark.peer
 
@@ -51,6 +58,25 @@ def test_the_schema_on_postgresql_is_that_of_the_code(db: Database) -> None:
 
 def test_every_table_takes_a_row(db: Database) -> None:
     filled.fill(db)
+
+
+def test_clinical_values_are_kept_and_make_a_new_run(db: Database, tmp_path: Path) -> None:
+    site = RoutingSite(tmp_path)
+    site.db.close()
+    site.db = db
+    site.with_plugin(routed_manifest(clinical=SPECS))
+    site.route(ct_series((4, 8, 8), PatientAge="060Y"))
+    audit = Audit(site.settings.data_dir)
+    node = Node(
+        settings=site.settings, db=db, files=site.files, audit=audit, manifests=site.manifests
+    )
+    said = {"grade": Said(value="g1", by="A. Reader")}
+
+    assert enter(node, site.study_uid, said, way="http", now=site.now).again
+    site.dispatch()
+
+    assert {v.name: v.value for v in site.jobs[-1].clinical} == {"age": 60.0, "grade": "g1"}
+    assert known(node, site.study_uid)["values"]["grade"]["by"] == "A. Reader"
 
 
 def test_an_upgrade_asks_for_a_backup_that_the_administrator_made(db: Database) -> None:
