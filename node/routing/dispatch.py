@@ -203,7 +203,7 @@ def _ruling_with(
         check_identity([desk.rows[0].header, *headers])
         chosen = [c.header for c in selection.inputs.values()]
         guards += check_patient(manifest.limits, chosen)
-        clinical = desk.clinical.of(manifest, chosen[0])
+        clinical = desk.clinical.of(manifest, chosen[0] if chosen else matched[0].header)
         regions = _regions(desk, rule, manifest, selection, document)
     except Refused as refusal:
         code, sentence = refusal.code.value, refusal.sentence

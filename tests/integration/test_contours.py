@@ -30,9 +30,10 @@ from node.routing.dispatch import dispatch_complete
 from node.routing.waiting import look_at_waiting
 from node.settings import Condition, DestinationSettings, RoiSettings, RuleSettings, Settings
 from node.storage.delivery_rows import evidence_of_job
+from node.storage.intake_rows import list_studies
 from node.storage.job_rows import get_job, get_report, jobs_of_study
 from node.worker import Worker
-from tests.make import ct_series, mr_series, rtstruct, with_identity_of
+from tests.make import ct_series, mr_series, rtstruct, shared_data, with_identity_of
 from tests.regions_case import binary, blob, segmentation
 from tests.roi_plugin import write_finder, write_roi_plugin
 
@@ -454,3 +455,20 @@ def test_a_contour_that_was_drawn_on_another_series_comes_by_nearest_voxel(tmp_p
     assert job.inputs[0].series_instance_uid == thin[0].SeriesInstanceUID
     # Thick planes 1 and 2 are the nearest ones to thin planes 1 to 4; a tie goes up.
     assert made["measurements"][0]["value"] == pytest.approx(4 * 25 * VOXEL)
+
+
+def test_a_real_contour_on_a_real_ct_is_measured_as_its_authors_did(tmp_path: Path) -> None:
+    """UNAPPROVED, as the data set's structure sets are: used because the rule says so."""
+    folder = shared_data("sts-sarcoma/STS_008/CT")
+    said = RoiSettings(labels=("*GTV*", "*mass*"), unapproved=True)
+    with opened(tmp_path, tumor=said) as hospital:
+        take_in(hospital.node, sorted((folder / "image").iterdir()))
+        take_in(hospital.node, sorted((folder / "rtstruct").iterdir()))
+        hospital.sweep()
+        (study,) = list_studies(hospital.node.db)
+        jobs = hospital.jobs(study.study_instance_uid)
+        job = jobs[0]
+        made = get_report(hospital.node.db, job.id)
+
+    assert (job.state, job.reason) == (JobState.COMPLETED, "")
+    assert made["measurements"][0]["value"] / 1000 == pytest.approx(27.6, abs=0.05)
