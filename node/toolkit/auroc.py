@@ -83,7 +83,8 @@ def auroc_interval(
         return Interval(estimate=area, low=low, high=high, level=level)
     error = math.sqrt(_covariance([(above, below)], patients)[0, 0]) / (area * (1.0 - area))
     middle = math.log(area / (1.0 - area))
-    low, high = (1.0 / (1.0 + math.exp(-(middle + sign * z * error))) for sign in (-1, 1))
+    # tanh instead of exp, which overflows where an interval is all there is from 0 to 1
+    low, high = (0.5 + 0.5 * math.tanh((middle + sign * z * error) / 2.0) for sign in (-1, 1))
     return Interval(estimate=area, low=low, high=high, level=level)
 
 

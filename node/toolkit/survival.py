@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from node.toolkit.bootstrap import Interval
 
 Array = NDArray[np.float64]
+#: Logarithms of hazard ratios beyond it are beyond float64 too.
+_FARTHEST = 700.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -193,15 +196,18 @@ def _fitted(
 ) -> Any:
     import pandas as pd
     from lifelines import CoxPHFitter
-    from lifelines.exceptions import ConvergenceError
+    from lifelines.exceptions import ConvergenceError, ConvergenceWarning
 
     fitter: Any = CoxPHFitter(alpha=1.0 - level)
     # Names of columns may be anything in a model's table, except the two of our own.
     frame = pd.DataFrame({f"x {name}": values for name, values in columns.items()})
     frame["time"], frame["event"] = times, events.astype(int)
     try:
-        fitter.fit(frame, duration_col="time", event_col="event")
-    except (ConvergenceError, np.linalg.LinAlgError) as error:
+        with warnings.catch_warnings():
+            # It warns of what has no maximum, and gives a number all the same.
+            warnings.simplefilter("error", ConvergenceWarning)
+            fitter.fit(frame, duration_col="time", event_col="event")
+    except (ConvergenceError, ConvergenceWarning, np.linalg.LinAlgError) as error:
         raise ValueError(
             "Cox's model finds no maximum: a covariate tells those with the event apart, or two "
             "say the same"
@@ -212,7 +218,8 @@ def _fitted(
 def _hazard(fitted: Any, name: str, z: float, level: float) -> Hazard:
     weight = float(fitted.params_[f"x {name}"])
     error = float(fitted.standard_errors_[f"x {name}"])
-    low, middle, high = (math.exp(weight + sign * z * error) for sign in (-1, 0, 1))
+    ends = (weight + sign * z * error for sign in (-1, 0, 1))
+    low, middle, high = (math.exp(max(-_FARTHEST, min(_FARTHEST, end))) for end in ends)
     return Hazard(
         name=name,
         ratio=Interval(estimate=middle, low=low, high=high, level=level),

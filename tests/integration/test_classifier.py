@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from node.cli import app
 from node.training import plugin_code
 from node.training.cases import load, phantom_tasks
+from tests.integration.test_training_folder import HIGH, LOW, SHAPE, add, table
 from tests.judges import make_judge
 
 
@@ -120,3 +122,61 @@ def test_a_change_is_rendered_from_the_cohorts_own_plan(tmp_path, monkeypatch):
 
 def _plan(judge):
     return plugin_code.subjects(judge, "test", 1, 0)[0]
+
+
+def test_studies_of_a_folder_bring_their_regions_and_are_judged_by_their_column(site):
+    data = site / "data"
+    rows = []
+    for number, word in enumerate(("yes", "yes", "no", "no", "no"), 1):
+        name = "Lesion 2" if number % 2 else "lesion"  # a number and capitals do not matter
+        add(data, f"P-{number}", seed=number, roi=name)
+        rows.append(f"P-{number},test,{word},{10 + number},{number % 2}")
+    table(data, "patient,split,cancer,months,death", *rows)
+
+    done = call(site, "evaluate", "trained", "--data", data, "--report", "folder")
+
+    assert done.exit_code == 0, done.output
+    report = json.loads((site / "folder" / "report.json").read_text())
+    assert report["synthetic"] is False and report["oracle_auroc"] is None
+    assert report["counts"]["cases"] == 5 and report["counts"]["without_answer"] == 0
+    assert report["survival"]["patients"] == 5 and report["by_fact"] == {}
+    hu = [case["measured"]["mean_hu"] for case in report["cases"]]
+    assert np.allclose(hu, 100, atol=5)  # the bright region, and nothing around it
+
+
+def test_a_study_without_the_region_is_refused_by_its_line(site):
+    data = site / "without"
+    add(data, "P-1", seed=1, roi="liver")
+    table(data, "patient,split,cancer", "P-1,test,yes")
+
+    done = call(site, "evaluate", "trained", "--data", data, "--report", "none")
+
+    assert done.exit_code == 1
+    assert "0 regions for the role `lesion`" in done.output and "`liver`" in done.output
+    assert "line 2" in done.output
+
+
+def test_the_region_of_a_study_is_the_one_that_was_drawn(site):
+    from node.training.folder import studies_of
+    from node.training.store import Store
+    from node.training.workers import Workers
+
+    data = site / "drawn"
+    add(data, "P-1", seed=1, roi="lesion")
+    table(data, "patient,split,cancer", "P-1,test,yes")
+    with Workers(1) as workers:
+        (task,) = studies_of(
+            data,
+            site / "judge",
+            {"cancer": ("no", "yes")},
+            workers=workers,
+            store=Store(site / "cache"),
+            advance=lambda _done, _total: None,
+        )
+
+    (lesion,) = load(task).case.rois["lesion"]
+
+    expected = np.zeros(SHAPE, bool)
+    expected[2:4, LOW:HIGH, LOW:HIGH] = True
+    np.testing.assert_array_equal(lesion.mask, expected)
+    assert lesion.role == "ct" and lesion.label == "lesion"

@@ -108,6 +108,7 @@ def test_cox_intervals_cover_the_laws_hazard_ratio_on_cohorts_without_images():
         ({"same": [1.0, 1.0, 1.0]}, [1, 1, 0], "same is the same in every case"),
         ({"x": [1.0, np.nan, 0.0]}, [1, 1, 0], "x has not one finite value"),
         ({"x": [1.0, 2.0, 0.0]}, [0, 0, 0], "no event happened"),
+        ({"x": [1.0, 1.0, 0.0]}, [1, 1, 0], "finds no maximum"),
     ],
 )
 def test_hazards_that_cannot_be_estimated_are_refused(covariates, event, sentence):
