@@ -50,7 +50,7 @@ class Plugin:
             network = self.networks[name]
             with torch.no_grad():
                 said[f"p_{name}"] = float(torch.sigmoid(network(image).float())[0, 0])
-            layer = cam_layer(SETTINGS[f"{name}_network"])
+            layer = SETTINGS["cam_layer"] or cam_layer(SETTINGS[f"{name}_network"])
             own = crop.place.to_source(grad_cam(network, image, layer=layer, toward=None))
             np.maximum(heat[name], own, out=heat[name])
         share = SETTINGS["fsc_share"]
