@@ -111,20 +111,20 @@ def reports_arrived(
 
 
 def start_waiting(connection: Connection, study_id: int, ready: Job) -> str:
-    """Let the job that waits for this work begin, in a write transaction of the caller.
+    """Let the job that waits for this work begin, or be refused; in the caller's transaction.
 
     Parameters
     ----------
     ready : Job
-        As it would be inserted: with its regions and its fingerprint.
+        As it would be inserted, SCHEDULED or REFUSED: with its regions and its fingerprint.
 
     Returns
     -------
     str
-        Id of the job that waited and is SCHEDULED now; "" if none did, or if equal work is
-        here already.
+        Id of the job that waited and waits no more; "" if none did, or if equal work is here
+        already.
     """
-    if ready.state is not JobState.SCHEDULED or latest_run(connection, ready.fingerprint):
+    if ready.state is JobState.WAITING or latest_run(connection, ready.fingerprint):
         return ""
     row: Any = connection.execute(
         select(job.c.id)
@@ -141,14 +141,15 @@ def start_waiting(connection: Connection, study_id: int, ready: Job) -> str:
     ).first()
     if row is None:
         return ""
-    check_change(LEGAL_JOB_CHANGES, JobState.WAITING, JobState.SCHEDULED)
+    check_change(LEGAL_JOB_CHANGES, JobState.WAITING, ready.state)
     connection.execute(
         update(job)
         .where(job.c.id == row.id)
         .values(
-            state=JobState.SCHEDULED.value,
-            reason_code="",
-            reason="",
+            state=ready.state.value,
+            reason_code=ready.reason_code,
+            reason=ready.reason,
+            ended_at=ready.ended_at,
             fingerprint=ready.fingerprint,
             study_revision=ready.study_revision,
             inputs=input_documents(ready),

@@ -449,3 +449,20 @@ def test_s07_waiting_in_vain_is_told_as_a_job_that_did_not_run(
 
     assert silent.job.reason_code == "ROI_MISSING"
     assert is_latest_word(site.db, silent)
+
+
+def test_a_bad_contour_refuses_the_job_that_waits_and_a_good_one_makes_another(
+    site: RoutingSite, images: list[Dataset]
+):
+    site.route(images)
+    (waits,) = site.jobs
+    bad = seg(images, FrameOfReferenceUID="1.2.3.4")
+    site.route([bad])
+    (refused,) = site.jobs
+    assert (refused.id, refused.state) == (waits.id, JobState.REFUSED)
+    assert refused.reason_code == "ROI_FRAME_OF_REFERENCE"
+    assert refused.ended_at is not None
+
+    site.route([seg(images)])
+
+    assert [job.state for job in site.jobs] == [JobState.REFUSED, JobState.SCHEDULED]
