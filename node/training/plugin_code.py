@@ -25,7 +25,7 @@ from node.toolkit.training import Examples, TrainingRun
 
 TRAIN, COHORT = "train.py", "cohort.py"
 #: What a cohort may change of a subject (docs/evaluation.md).
-VARIANT_KINDS = ("cause", "nuisance", "input", "blank", "control")
+VARIANT_KINDS = ("cause", "nuisance", "input", "swap", "blank", "control")
 #: What a column of labels may hold: ``number``, ``text``, or one of these words.
 Kind = str | tuple[str, ...]
 

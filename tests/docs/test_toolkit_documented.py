@@ -59,7 +59,7 @@ def test_the_examples_run():
     [
         ("auroc", "oracle_auroc", "best_baseline_auroc", "brier", "ece", "calibration_slope"),
         ("least_cause_share", "greatest_nuisance_change", "greatest_input_loss", "header_auroc"),
-        ("cause", "nuisance", "input", "blank", "control"),
+        ("cause", "nuisance", "input", "swap", "blank", "control"),
         ("roc.png", "calibration.png", "decision-curve.png", "survival.png", "worst-missed.png"),
     ],
 )

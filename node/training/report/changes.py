@@ -27,6 +27,7 @@ from node.training.report.classes import (
 from node.training.report.classified import Change, Classification, ClassifiedCase, Scan
 
 _LEAST_SHARE, _MOST_SHIFT, _MOST_LOSS, _ERRORS = 0.80, 0.05, 0.05, 2.0
+_MOST_GAIN = 0.02
 _FOLDS, _RIDGE, _FEWEST, _SHUFFLES = 5, 1.0, 5, 60
 
 
@@ -36,6 +37,7 @@ def changes_of(evaluation: Classification) -> Document:
         "cause": _cause,
         "nuisance": _nuisance,
         "input": lambda change: _input(change, evaluation.spec.also),
+        "swap": lambda change: _swap(change, evaluation.spec.also),
         "blank": _blank,
     }
     return {
@@ -120,6 +122,19 @@ def _input(change: Change, also: Sequence[str]) -> Document:
         "changed_minus_also": others,
         "goal": f"loss <= {_MOST_LOSS:g}",
         "met": loss <= _MOST_LOSS,
+    }
+
+
+def _swap(change: Change, also: Sequence[str]) -> Document:
+    """Return what is left of a gain over other probabilities when its source is a stranger's."""
+    found = _input(change, also)
+    left = [row["difference"]["estimate"] for row in found["changed_minus_also"].values() if row]
+    gain = max(left, key=abs, default=float("nan"))
+    return {
+        **found,
+        "gain_left": gain,
+        "goal": f"the gain over the plugin's other numbers is gone: below {_MOST_GAIN:g}",
+        "met": abs(gain) < _MOST_GAIN,
     }
 
 

@@ -36,6 +36,7 @@ _KINDS = {
     "cause": "One cause turned round: the probability goes the law's way",
     "nuisance": "What must not matter, drawn again",
     "input": "What the plugin gets, made less exact",
+    "swap": "A part taken from another patient",
     "blank": "The lesion covered",
 }
 _GROUP_HEAD = ("", "cases", "with outcome", "AUROC", "sensitivity", "specificity", "mean p")
@@ -198,6 +199,9 @@ def _change(kind: str, found: Document) -> list[str]:
             f"median change of p {number(found['median_change'], 3)}",
             f"{found['pairs']} pairs",
         ]
+    if kind == "swap":
+        left = f"gain left {number(found['gain_left'], 3)}, {_auroc(found)}"
+        return [left, f"{found['cases']} cases"]
     if kind == "input":
         loss = f"loss {number(found['loss'], 3)}, {_auroc(found)}"
         return [loss, f"{found['cases']} cases"]

@@ -122,6 +122,7 @@ def changes(cases):
     followed = [(c, moved(c, -0.01, 0.02 if n % 10 == 0 else -0.02)) for n, c in enumerate(cases)]
     noise = [(c, moved(c, 0, float(rng.choice([-0.01, 0.01])))) for c in cases]
     worse = [(c, replace(c, said=float(0.5 * c.said + 0.5 * rng.random()))) for c in cases]
+    swapped = [(c, replace(c, said=c.also["p_small"])) for c in cases]
     covered = [(c, replace(c, said=float(rng.random()))) for c in cases]
     return tuple(
         Change(name=name, kind=kind, pairs=tuple(pairs))
@@ -130,6 +131,7 @@ def changes(cases):
             ("noise", "nuisance", noise[:100]),
             ("contour shifted", "input", worse),
             ("lesion blanked", "blank", covered),
+            ("area swapped", "swap", swapped),
         )
     )
 
@@ -209,6 +211,8 @@ def test_changes_have_their_figures_and_goals(numbers):
     worse = found["input"]["contour shifted"]
     assert worse["loss"] > 0.05 and not worse["met"] and "p_small" in worse["changed_minus_also"]
     assert found["blank"]["lesion blanked"]["met"]
+    swap = found["swap"]["area swapped"]
+    assert swap["gain_left"] == 0.0 and swap["met"] and swap["loss"] > 0
     assert numbers["least_cause_share"] == cause["share"]
     assert numbers["greatest_nuisance_change"] == noise["median_change"]
     assert numbers["greatest_input_loss"] == worse["loss"]
