@@ -78,6 +78,44 @@ def grad_cam(
     return _scaled(found, layer, toward)
 
 
+def concentration(heat: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    """Return how much more heat a region has than its area would bring; 1: no more.
+
+    Parameters
+    ----------
+    heat : float32, any shape
+        Of `grad_cam`.
+    mask : bool, same shape
+
+    Raises
+    ------
+    ValueError
+        If the region or the heat is empty, or their shapes differ.
+
+    Examples
+    --------
+    >>> concentration(np.float32([0, 1, 3, 0]), np.array([False, False, True, False]))
+    3.0
+    """
+    if heat.shape != mask.shape or not mask.any() or not heat.sum() > 0:
+        raise ValueError("heat and region must have the same shape, and both hold something")
+    return float(heat[mask].sum() / heat.sum() / mask.mean())
+
+
+def hottest(heat: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
+    """Return the hottest places, `share` of all; of equal ones the first.
+
+    Examples
+    --------
+    >>> hottest(np.float32([0.1, 0.9, 0.0, 0.4]), 0.5).tolist()
+    [False, True, False, True]
+    """
+    chosen = np.zeros(heat.size, np.bool_)
+    order = np.argsort(-heat.reshape(-1), kind="stable")
+    chosen[order[: round(share * heat.size)]] = True
+    return chosen.reshape(heat.shape)
+
+
 def _forward(
     network: nn.Module, inputs: tuple[Any, ...], layer: str, output: int
 ) -> tuple[Any, Any]:

@@ -30,7 +30,16 @@ def test_every_module_has_its_line():
 def test_functions_of_the_page_exist():
     torch_free = modules() - {"networks", "windows", "layers", "gradcam"}
     known = {n for m in torch_free for n in dir(importlib.import_module(f"node.toolkit.{m}"))}
-    known |= {"grad_cam", "cam_layer", "classifier", "load_weights", "without_head", "cut"}
+    known |= {
+        "concentration",
+        "hottest",
+        "grad_cam",
+        "cam_layer",
+        "classifier",
+        "load_weights",
+        "without_head",
+        "cut",
+    }
 
     called = set(re.findall(r"`(?:crop\.place\.)?(\w+)\(", PAGE))
 

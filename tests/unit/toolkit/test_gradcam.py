@@ -11,7 +11,7 @@ pytest.importorskip("monai")
 from torch import nn  # noqa: E402
 
 from node.errors import ResultInvalid  # noqa: E402
-from node.toolkit.gradcam import grad_cam  # noqa: E402
+from node.toolkit.gradcam import concentration, grad_cam, hottest  # noqa: E402
 from node.toolkit.networks import cam_layer, classifier  # noqa: E402
 
 
@@ -89,6 +89,19 @@ def test_every_family_has_a_layer_for_it(name):
     )
 
     assert found.shape == (20, 30) and found.max() > 0
+
+
+def test_heat_is_counted_by_area():
+    heat = np.ones((10, 10), np.float32)
+    mask = np.zeros((10, 10), bool)
+    mask[2:4, 2:7] = True
+
+    assert concentration(heat, mask) == pytest.approx(1.0)
+    heat[mask] = 9.0
+    assert concentration(heat, mask) == pytest.approx(90 / 180 / 0.1)
+    assert np.array_equal(hottest(heat, 0.1), mask)
+    with pytest.raises(ValueError, match="both hold something"):
+        concentration(heat, ~mask & mask)
 
 
 class TwoBranches(nn.Module):
