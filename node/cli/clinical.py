@@ -32,7 +32,7 @@ app = typer.Typer(
 StudyArgument = Annotated[str, typer.Argument(help="Study Instance UID.")]
 NameArgument = Annotated[str, typer.Argument(help="Its name in a plugin's manifest.")]
 ByOption = Annotated[
-    str, typer.Option(help="Who says so [default: the user of this computer].", show_default=False)
+    str, typer.Option(help="Who says so.", show_default="the user of this computer")
 ]
 
 
