@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from torch import nn
 
 from node.toolkit import tiling
 from node.toolkit.layers import cpu_copy
+
+Activation = Literal["sigmoid", "softmax", "none"]
+Precision = Literal["auto", "exact"]
 
 #: Probabilities of the rough and of the exact pass that differ by more are not rounding.
 _ROUGH_TOLERANCE = 0.2
@@ -56,7 +59,8 @@ class SlidingWindow:
     air : float or None
         Windows whose values are all at or below it, in every channel, are not computed: where
         no other window lies the probability is 0 (softmax: background, 1). After `hu_window`
-        everything below the window is 0, lung too. None: no window is left out.
+        everything below the window is 0, lung too. Beside them fewer windows are blended, so the
+        values there differ from MONAI's. None: no window is left out.
     precision : "auto" or "exact"
         "exact": float32 throughout. "auto": on a CPU that has bfloat16 instructions, float32
         for every window in which a rough pass saw a probability of `sure_below` or more; on a
@@ -69,16 +73,20 @@ class SlidingWindow:
 
     size: tuple[int, int, int] = (96, 96, 96)
     overlap: float = 0.5
-    activation: Literal["sigmoid", "softmax", "none"] = "sigmoid"
+    activation: Activation = "sigmoid"
     batch: int = 0
     air: float | None = 0.0
-    precision: Literal["auto", "exact"] = "auto"
+    precision: Precision = "auto"
     sure_below: float = 0.2
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.size) < 1 or not 0 <= self.overlap < 1 or self.batch < 0:
+        if len(self.size) != 3 or min(self.size) < 1 or not 0 <= self.overlap < 1 or self.batch < 0:
             raise ValueError(f"no windows are possible with {self}")
+        if self.activation not in get_args(Activation):
+            raise ValueError(f"activation is one of {get_args(Activation)}, not {self.activation}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision is one of {get_args(Precision)}, not {self.precision}")
 
     def probabilities(self, output: torch.Tensor, dim: int) -> torch.Tensor:
         """Return probabilities of a network's output with its classes along `dim`."""
@@ -141,13 +149,15 @@ class Predictor:
         Raises
         ------
         ValueError
-            If `image` does not have four axes.
+            If `image` does not have four axes, or holds what is not a number.
         RuntimeError
             If the network fails, or one window does not fit into the memory of the CPU.
         """
         if image.ndim != 4:
             raise ValueError(f"an image has 4 axes, not {image.ndim}")
         image = np.ascontiguousarray(image, dtype=np.float32)
+        if not np.isfinite(image).all():
+            raise ValueError("the image holds values that are not finite numbers")
         with torch.inference_mode(), _flags(self._settings):
             if self._device != "cpu":
                 made = self._attempt(image, notes)
@@ -200,8 +210,12 @@ class _Run:
         blended = self._blended(padded, passes, notes)
         if passes.failed or (self._half and not bool(torch.isfinite(blended).all())):
             notes.append("Half precision was not exact enough for this image: float32 was used.")
-            self._rough, self._half = None, False
-            blended = self._blended(padded, _Passes(self._settings, self._exact, None), notes)
+            # For this image only: what a case gives must not depend on the cases before it.
+            half, self._half = self._half, False
+            try:
+                blended = self._blended(padded, _Passes(self._settings, self._exact, None), notes)
+            finally:
+                self._half = half
         inside = [slice(before, before + n) for (before, _), n in zip(pads, shape, strict=True)]
         result: NDArray[np.float32] = blended[(slice(None), *inside)].cpu().numpy()
         return np.ascontiguousarray(result)
@@ -212,9 +226,12 @@ class _Run:
         """Return probabilities, shape (classes, slices, rows, columns), on the device."""
         settings = self._settings
         indices = tiling.windows(image.shape[1:], settings.size, settings.overlap)
+        only_air = False
         if settings.air is not None:
+            occupied = tiling.occupied(image, indices, settings.air)
+            only_air = not occupied
             # One window is always computed: it says how many classes there are.
-            indices = tiling.occupied(image, indices, settings.air) or indices[:1]
+            indices = occupied or indices[:1]
         outputs = self._outputs(_sent(image, self._device), indices, passes, notes)
         first = next(outputs)
         total = torch.zeros((len(first[1]), *image.shape[1:]), device=self._device)
@@ -223,6 +240,8 @@ class _Run:
             total[(slice(None), *index)].addcmul_(output, self._weights)
             covered[index].add_(self._weights)
         left_out = covered == 0
+        if only_air:
+            left_out.fill_(True)
         total /= covered.masked_fill_(left_out, 1)
         blended = settings.probabilities(total, 0).masked_fill_(left_out, 0)
         if settings.activation == "softmax":

@@ -157,8 +157,8 @@ def test_nothing_but_air_is_background_in_every_class():
     made = predict(network(3), np.zeros((1, 24, 24, 24), np.float32), settings, notes=[])
 
     assert made.shape == (3, 24, 24, 24)
-    assert np.all(made[0, 8:] == 1)
-    assert np.all(made[1:, 8:] == 0)
+    assert np.all(made[0] == 1)
+    assert np.all(made[1:] == 0)
 
 
 def test_a_value_above_air_in_any_channel_keeps_a_window():
@@ -369,11 +369,38 @@ def test_the_network_of_the_caller_stays_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"overlap": 1.0}, {"overlap": -0.1}, {"size": (0, 8, 8)}, {"batch": -1}]
+    "wrong",
+    [{"overlap": 1.0}, {"overlap": -0.1}, {"size": (0, 8, 8)}, {"size": (8, 8)}, {"batch": -1}],
 )
 def test_settings_that_give_no_windows_are_refused(wrong):
     with pytest.raises(ValueError, match="no windows are possible"):
         SlidingWindow(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"activation": "tanh"}, {"precision": "x"}])
+def test_settings_with_another_word_are_refused(wrong):
+    with pytest.raises(ValueError, match="is one of"):
+        SlidingWindow(**wrong)
+
+
+def test_values_that_are_no_numbers_are_refused():
+    picture = image(16, 24, 32)
+    picture[0, 3, 4, 5] = np.nan
+
+    with pytest.raises(ValueError, match="not finite"):
+        predict(network(), picture, SMALL, notes=[])
+
+
+@needs_bfloat16
+def test_what_a_case_gives_does_not_depend_on_the_case_before():
+    picture = np.full((1, 8, 8, 80), 0.1, np.float32)
+    predictor = Predictor(Seeing(20.0), SlidingWindow(size=(8, 8, 8)))
+    first, second = [], []
+
+    made = [predictor.predict(picture, notes=notes) for notes in (first, second)]
+
+    np.testing.assert_array_equal(*made)
+    assert first == second and len(first) == 1
 
 
 def test_an_image_without_channels_is_refused():
