@@ -70,7 +70,8 @@ def read_table(folder: Path, wanted: Mapping[str, Kind]) -> tuple[Row, ...]:
     Raises
     ------
     LearningError
-        With the line of each fault: a missing or unreadable table, a column twice, a missing
+        With the line of each fault: a missing or unreadable table, a column twice or named almost
+        as a reserved one, a missing
         label, a bad value, a patient or a study twice, one patient in two splits.
     """
     path = folder / TABLE_NAME
@@ -130,6 +131,40 @@ def _check_header(header: Sequence[str], wanted: Mapping[str, Kind], faults: Fau
             faults.add("a column has no name", 1)
         elif header.count(name) > 1:
             faults.add(f"column `{name}` is there {header.count(name)} times", 1)
+        elif name not in wanted and (meant := _meant(name, header)):
+            faults.add(
+                f"column `{name}`: did you mean `{meant}`? Write it so, or give the column "
+                "another name if it holds something else",
+                1,
+            )
+
+
+def _meant(name: str, header: Sequence[str]) -> str:
+    """Return the reserved column that a column's name is most likely meant to be, or "".
+
+    A `Split` that nobody reads would hand the patients kept for the test to the training.
+    """
+    if name in RESERVED:
+        return ""
+    # A header without `patient` was told already, with the nearest column.
+    asked = [one for one in RESERVED if one != PATIENT or PATIENT in header]
+    plain = "".join(name.split()).casefold()
+    return next((one for one in asked if _one_edit_apart(plain, one)), "")
+
+
+def _one_edit_apart(word: str, other: str) -> bool:
+    """Return whether a letter more, less or another one, or two swapped, tell words apart.
+
+    Examples
+    --------
+    >>> [_one_edit_apart(word, "split") for word in ("split", "splits", "slit", "spilt", "spot")]
+    [True, True, True, True, False]
+    """
+    first = next((n for n, (a, b) in enumerate(zip(word, other, strict=False)) if a != b), None)
+    start = min(len(word), len(other)) if first is None else first
+    a, b = word[start:], other[start:]
+    swapped = a[:2] == b[:2][::-1] and a[2:] == b[2:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or swapped
 
 
 def _kinds(

@@ -86,6 +86,44 @@ def test_a_fault_is_told_with_its_line(tmp_path, lines, wanted, said):
     assert said in refusal(tmp_path, *lines, **wanted)
 
 
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [
+        ("Split", "split"),
+        ("SPLIT", "split"),
+        ("sp lit", "split"),
+        ("splits", "split"),
+        ("spilt", "split"),
+        ("Splt", "split"),
+        ("region", "regions"),
+        ("Regions", "regions"),
+        ("regionen", ""),
+        ("Study", "study"),
+        ("studi", "study"),
+        ("Patient", "patient"),
+        ("patients", "patient"),
+        ("note", ""),
+    ],
+)
+def test_a_column_that_looks_like_a_reserved_one_is_asked_about(tmp_path, column, meant):
+    lines = (f"patient,{column},mvi", "P-1,test,yes")
+    if not meant:
+        assert len(table(tmp_path, *lines, mvi="text")) == 1
+        return
+    for wanted in ({}, {"mvi": "text"}):
+        words = refusal(tmp_path, *lines, **wanted)
+        assert f"line 1: column `{column}`: did you mean `{meant}`?" in words
+
+
+def test_a_label_that_the_plugin_declares_may_look_like_a_reserved_column(tmp_path):
+    rows = table(tmp_path, "patient,region", "P-1,chest", region="text")
+
+    assert dict(rows[0].values) == {"region": "chest"}
+    assert "`Split`" in refusal(
+        tmp_path, "patient,region,Split", "P-1,chest,test", **{"region": "text"}
+    )
+
+
 def test_all_faults_are_told_up_to_ten(tmp_path):
     words = refusal(tmp_path, "patient,mm", *(f"P-{n},x" for n in range(14)), mm="number")
 
