@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -21,7 +20,8 @@ from node.cli.common import (
     show,
 )
 from node.cli.listings import LimitOption
-from node.errors import NodeError, SettingsError
+from node.cli.recalling import recalled
+from node.errors import NodeError
 from node.model import Job, WithdrawalState
 from node.parts import Node
 from node.storage.withdrawal_rows import Taken, withdrawals
@@ -64,10 +64,14 @@ def withdraw(
 
 
 def recall(  # noqa: PLR0913 one parameter for each option
-    plugin: Annotated[str, typer.Option(help="NAME, or NAME@VERSION.")] = "",
-    digest: Annotated[str, typer.Option(help="SHA-256 of the package, or its beginning.")] = "",
-    since: Annotated[str, typer.Option("--from", help="First day, YYYY-MM-DD, UTC.")] = "",
-    until: Annotated[str, typer.Option("--to", help="Last day.")] = "",
+    plugin: Annotated[
+        str | None, typer.Option(help="NAME@VERSION; NAME alone means every version.")
+    ] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="SHA-256 of the package, or its beginning.")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD, UTC.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Last day.")] = None,
     withdraw_all: Annotated[
         bool, typer.Option("--withdraw", help="Take all of them back, after a question.")
     ] = False,
@@ -78,25 +82,12 @@ def recall(  # noqa: PLR0913 one parameter for each option
     as_json: JsonOption = False,
 ) -> None:
     """List every result of a plugin with its destinations; with --withdraw take them back."""
-    from node.storage.replaced_rows import jobs_of_plugin
-
     with sentences(), opened_node(settings) as node:
-        if not plugin and not digest:
-            raise SettingsError("say which results: `--plugin NAME@VERSION` or `--digest SHA256`")
-        if digest and len(digest) < 8:
-            raise SettingsError("give at least 8 digits of the digest")
-        name, _, version = plugin.partition("@")
-        found = jobs_of_plugin(
-            node.db,
-            plugin=name,
-            version=version,
-            digest=digest.lower(),
-            since=_day(since) if since else None,
-            until=_day(until, after=1) if until else None,
-        )
+        meant = recalled(plugin, digest, since, until)
+        found = meant.jobs(node.db)
         if not withdraw_all or not found:
             rows = [row for one in found for row in _results(node, one)]
-            show(rows, as_json=as_json, empty="No such result.")
+            show(rows, as_json=as_json, empty=meant.nothing)
             return
         _confirm(node, found, yes=yes)
         _withdraw(node, found, reason=reason, wait_s=wait, as_json=as_json)
@@ -254,11 +245,3 @@ def _row(one: Taken) -> dict[str, object]:
         "reason": taken.reason,
         "found": taken.sentence,
     }
-
-
-def _day(text: str, *, after: int = 0) -> float:
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise SettingsError(f"`{text}` is no date; write it like 2026-03-01") from None
-    return (day + timedelta(days=after)).timestamp()

@@ -133,3 +133,23 @@ def jobs_of_plugin(
     query = job_query().where(*wanted).order_by(job.c.ended_at, job.c.id)
     with db.read() as connection:
         return tuple(to_job(row) for row in connection.execute(query))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """One package of a plugin."""
+
+    plugin: str
+    version: str
+    digest: str
+
+
+def packages_with_results(db: Database) -> tuple[Package, ...]:
+    """Return the packages that ever made a result here, by name and version."""
+    columns = (job.c.plugin, job.c.plugin_version, job.c.plugin_digest)
+    made = select(*columns).where(job.c.state == JobState.COMPLETED.value).distinct()
+    with db.read() as connection:
+        return tuple(
+            Package(plugin=row.plugin, version=row.plugin_version, digest=row.plugin_digest)
+            for row in connection.execute(made.order_by(*columns))
+        )

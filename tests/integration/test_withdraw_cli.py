@@ -76,12 +76,55 @@ def test_s08_recall_takes_days(cli, site):
         ((), "say which results"),
         (("--digest", "abc"), "8 digits"),
         (("--plugin", "ball", "--from", "May"), "no date"),
+        (("--plugin", "ball", "--from", "2026-10-01", "--to", "2026-09-01"), "after"),
+        (("--digest", "xyzxyzxyz"), "0-9 and a-f"),
+        (("--digest", "a" * 65), "64 digits"),
+        (("--digest", "cd" * 32), "known here: ball@1.2.0 abababababab"),
+        (("--plugin", "bell"), "no result of plugin bell; known here: ball"),
+        (("--plugin", "ball@9.9.9"), "no result of plugin ball@9.9.9; known here: ball@1.2.0"),
     ],
 )
 def test_recall_says_what_it_needs(cli, site, arguments, words):
+    site.run()
     done = cli("recall", *arguments)
     assert done.exit_code == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--plugin", "@"),
+        ("--plugin", " @ "),
+        ("--plugin", "@1.2.0"),
+        ("--plugin", "ball@"),
+        ("--plugin", ""),
+        ("--plugin", "", "--digest", "ab" * 32),
+        ("--plugin", "ball", "--digest", ""),
+        ("--plugin", "ball", "--from", ""),
+        ("--plugin", "ball", "--to", ""),
+    ],
+)
+def test_s08_recall_takes_an_empty_part_for_no_wildcard(cli, site, arguments):
+    site.run()
+    done = cli("recall", *arguments, "--withdraw", "--yes", "--wait", "0")
+    assert done.exit_code == 1
+    assert "empty" in done.stderr
+    assert not site.taken()
+
+
+def test_recall_that_matches_nothing_names_what_and_when(cli, site):
+    site.run()
+    done = cli("recall", "--plugin", "ball@1.2.0", "--from", "2026-09-22", "--to", "2026-09-23")
+    assert done.exit_code == 0
+    said = " ".join(done.stdout.split())
+    assert said == "No result of ball@1.2.0 ended from 2026-09-22 to 2026-09-23."
+
+
+def test_recall_before_any_result_says_so(cli, site):
+    done = cli("recall", "--plugin", "ball")
+    assert done.exit_code == 1
+    assert "no plugin has made a result here" in done.stderr
 
 
 def test_s08_recall_withdraws_all_of_them_after_a_question(cli, site):
