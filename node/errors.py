@@ -103,6 +103,8 @@ class RefusalCode(StrEnum):
     ROI_MISSING = "ROI_MISSING"
     #: Several regions could be meant (S21).
     ROI_SEVERAL = "ROI_SEVERAL"
+    #: The plugin looked at the values and cannot judge them: not what it was made for.
+    CASE_UNSUITABLE = "CASE_UNSUITABLE"
     #: A region is not what its SOP class asks for, or in a form that cannot be read here.
     ROI_UNREADABLE = "ROI_UNREADABLE"
 

@@ -254,12 +254,18 @@ class Quality:
 class Result:
     """What a plugin returns. Empty `segments` means: ran, and found nothing.
 
+    A case that the plugin cannot judge (an image of something else, values from nowhere) is not
+    "nothing": return ``Result(refusal="why, in one sentence")``. The job is refused with it.
+
     Attributes
     ----------
     segments, measurements, maps, qualities : tuples
         All names are declared in the manifest.
     notes : tuple of str
         Sentences for the report (e.g. "ran on CPU after the GPU was out of memory").
+    refusal : str
+        Why this case is none that the plugin can judge, a sentence without identity; "": it is
+        one. Then nothing else may be returned.
     """
 
     segments: tuple[Segment, ...] = ()
@@ -267,6 +273,7 @@ class Result:
     notes: tuple[str, ...] = ()
     maps: tuple[Map, ...] = ()
     qualities: tuple[Quality, ...] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,6 +91,7 @@ class _Document(BaseModel):
     maps: list[_Map] = Field(max_length=_MAX_MAPS)
     qualities: list[_Quality] = Field(max_length=_MAX_SEGMENTS)
     notes: list[str] = Field(max_length=_MAX_NOTES)
+    refusal: str = ""
 
 
 def read_result(folder: Path, manifest: Manifest, case: Case) -> Result:
@@ -101,9 +102,11 @@ def read_result(folder: Path, manifest: Manifest, case: Case) -> Result:
     ResultInvalid
         With the first thing that is wrong: an undeclared name, an array off its grid, values
         other than 0 and 1, a number that is not finite, a line outside the grid, an interval
-        without its value, two of one kind.
+        without its value, two of one kind, findings in a case that the plugin refuses.
     """
     document = _read_document(folder)
+    if document.refusal and (document.segments or document.measurements or document.maps):
+        raise ResultInvalid("the plugin refuses the case and returns findings of it")
     segments = tuple(_segment(entry, folder, manifest, case) for entry in document.segments)
     _refuse_twins(((s.name, s.finding) for s in segments), "segments")
     grids = {(s.name, s.finding): s.mask.shape for s in segments}
@@ -119,6 +122,7 @@ def read_result(folder: Path, manifest: Manifest, case: Case) -> Result:
         maps=maps,
         qualities=qualities,
         notes=tuple(_note(note) for note in document.notes),
+        refusal=_note(document.refusal),
     )
 
 

@@ -114,7 +114,7 @@ class Runner:
         Raises
         ------
         Refused
-            If the plugin needs a device that this slot is not.
+            If the plugin needs a device that this slot is not, or refuses the case itself.
         ManifestError
             If the plugin's files are no longer those that its digest names.
         PluginCrashed, PluginTimedOut, PluginOutOfMemory, ResultInvalid
@@ -136,6 +136,8 @@ class Runner:
             except BaseException:
                 self._drop()  # what is left of it after an error is not known
                 raise
+        if result.refusal:
+            raise Refused(RefusalCode.CASE_UNSUITABLE, f"{manifest.name}: {result.refusal}")
         return RunOutcome(
             result=result,
             peak_memory_mb=round(child.peak_mb, 1),

@@ -137,6 +137,7 @@ def write_result(result: Result, folder: Path) -> None:
             _quality(quality) for quality in _tuple_of(Quality, result.qualities, "qualities")
         ],
         "notes": [str(note) for note in result.notes],
+        "refusal": str(result.refusal),
     }
     (folder / RESULT_FILE).write_text(json.dumps(document), encoding="utf-8")
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node.errors import AttemptFailed
+from node.errors import AttemptFailed, RefusalCode, Refused
 from node.inference.runner import Runner
 from node.inference.transport import read_case, write_case
 from node.manifest import Manifest
@@ -129,7 +129,9 @@ def _answer(
     try:
         outcome = runner.run(manifest, _asked(manifest, loaded.case), job_folder=job)
         result, seconds, threads = outcome.result, outcome.seconds, outcome.threads
-    except AttemptFailed as error:
+    except (AttemptFailed, Refused) as error:
+        if isinstance(error, Refused) and error.code != RefusalCode.CASE_UNSUITABLE:
+            raise  # no case can be run here
         failure = f"{error.code}: {error}"
     return Answered(
         loaded=loaded,

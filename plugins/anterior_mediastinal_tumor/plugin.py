@@ -2,7 +2,7 @@
 
 import tomllib
 
-from prepare import FOLDER, PATCH, image_of, network
+from prepare import FOLDER, PATCH, image_of, network, not_a_chest
 
 from node.plugin import Measurement, Result, Segment
 from node.toolkit.components import components
@@ -24,6 +24,8 @@ class Plugin:
 
     def run(self, case):
         volume = case.volumes[ROLE]
+        if why := not_a_chest(volume):
+            return Result(refusal=why)
         notes = []
         image, grid = image_of(volume)
         even = self.predictor.predict(image[None], notes=notes)[0]

@@ -16,6 +16,10 @@ SPACING_MM = (SETTINGS["slice_mm"], SETTINGS["pixel_mm"], SETTINGS["pixel_mm"])
 #: Windows of the network, in voxels (slices, rows, columns): 144 x 144 x 160 mm.
 PATCH = (48, 72, 80)
 BODY_HU = -500.0
+LUNG_HU = (-960.0, -600.0)
+SOFT_TISSUE_HU = (-150.0, 200.0)
+#: Pixels a side of the squares whose means tell what an image shows.
+BLOCK = 4
 MARGIN_MM = 10.0
 
 
@@ -24,6 +28,30 @@ def network():
     return unet(
         inputs=1, outputs=1, channels=(16, 32, 64, 128), strides=(2, 2, 2), residual_units=2
     )
+
+
+def not_a_chest(volume):
+    """Return why the values are not those of a chest CT, or "": little lung, little tissue.
+
+    The network says something of anything: of water, of noise, of HU that are 1024 too high.
+    """
+    rows, columns = (n - n % BLOCK for n in volume.array.shape[1:])
+    blocks = volume.array[:, :rows, :columns].astype(np.float32)
+    # Means of blocks: noise alone makes neither lung nor tissue.
+    blocks = blocks.reshape(len(blocks), rows // BLOCK, BLOCK, columns // BLOCK, BLOCK)
+    hu = blocks.mean(axis=(2, 4))
+    ml = volume.voxel_volume_mm3 * BLOCK**2 / 1000
+    for name, (low, high), least_ml in (
+        ("lung", LUNG_HU, SETTINGS["least_lung_ml"]),
+        ("soft tissue", SOFT_TISSUE_HU, SETTINGS["least_soft_tissue_ml"]),
+    ):
+        found_ml = float(((hu >= low) & (hu <= high)).sum()) * ml
+        if found_ml < least_ml:
+            return (
+                f"this does not look like a chest CT: {found_ml:.0f} mL between {low:g} and "
+                f"{high:g} HU ({name}), and at least {least_ml:g} mL are asked for"
+            )
+    return ""
 
 
 def image_of(volume):

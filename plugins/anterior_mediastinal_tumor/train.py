@@ -56,6 +56,8 @@ def score(case):
     volume = case.volumes[ROLE]
     tissue = (volume.array >= BASELINE_HU[0]) & (volume.array <= BASELINE_HU[1])
     body = volume.array > -500
+    if not body.any():
+        return {"threshold": np.zeros_like(tissue)}
     rows, columns = body.any(axis=(0, 2)).nonzero()[0], body.any(axis=(0, 1)).nonzero()[0]
     front = np.zeros_like(tissue)
     height, width = rows[-1] - rows[0], columns[-1] - columns[0]

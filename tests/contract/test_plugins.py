@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from node.errors import RefusalCode, Refused
 from node.inference.check import check_plugin
 from node.inference.registry import builtin_plugin_folder, discover
 from node.inference.runner import Runner
 from node.manifest import InputRole, Manifest
-from node.plugin import Case, Volume
+from node.plugin import Case, Result, Volume
 
 PLUGINS = discover((builtin_plugin_folder(),), points=())
 
@@ -42,22 +43,30 @@ def test_the_plugin_loads_in_its_child_and_says_how_it_is_held(manifest: Manifes
     assert manifest.digest[:12] in report.text
 
 
+def answer(runner: Runner, manifest: Manifest, value: int, folder: Path) -> Result:
+    """Return what the plugin says; what it cannot judge it refuses with a sentence."""
+    try:
+        return runner.run(manifest, case(manifest, value), job_folder=folder).result
+    except Refused as refusal:
+        assert refusal.code == RefusalCode.CASE_UNSUITABLE
+        return Result(refusal=str(refusal))
+
+
 def test_the_plugin_answers_a_plain_case_and_says_the_same_again(
     manifest: Manifest, tmp_path: Path
 ) -> None:
     runner = Runner("cpu", threads=1)
     try:
-        first, again = (
-            runner.run(manifest, case(manifest, 0), job_folder=tmp_path) for _ in range(2)
-        )
-        empty = runner.run(manifest, case(manifest, -2000), job_folder=tmp_path)
+        first, again = (answer(runner, manifest, 0, tmp_path) for _ in range(2))
+        empty = answer(runner, manifest, -2000, tmp_path)
     finally:
         runner.close()
 
-    assert first.result.measurements == again.result.measurements
-    for one, other in zip(first.result.segments, again.result.segments, strict=True):
+    assert first.refusal == again.refusal
+    assert first.measurements == again.measurements
+    for one, other in zip(first.segments, again.segments, strict=True):
         np.testing.assert_array_equal(one.mask, other.mask)
-    assert not any(segment.mask.any() for segment in empty.result.segments)
+    assert not any(segment.mask.any() for segment in empty.segments)
 
 
 def test_the_plugin_declares_what_a_report_needs(manifest: Manifest) -> None:

@@ -427,6 +427,25 @@ def test_a_plugin_that_needs_cuda_is_refused_on_a_cpu_slot(tmp_path: Path, run) 
     assert raised.value.code is RefusalCode.DEVICE_UNAVAILABLE
 
 
+def test_a_case_that_the_plugin_cannot_judge_is_refused_with_its_sentence(
+    tmp_path: Path, run
+) -> None:
+    manifest = make_plugin(tmp_path, 'return Result(refusal="this is no chest: 3 mL of lung")')
+
+    for _ in range(2):  # the child stays
+        with pytest.raises(Refused, match="this is no chest: 3 mL of lung") as refused:
+            run(manifest)
+
+        assert refused.value.code == RefusalCode.CASE_UNSUITABLE
+
+
+def test_a_refused_case_has_no_findings(tmp_path: Path, run) -> None:
+    body = _WHOLE.replace("return Result(", 'return Result(refusal="none of mine",')
+
+    with pytest.raises(ResultInvalid, match="refuses the case and returns findings"):
+        run(make_plugin(tmp_path, body))
+
+
 def test_check_says_what_holds_and_why_not(tmp_path: Path) -> None:
     good = check_plugin(make_plugin(tmp_path))
     bad = make_plugin(tmp_path, name="bad")
