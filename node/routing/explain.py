@@ -15,6 +15,7 @@ from node.storage.decision_rows import Decision, decisions_of_study
 from node.storage.delivery_rows import list_deliveries
 from node.storage.intake_rows import get_study, instances_of_study
 from node.storage.job_rows import get_report, jobs_of_study
+from node.storage.withdrawal_rows import withdrawals
 
 #: What went where, one entry for each destination; or what was looked at; JSON-able.
 _Sent = Sequence[Mapping[str, Any]]
@@ -29,8 +30,9 @@ def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
         ``study`` (state, revision, why it was complete), ``conflicts`` (SOP Instance UIDs in
         two versions that differ), ``decisions`` (oldest first: rule,
         outcome, code, sentence, ``document`` with predicates, candidates, scores, guards),
-        ``jobs`` (state, reason, ``deliveries``, ``priors``: which earlier results were looked
-        at, and what came of it).
+        ``jobs`` (every run, newest first: state, reason, ``deliveries`` with the state of each
+        object, its reason and whether it was withdrawn, ``priors``: which earlier results were
+        looked at, and what came of it).
 
     Raises
     ------
@@ -50,7 +52,7 @@ def explain_document(db: Database, study_instance_uid: str) -> dict[str, Any]:
                 "deliveries": _deliveries(db, one.id),
                 "priors": _priors(db, one.id),
             }
-            for one in jobs_of_study(db, study_instance_uid)
+            for one in reversed(jobs_of_study(db, study_instance_uid))
         ],
     }
 
@@ -60,12 +62,11 @@ def explain_text(db: Database, study_instance_uid: str) -> str:
     study = get_study(db, study_instance_uid)
     if study is None:
         raise NodeError("there is no such study here; `sentinel-node studies` lists what came in")
-    decisions = decisions_of_study(db, study_instance_uid)
-    jobs = {job.id: job for job in jobs_of_study(db, study_instance_uid)}
+    jobs = jobs_of_study(db, study_instance_uid)
     conflicts = _conflicts(db, study_instance_uid)
-    sent = {job_id: _deliveries(db, job_id) for job_id in jobs}
-    priors = {job_id: _priors(db, job_id) for job_id in jobs}
-    lines = [*_head(study), *map(_conflict, conflicts), *_body(decisions, jobs, sent, priors)]
+    lines = [*_head(study), *map(_conflict, conflicts)]
+    lines += _body(decisions_of_study(db, study_instance_uid), {job.id: job for job in jobs})
+    lines += _runs(db, jobs)
     return "\n".join(lines) + "\n"
 
 
@@ -87,12 +88,7 @@ def _head(study: Study) -> Iterator[str]:
         yield f"  complete {_at(study.completed_at)}: {study.completed_reason}"
 
 
-def _body(
-    decisions: Sequence[Decision],
-    jobs: Mapping[str, Job],
-    sent: Mapping[str, _Sent],
-    priors: Mapping[str, _Sent],
-) -> Iterator[str]:
+def _body(decisions: Sequence[Decision], jobs: Mapping[str, Job]) -> Iterator[str]:
     if not decisions:
         yield "  no rule has looked at it yet"
         return
@@ -102,7 +98,15 @@ def _body(
         yield from _decision(decision, full=decision.study_revision == latest)
         job = jobs.get(decision.job_id or "")
         if job is not None and decision.study_revision == latest:
-            yield from _job(job, sent[job.id], priors[job.id])
+            yield f"  job {job.id}: {_state(job)}"
+
+
+def _runs(db: Database, jobs: Sequence[Job]) -> Iterator[str]:
+    """Yield every run, the newest first: what a person ran again has no decision of a rule."""
+    if jobs:
+        yield from ("", "runs, newest first:")
+    for job in reversed(jobs):
+        yield from _job(job, _deliveries(db, job.id), _priors(db, job.id))
 
 
 def _decision(decision: Decision, *, full: bool) -> Iterator[str]:
@@ -144,9 +148,14 @@ def _region(one: Mapping[str, Any]) -> str:
     return f"  region for {one['role']}: {one['place']}{named}, fits by its {one['by']}: {verdict}"
 
 
-def _job(job: Job, sent: _Sent, priors: _Sent) -> Iterator[str]:
+def _state(job: Job) -> str:
     reason = f": {job.reason_code} {job.reason}" if job.reason_code else ""
-    yield f"  job {job.id}: {job.state}{reason}"
+    return f"{job.state}{reason}"
+
+
+def _job(job: Job, sent: _Sent, priors: _Sent) -> Iterator[str]:
+    of = f"{job.plugin_name_version} by rule “{job.rule}”"
+    yield f"  job {job.id}, run {job.run_number} of {of}, {_at(job.created_at)}: {_state(job)}"
     for one in priors:
         kept = len(one["tracking_uids"])
         tracked = f"; {kept} Tracking UID{'' if kept == 1 else 's'} kept" if kept else ""
@@ -155,8 +164,20 @@ def _job(job: Job, sent: _Sent, priors: _Sent) -> Iterator[str]:
         if "left_out" in one:
             yield f"    to {one['destination']}: nothing, {one['left_out']}"
         else:
-            objects = ", ".join(f"{role} {state}" for role, state in one["objects"].items())
-            yield f"    to {one['destination']} (profile {one['profile'] or '?'}): {objects}"
+            yield from _sent_to(one)
+
+
+def _sent_to(one: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the states of the objects at one destination, then each reason once."""
+    taken = one["withdrawn"]
+    objects = ", ".join(
+        f"{role} {state}" + (f" (withdrawn: {taken[role]})" if role in taken else "")
+        for role, state in one["objects"].items()
+    )
+    yield f"    to {one['destination']} (profile {one['profile'] or '?'}): {objects}"
+    for reason in dict.fromkeys(one["reasons"].values()):
+        roles = ", ".join(role for role, why in one["reasons"].items() if why == reason)
+        yield f"      {roles}: {reason}"
 
 
 def _series(series: Mapping[str, Any]) -> Iterator[str]:
@@ -189,12 +210,18 @@ def _candidates(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _deliveries(db: Database, job_id: str) -> _Sent:
-    """Return for each destination of a job its viewer profile, and the state of each object."""
+    """Return for each destination of a job its viewer profile, and how each object fares."""
+    taken = {one.delivery.id: str(one.withdrawal.state) for one in withdrawals(db, jobs=[job_id])}
     found: dict[str, dict[str, Any]] = {}
     for delivery, evidence in list_deliveries(db, job_id=job_id):
-        words = {"destination": delivery.destination, "profile": delivery.profile, "objects": {}}
-        to = found.setdefault(delivery.destination, words)
+        words = {"destination": delivery.destination, "profile": delivery.profile}
+        fresh = {**words, "objects": {}, "reasons": {}, "withdrawn": {}}
+        to = found.setdefault(delivery.destination, fresh)
         to["objects"][evidence.role] = str(delivery.state)
+        if delivery.reason:
+            to["reasons"][evidence.role] = delivery.reason
+        if delivery.id in taken:
+            to["withdrawn"][evidence.role] = taken[delivery.id]
     left_out = get_report(db, job_id).get("left_out", {})
     refused = [{"destination": name, "left_out": why} for name, why in left_out.items()]
     return [*found.values(), *refused]

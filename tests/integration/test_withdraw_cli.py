@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.cli.withdrawal import NOT_ALL_GONE
+from node.model import Identity
 from tests.make import free_port
 from tests.withdrawing import WithdrawingSite, place
 
@@ -207,3 +208,29 @@ def test_s08_what_was_done_stands_in_the_trail(cli, site, tmp_path):
     )
     assert "withdrawal asked for" in trail
     assert "swapped sides" in trail
+
+
+def test_s08_explain_shows_every_run_the_newest_first_with_what_holds_it(cli, site):
+    first = site.run()
+    site.deliver()
+    cli("withdraw", first.id, "--yes", "--wait", "0", "--reason", "swapped sides")
+    site.settle(time.time() + 10)
+    second = site.run()
+    other = Identity(
+        patient_id="OTHER", issuer_of_patient_id="", patient_name="", patient_birth_date=""
+    )
+    site.pacs().studies[first.study_instance_uid] = other
+    site.deliver(time.time() + 20)
+
+    text = cli("explain", first.study_instance_uid).stdout
+    document = json.loads(cli("explain", first.study_instance_uid, "--json").stdout)
+
+    assert 0 < text.index(f"job {second.id}, run 2") < text.index(f"job {first.id}, run 1")
+    newest, oldest = text[: text.index(first.id)], text[text.index(first.id) :]
+    assert "to pacs (profile plain): seg PENDING, sr PENDING" in newest
+    assert "seg, sr: IDENTITY_DIFFERS: PatientID of the study differ" in newest
+    assert "seg PROVEN (withdrawn: VISIBLE), sr PROVEN (withdrawn: VISIBLE)" in oldest
+    assert [one["run_number"] for one in document["jobs"]] == [2, 1]
+    (held,) = document["jobs"][0]["deliveries"]
+    assert held["reasons"]["sr"].startswith("IDENTITY_DIFFERS: ")
+    assert document["jobs"][1]["deliveries"][0]["withdrawn"] == {"seg": "VISIBLE", "sr": "VISIBLE"}
