@@ -18,6 +18,7 @@ from node.manifest import EvaluationSpec, Manifest
 from node.manifest_file import parse_manifest
 from node.training.answers import Answered, answers
 from node.training.cases import Loaded, PhantomTask, StudyTask, Task, phantom_tasks, tasks_of
+from node.training.collapse import Answer, answer_of, collapsed
 from node.training.folder import look_at, studies_of
 from node.training.plugin_code import COHORT, Abilities, abilities
 from node.training.report import (
@@ -153,6 +154,7 @@ class _Judged:
     #: Of a classifier: the rows of each case.
     rows: list[tuple[ClassifiedCase, ...]] = field(default_factory=list)
     scans: list[Scan] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     threads: int = 0
 
@@ -163,6 +165,7 @@ class _Judged:
 
     def take(self, manifest: Manifest, answered: Answered) -> None:
         """Compare one answer with the truth and keep what counts."""
+        self.answers.append(answer_of(answered.result, answered.loaded.labels))
         if manifest.evaluation:
             rows = _classified(manifest.evaluation, answered)
             self.rows.append(rows)
@@ -318,6 +321,7 @@ def _evaluation(
     bench: _Bench, judged: _Judged, closer: _Closer, learned: Mapping[str, object]
 ) -> Evaluation | Classification:
     order, manifest = bench.order, bench.manifest
+    why = collapsed(manifest, judged.answers)
     about = About(
         manifest=manifest,
         data=_data(order, manifest, judged),
@@ -329,6 +333,7 @@ def _evaluation(
             [row.known for rows in judged.rows for row in rows] or judged.known, manifest.evaluation
         ),
         notes=_notes(judged, learned),
+        collapsed=f"Collapsed: {why}." if why else "",
     )
     common = {one.name: getattr(about, one.name) for one in fields(About)}
     if manifest.evaluation is None:

@@ -326,8 +326,8 @@ def _check_learned(
     why = collapsed(candidate, said)
     if why:
         raise LearningError(
-            f"the model collapsed: {why}; nothing was written. Train longer, on more cases, or "
-            "with another --seed",
+            f"the model collapsed on the tuning cases: {why}; nothing was written. "
+            "Train longer, on more cases, or with another --seed",
             code="MODEL_COLLAPSED",
         )
 

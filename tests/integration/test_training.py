@@ -140,6 +140,30 @@ def test_what_is_no_result_is_refused_and_nothing_is_written(cli, tmp_path, fit,
     assert {path.name: path.read_bytes() for path in learner.iterdir()} == before
 
 
+def test_a_mask_that_is_the_same_everywhere_is_refused_by_training_and_evaluation(cli, tmp_path):
+    learner = make_learner(tmp_path)
+    right = (learner / "plugin.py").read_text()
+    same = right.replace("array > self.threshold", "np.zeros(array.shape, bool)")
+    same = same.replace("if not mask.any():", "mask[:1] = True\n        if not mask.any():")
+    same = same.replace("float(mask.mean())", "float(abs(array.mean()) % 1)")
+    (learner / "plugin.py").write_text(same)
+
+    done = cli("train", learner, "--phantom", 4, "--out", "out")
+
+    why = "its mask `mass` is the same in all 4 cases"
+    assert done.exit_code == 1 and "MODEL_COLLAPSED" in done.output, done.output
+    assert f"collapsed on the tuning cases: {why}; nothing was written" in done.output
+    assert not (tmp_path / "out").exists()
+
+    (learner / "plugin.py").write_text(right)
+    assert cli("train", learner, "--phantom", 4, "--out", "out").exit_code == 0
+    (tmp_path / "out" / "plugin.py").write_text(same)
+    done = cli("evaluate", "./out", "--phantom", 4, "--report", "report")
+    assert done.exit_code == 1, done.output
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["collapsed"] and report["collapsed_reason"] == f"Collapsed: {why}."
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

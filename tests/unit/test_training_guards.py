@@ -2,12 +2,14 @@
 
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from node.errors import LearningError, ManifestError
+from node.manifest import EvaluationSpec
 from node.manifest_file import parse_manifest
 from node.plugin import Labels, Measurement, Result, Segment
 from node.training.collapse import Answer, answer_of, collapsed
@@ -40,7 +42,7 @@ def test_empty_masks_everywhere_are_a_collapse(learner):
 def test_a_mask_that_fills_everything_is_a_collapse(learner):
     manifest = parse_manifest(learner)
 
-    assert "fills the whole image" in collapsed(manifest, [answer(True, 1.0)] * 4)
+    assert "fills half of the image or more" in collapsed(manifest, [answer(True, 1.0)] * 4)
     assert collapsed(manifest, [answer(True, 1.0)] * 3 + [answer(True, 0.5)]) == ""
 
 
@@ -57,6 +59,69 @@ def test_a_constant_number_is_a_collapse_and_a_count_of_one_is_none(learner):
     assert said(0.4, 0.4) == ""  # too few to tell
 
 
+def outlined(*fills: float, truth: float = 0.1) -> list[Answer]:
+    """Answers of one segment that fills so much of each image, and where somebody drew `truth`."""
+    return [
+        Answer(truth=True, filled={"mass": part}, outlined={"mass": truth}, values={})
+        for part in fills
+    ]
+
+
+def test_a_mask_that_fills_half_although_nobody_drew_so_much_is_a_collapse(learner):
+    manifest = parse_manifest(learner)
+
+    assert "fills half of the image or more in all 1" in collapsed(manifest, outlined(0.5))
+    assert "in all 2 cases" in collapsed(manifest, outlined(0.5, 0.9))
+    assert collapsed(manifest, outlined(0.5, 0.4)) == ""
+    assert collapsed(manifest, outlined(0.6, 0.7, truth=0.6)) == ""
+
+
+def segments(*masks: np.ndarray) -> Answer:
+    result = Result(segments=tuple(Segment(name="mass", mask=m, role="ct") for m in masks))
+    return answer_of(result, Labels(masks={"mass": np.ones((1, 1, 1), bool)}))
+
+
+def box(slices: int, low: int, high: int) -> np.ndarray:
+    mask = np.zeros((slices, 6, 6), bool)
+    mask[low:high, 1:3] = True
+    return mask
+
+
+def test_a_mask_that_is_the_same_everywhere_is_a_collapse_whatever_the_slices(learner):
+    manifest = parse_manifest(learner)
+    same = "its mask `mass` is the same in all 2 cases"
+
+    assert same in collapsed(manifest, [segments(box(8, 0, 3)), segments(box(8, 0, 3))])
+    assert same in collapsed(manifest, [segments(box(8, 0, 3)), segments(box(20, 0, 3))])
+    halves = segments(box(8, 0, 1), box(8, 1, 3))  # two findings are one mask together
+    assert same in collapsed(manifest, [segments(box(8, 0, 3)), halves])
+    assert collapsed(manifest, [segments(box(8, 0, 3)), segments(box(8, 1, 4))]) == ""
+    assert collapsed(manifest, [segments(box(8, 0, 3)), segments()]) == ""
+    assert collapsed(manifest, [segments(box(8, 0, 3))]) == ""  # one case: nothing to compare
+
+
+def test_a_classifier_that_says_nothing_or_the_same_has_collapsed(learner):
+    manifest = replace(
+        parse_manifest(learner),
+        segments={},
+        evaluation=EvaluationSpec(probability="likeness", outcome="sick"),
+    )
+
+    def said(*values: float | None) -> str:
+        return collapsed(
+            manifest,
+            [
+                Answer(truth=None, filled={}, values={} if v is None else {"likeness": (v,)})
+                for v in values
+            ],
+        )
+
+    assert "no case has a `likeness`" in said(None)
+    assert "`likeness` is 0.43 in all 3 cases" in said(0.43, None, 0.43, 0.43)
+    assert said(0.43, None, 0.43) == ""  # too few to tell
+    assert said(0.43, 0.43, 0.44) == ""
+
+
 def test_an_answer_keeps_parts_and_values_and_whether_there_is_something():
     mask = np.zeros((2, 2, 2), bool)
     mask[0] = True
@@ -67,7 +132,8 @@ def test_an_answer_keeps_parts_and_values_and_whether_there_is_something():
 
     found = answer_of(result, Labels(masks={"mass": mask}))
 
-    assert found == Answer(truth=True, filled={"mass": 0.5}, values={"likeness": (0.5,)})
+    assert (found.truth, found.filled, found.outlined) == (True, {"mass": 0.5}, {"mass": 0.5})
+    assert found.values == {"likeness": (0.5,)} and list(found.masks) == ["mass"]
     assert answer_of(Result(), Labels()).truth is None
 
 

@@ -18,7 +18,6 @@ from node.training.report.classified import (
 )
 from node.training.report.compare import paired
 from node.training.report.evaluation import Evaluation
-from node.training.report.figures import collapse_of
 from node.training.report.write import NUMBERS_NAME, write_report
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "SegmentationCase",
     "assess_case",
     "classify_case",
-    "collapse_of",
     "paired",
     "read_reference",
     "write_report",

@@ -86,6 +86,8 @@ class About:
     bootstrap_seed: int = 0
     bootstrap_runs: int = 2000
     notes: tuple[str, ...] = ()
+    #: Why these are the answers of a model that learned nothing, as a sentence.
+    collapsed: str = ""
 
 
 def read_reference(path: Path) -> Reference | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,8 +63,6 @@ class SegmentationCase:
     iou : float64, shape (lesions, components)
     baseline_dice : mapping of name to float
         What simple rules reach; NaN for a scan without a tumour.
-    mask_sha256 : str
-        Of the predicted mask with its shape, so that a constant output is seen.
     filled : float
         Part of the volume that the prediction fills.
     picture : Picture or None
@@ -78,7 +75,6 @@ class SegmentationCase:
     components: tuple[Region, ...]
     iou: NDArray[np.float64]
     baseline_dice: Mapping[str, float]
-    mask_sha256: str
     filled: float
     picture: Picture | None
 
@@ -154,7 +150,6 @@ def assess_case(
             name: overlap(truth, _on_grid(mask, truth, f"baseline {name}")).dice
             for name, mask in (baselines or {}).items()
         },
-        mask_sha256=_digest(prediction),
         filled=float(prediction.mean()),
         picture=take_picture(volume, truth, prediction),
     )
@@ -223,8 +218,3 @@ def _surface(truth: Mask, prediction: Mask, spacing_mm: tuple[float, ...]) -> Su
         assd_mm=found.symmetric_average_mm(),
         surface_dice=found.dice(TOLERANCE_MM),
     )
-
-
-def _digest(mask: Mask) -> str:
-    """Return a SHA-256 of a mask."""
-    return hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()

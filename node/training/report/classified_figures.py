@@ -27,8 +27,6 @@ from node.training.report.classes import (
 from node.training.report.classified import Classification, ClassifiedCase
 from node.training.report.outlook import baselines, factors, grouped, others, survival
 
-#: Probabilities that differ less are the same.
-_EQUAL = 1e-4
 #: What a classifier on phantoms must reach (E12): figure, least, greatest.
 _GOALS = (
     ("oracle_auroc", 0.92, 0.97),
@@ -48,7 +46,7 @@ def classification_document(evaluation: Classification) -> Document:
     rows = evaluation.cases
     _check(evaluation)
     intervals = {**headline(evaluation, rows), **_oracle(rows)}
-    rules, collapsed = baselines(evaluation), collapse_of(rows)
+    rules = baselines(evaluation)
     changes, headers = changes_of(evaluation), headers_of(evaluation)
     distances = _distances(rows, intervals["auroc"].estimate, rules)
     document = {
@@ -58,8 +56,8 @@ def classification_document(evaluation: Classification) -> Document:
         **distances,
         **top_figures(changes, headers),
         "goals": _goals(distances) if evaluation.data.synthetic else {},
-        "collapsed": bool(collapsed),
-        "collapsed_reason": collapsed,
+        "collapsed": bool(evaluation.collapsed),
+        "collapsed_reason": evaluation.collapsed,
         "synthetic": evaluation.data.synthetic,
         "evaluation": asdict(evaluation.spec),
         "intervals": {key: asdict(interval) for key, interval in intervals.items()},
@@ -79,16 +77,6 @@ def classification_document(evaluation: Classification) -> Document:
         "cases": [_case(case) for case in rows],
     }
     return {key: plain(value) for key, value in document.items()}
-
-
-def collapse_of(rows: Rows) -> str:
-    """Return why these are the numbers of a collapsed model, as a sentence; "" if they are not."""
-    said = [row.said for row in rows if row.said is not None]
-    if not said:
-        return "Collapsed: no case has a probability."
-    if len(said) > 1 and max(said) - min(said) <= _EQUAL:
-        return f"Collapsed: the probability is {said[0]:.3g} in every case."
-    return ""
 
 
 def _check(evaluation: Classification) -> None:

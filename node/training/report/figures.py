@@ -11,11 +11,8 @@ from node.training.report.about import Document, plain, provenance_of, statement
 from node.training.report.cases import Region, SegmentationCase
 from node.training.report.curves import over_match_iou, over_score
 from node.training.report.evaluation import Evaluation
-from node.training.report.statistics import Cases, counts, headline
+from node.training.report.statistics import counts, headline
 from node.training.report.tables import baselines, by_size, grouped, surface
-
-#: A mask that fills this part of every volume is no segmentation.
-_MOST_FILLED = 0.5
 
 
 def document_of(evaluation: Evaluation) -> Document:
@@ -30,15 +27,14 @@ def document_of(evaluation: Evaluation) -> Document:
         raise LearningError("no case was evaluated: there is nothing to report")
     intervals = headline(evaluation, evaluation.cases)
     rules = baselines(evaluation)
-    collapsed = collapse_of(evaluation.cases)
     best = max(rules.values(), key=lambda b: b["dice"]["estimate"], default=None)
     document = {
         "format": "sentinel-node-segmentation-1",
         "statement": statement_of(evaluation),
         **{key: interval.estimate for key, interval in intervals.items()},
         "baseline_dice": best["dice"]["estimate"] if best else None,
-        "collapsed": bool(collapsed),
-        "collapsed_reason": collapsed,
+        "collapsed": bool(evaluation.collapsed),
+        "collapsed_reason": evaluation.collapsed,
         "synthetic": evaluation.data.synthetic,
         "intervals": {key: asdict(interval) for key, interval in intervals.items()},
         "counts": counts(evaluation.cases),
@@ -53,18 +49,6 @@ def document_of(evaluation: Evaluation) -> Document:
         "cases": [_case(case) for case in evaluation.cases],
     }
     return {key: plain(value) for key, value in document.items()}
-
-
-def collapse_of(cases: Cases) -> str:
-    """Return why the outputs are those of a collapsed model, as a sentence; "" if they are not."""
-    with_tumor = [case for case in cases if not case.tumor_free]
-    if with_tumor and not any(case.components for case in with_tumor):
-        return "Collapsed: the mask is empty in every CT that has a tumour."
-    if len(cases) > 1 and cases[0].components and len({c.mask_sha256 for c in cases}) == 1:
-        return "Collapsed: the mask is the same in every CT."
-    if all(case.filled >= _MOST_FILLED for case in cases):
-        return "Collapsed: the mask fills half of every CT or more."
-    return ""
 
 
 def _fact(name: str) -> Callable[[SegmentationCase], str]:

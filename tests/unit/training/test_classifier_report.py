@@ -272,13 +272,13 @@ def test_a_case_without_an_answer_counts_as_wrong(cases):
     assert found["cases"][0]["counted_as"] == (0.0 if cases[0].outcome else 1.0)
 
 
-def test_a_constant_probability_is_a_collapse(cases):
-    found = classification_document(evaluation([replace(c, said=0.43) for c in cases]))
+def test_a_constant_probability_is_reported_as_a_collapse(cases):
+    why = "Collapsed: `p` is 0.43 in all 160 cases."
+    alike = [replace(c, said=0.43) for c in cases]
+    found = classification_document(evaluation(alike, collapsed=why))
 
-    assert found["collapsed"] and "0.43 in every case" in found["collapsed_reason"]
+    assert (found["collapsed"], found["collapsed_reason"]) == (True, why)
     assert found["auroc"] == 0.5
-    nothing = classification_document(evaluation([replace(c, said=None) for c in cases]))
-    assert "no case has a probability" in nothing["collapsed_reason"]
 
 
 @pytest.mark.parametrize(
