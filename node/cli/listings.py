@@ -72,11 +72,13 @@ def jobs(
     state: StateOption = None,
 ) -> None:
     """List jobs: which plugin ran on which study, and how it ended."""
-    from node.storage.job_rows import list_jobs, retry_job
+    from node.routing.ways import way_of_today
+    from node.storage.job_rows import get_job, list_jobs, retry_job
 
     with sentences(), opened_node(settings) as node:
         if retry:
-            retry_job(node.db, retry, now=time.time())
+            way = way_of_today(node.settings, get_job(node.db, retry))
+            retry_job(node.db, retry, way=way, now=time.time())
             node.audit.record("job retried", retry)
             console.print(f"The job {retry} will be tried again.", soft_wrap=True)
             return

@@ -124,13 +124,24 @@ def rerun(
     job: Annotated[str, typer.Argument(help="Job that has ended.")],
     settings: SettingsOption = None,
 ) -> None:
-    """Compute the same work again; its result replaces the old one once it is proven (S8)."""
+    """Compute the same work again, for the destinations that its rule names now.
+
+    Its result replaces the old one once it is proven (S8).
+    """
+    from node.routing.ways import way_of_today
+    from node.storage.job_rows import get_job
     from node.storage.job_rows import rerun as schedule
 
     with sentences(), opened_node(settings) as node:
-        again = schedule(node.db, job, now=time.time())
+        way = way_of_today(node.settings, get_job(node.db, job))
+        again = schedule(node.db, job, way=way, now=time.time())
         node.audit.record("job run again", job, run=again.run_number)
-        console.print(f"The job {again.id} is run {again.run_number} of it.", soft_wrap=True)
+        to = "nowhere: shadow" if again.shadow else ", ".join(again.destinations) or "nowhere"
+        console.print(
+            f"The job {again.id} is run {again.run_number} of it; its result goes to: {to}.",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _confirm(node: Node, jobs: Sequence[Job], *, yes: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
@@ -47,6 +47,7 @@ __all__ = [
     "MOST_FAILURES",
     "MOST_LOST_LEASES",
     "SUPERSEDED",
+    "Way",
     "claim_job",
     "end_job",
     "finish_job",
@@ -99,8 +100,21 @@ def insert_job_in(connection: Connection, new: Job) -> Job:
     return again
 
 
-def rerun(db: Database, job_id: str, *, now: float) -> Job:
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """Where results go."""
+
+    destinations: tuple[str, ...]
+    shadow: bool
+
+
+def rerun(db: Database, job_id: str, *, way: Way | None = None, now: float) -> Job:
     """Schedule the same work as a new run: new run number, new UIDs (S1).
+
+    Parameters
+    ----------
+    way : Way or None
+        Where its result goes; None = where that of the last run went.
 
     Raises
     ------
@@ -112,16 +126,16 @@ def rerun(db: Database, job_id: str, *, now: float) -> Job:
         last = latest_run(connection, old.fingerprint) or old
         if last.state not in _ENDED:
             raise NodeError(f"run {last.run_number} of this job is {last.state}: not ended")
-        again = _fresh(last, now)
+        again = _fresh(last, way, now)
         insert_row(connection, again)
         return again
 
 
-def retry_job(db: Database, job_id: str, *, now: float) -> None:
+def retry_job(db: Database, job_id: str, *, way: Way | None = None, now: float) -> None:
     """Let a FAILED or REFUSED job be tried again, with all its attempts.
 
     A job that the rules refused before it ran goes back to them: its study is looked at anew,
-    so that no guard is passed by (S22).
+    so that no guard is passed by (S22). `way` is as in `rerun`.
 
     Raises
     ------
@@ -142,7 +156,12 @@ def retry_job(db: Database, job_id: str, *, now: float) -> None:
             .values(outcome="retried")
         )
         values = {"state": JobState.SCHEDULED.value, "reason_code": "", "reason": ""}
-        connection.execute(update(job).where(job.c.id == job_id).values(**values, ended_at=None))
+        to = _way_of(old) if way is None else way
+        connection.execute(
+            update(job)
+            .where(job.c.id == job_id)
+            .values(**values, ended_at=None, destinations=list(to.destinations), shadow=to.shadow)
+        )
 
 
 def get_job(db: Database, job_id: str) -> Job:
@@ -253,10 +272,17 @@ def _stop_untouched(connection: Connection, job_id: str, why: Mapping[str, str])
     return True
 
 
-def _fresh(old: Job, now: float) -> Job:
+def _way_of(old: Job) -> Way:
+    return Way(destinations=old.destinations, shadow=old.shadow)
+
+
+def _fresh(old: Job, way: Way | None, now: float) -> Job:
+    to = _way_of(old) if way is None else way
     return replace(
         old,
         id=new_job_id(),
+        destinations=to.destinations,
+        shadow=to.shadow,
         run_number=old.run_number + 1,
         state=JobState.SCHEDULED,
         reason_code="",

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.cli.withdrawal import NOT_ALL_GONE
-from node.model import Identity
+from node.model import Identity, Job, JobState
+from node.storage.job_rows import jobs_of_study
 from tests.make import free_port
 from tests.withdrawing import WithdrawingSite, place
 
@@ -197,6 +198,55 @@ def test_rerun_makes_a_new_run(cli, site):
     assert states == {"COMPLETED", "SCHEDULED"}
     again = cli("rerun", job.id)
     assert again.exit_code == 1
+
+
+def corrected(tmp_path: Path, *, name: str = "all ct", shadow: bool = False) -> None:
+    """The settings after a rule's destination was corrected."""
+    (tmp_path / "sentinel.toml").write_text(
+        f'[node]\nport = {free_port()}\ndata_dir = "data"\n'
+        '[[destinations]]\nname = "right"\nkind = "folder"\npath = "out"\n'
+        'grade = "research"\n'
+        f'[[rules]]\nname = "{name}"\nplugin = "commissioning"\nwhen = {{}}\n'
+        + ("shadow = true\n" if shadow else 'destinations = ["right"]\n')
+    )
+
+
+def again_of(site: WithdrawingSite, job: Job) -> Job:
+    return jobs_of_study(site.db, job.study_instance_uid)[-1]
+
+
+def test_a_rerun_goes_where_the_rule_sends_today(cli, site, tmp_path):
+    job = site.run(plugin="commissioning", plugin_version="1.0.0")
+    corrected(tmp_path)
+    done = cli("rerun", job.id)
+    assert "its result goes to: right." in done.stdout
+    again = again_of(site, job)
+    assert (again.run_number, again.destinations, again.shadow) == (2, ("right",), False)
+    assert job.destinations == ("pacs",)
+
+
+@pytest.mark.parametrize("plugin", ["commissioning", "ball"])
+def test_a_rerun_without_its_rule_keeps_its_destinations(cli, site, tmp_path, plugin):
+    job = site.run(plugin=plugin, rule="all ct" if plugin == "ball" else "gone")
+    corrected(tmp_path)
+    assert cli("rerun", job.id).exit_code == 0
+    assert again_of(site, job).destinations == ("pacs",)
+
+
+def test_a_rerun_of_a_rule_in_shadow_now_goes_nowhere(cli, site, tmp_path):
+    job = site.run(plugin="commissioning", plugin_version="1.0.0")
+    corrected(tmp_path, shadow=True)
+    assert "goes to: nowhere: shadow." in cli("rerun", job.id).stdout
+    assert again_of(site, job).shadow
+
+
+def test_a_retried_job_goes_where_the_rule_sends_today(cli, site, tmp_path):
+    job = site.run(plugin="commissioning", plugin_version="1.0.0", state=JobState.FAILED)
+    corrected(tmp_path)
+    assert cli("jobs", "--retry", job.id).exit_code == 0
+    again = again_of(site, job)
+    assert (again.id, again.state) == (job.id, JobState.SCHEDULED)
+    assert again.destinations == ("right",)
 
 
 def test_s08_what_was_done_stands_in_the_trail(cli, site, tmp_path):
