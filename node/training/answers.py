@@ -21,6 +21,7 @@ from node.manifest import Manifest
 from node.plugin import Case, Labels, Result
 from node.training import plugin_code
 from node.training.cases import Loaded, Task, content_of, load
+from node.training.splits import Content
 from node.training.store import Store
 from node.training.workers import Workers, fit_threads, raised
 
@@ -32,8 +33,8 @@ class Answered:
     """One case, what is true of it, what simple rules say, and what the plugin says."""
 
     loaded: Loaded
-    #: SHA-256 of its images.
-    content: str
+    #: What its images are.
+    content: Content
     scores: Mapping[str, NDArray[Any]]
     result: Result
     #: Why there is no result; "" where there is one.
@@ -78,7 +79,7 @@ def answers(
             shutil.rmtree(place)
 
 
-def make_case(task: Task, place: Path, with_scores: bool) -> tuple[str, dict[str, Any]]:
+def make_case(task: Task, place: Path, with_scores: bool) -> tuple[Content, dict[str, Any]]:
     """Write a case and its truth into `place`, in a worker."""
     loaded = load(task)
     scores = plugin_code.score(task.plugin, loaded.case) if with_scores else {}
@@ -94,7 +95,7 @@ def make_case(task: Task, place: Path, with_scores: bool) -> tuple[str, dict[str
         "headers": {role: dict(header) for role, header in loaded.headers.items()},
         "values": dict(loaded.labels.values),
     }
-    return content_of(loaded.case).sha256, json.loads(json.dumps(known, default=_plain))
+    return content_of(loaded.case), json.loads(json.dumps(known, default=_plain))
 
 
 def _plain(value: object) -> object:
@@ -122,7 +123,7 @@ def _answer(
     manifest: Manifest,
     job: Path,
     loaded: Loaded,
-    content: str,
+    content: Content,
     scores: Mapping[str, NDArray[Any]],
 ) -> Answered:
     result, failure, seconds, threads = Result(), "", 0.0, 0

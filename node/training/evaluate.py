@@ -38,7 +38,7 @@ from node.training.report import (
     read_reference,
     write_report,
 )
-from node.training.splits import TEST_SPLIT, check_unseen, was_learned
+from node.training.splits import TEST_SPLIT, Content, check_unseen, was_learned
 from node.training.store import Store, check_new_folder, whole_folder
 from node.training.surroundings import processor, strata, versions
 from node.training.train import (
@@ -241,12 +241,15 @@ def _classified(
 
 
 def _refuse(
-    learned: Mapping[str, object], tasks: Sequence[Task], contents: Sequence[str], workers: Workers
+    learned: Mapping[str, object],
+    tasks: Sequence[Task],
+    contents: Sequence[Content],
+    workers: Workers,
 ) -> None:
     """Look at the cases that are left, without running them, and say how many were learned from."""
     left = raised(workers.each(look_at, [(task,) for task in tasks[len(contents) :]]))
     lines = [task.row.line for task in tasks if isinstance(task, StudyTask)]
-    check_unseen(learned, [*contents, *(one.sha256 for one in left)], lines)
+    check_unseen(learned, [*contents, *left], lines)
 
 
 def read_provenance(plugin: Path) -> dict[str, object]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from node.errors import LearningError
 from node.training import plugin_code
-from node.training.cases import PhantomTask, Task, content_of, load
+from node.training.cases import PhantomTask, StudyTask, Task, content_of, load
 from node.training.relevant import examples_digest
 from node.training.store import Store
 from node.training.workers import Workers, raised
@@ -21,6 +21,8 @@ class Made:
     path: Path
     #: SHA-256 of the images it came from.
     content: str
+    #: `Content.few` of them; () for a phantom.
+    slices: tuple[str, ...]
 
 
 def make_examples(
@@ -42,17 +44,25 @@ def make_examples(
     missing = [
         (task, key)
         for task, key in zip(tasks, keys, strict=True)
-        if fresh or store.read(key) is None or not store.example(key).is_file()
+        if fresh or not _is_whole(task, store.read(key)) or not store.example(key).is_file()
     ]
     for key in keys:
         store.touch(key)
     work = [(store.folder, key, task) for task, key in missing]
     for done, _ in enumerate(raised(workers.each(make_example, work)), start=1):
         advance(done, len(missing))
-    return tuple(
-        Made(path=store.example(key), content=str((store.read(key) or {})["content"]))
-        for key in keys
-    )
+    return tuple(_made(store, key) for key in keys)
+
+
+def _is_whole(task: Task, kept: Mapping[str, object] | None) -> bool:
+    """Return whether all is known of an example; one of a study may be from before `slices`."""
+    return kept is not None and ("slices" in kept or not isinstance(task, StudyTask))
+
+
+def _made(store: Store, key: str) -> Made:
+    kept = store.read(key) or {}
+    slices = tuple(str(one) for one in kept.get("slices", ()))
+    return Made(path=store.example(key), content=str(kept["content"]), slices=slices)
 
 
 def keys_of(tasks: Sequence[Task], store: Store) -> tuple[str, ...]:
@@ -75,4 +85,7 @@ def make_example(store_folder: Path, key: str, task: Task) -> None:
     if not arrays:
         raise LearningError(f"`examples` of {task.plugin.name} returned no array")
     store.write_example(key, arrays)
-    store.write(key, {"content": content_of(loaded.case).sha256})
+    content = content_of(loaded.case)
+    # Phantoms without noise may share slices, and a test phantom is drawn apart anyway.
+    slices = content.few if isinstance(task, StudyTask) else ()
+    store.write(key, {"content": content.sha256, "slices": slices})

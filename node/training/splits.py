@@ -22,6 +22,8 @@ _FIRST_SEED: Mapping[str, int] = {
 #: Seeds that a person may give are below it.
 SEEDS = 1_000_000
 _MOST_LINES = 10
+#: Kept in `training.json` of each study: so many slices, so much of each hash.
+_SLICES_KEPT, _SLICE_LETTERS = 4, 12
 
 
 def split_of(patient: str) -> str:
@@ -69,6 +71,14 @@ class Content:
     #: Of each slice that is not all one value.
     slices: frozenset[str]
 
+    @property
+    def few(self) -> tuple[str, ...]:
+        """Return what a training keeps of the slices: the smallest hashes, shortened.
+
+        The same ones whatever the order, and most of them are left where slices are taken out.
+        """
+        return tuple(one[:_SLICE_LETTERS] for one in sorted(self.slices)[:_SLICES_KEPT])
+
 
 def check_leaks(rows: Sequence[tuple[Row, str, Content]], faults: Faults) -> None:
     """Note each line whose images, or some of them, lie in another split as well.
@@ -94,21 +104,25 @@ def check_leaks(rows: Sequence[tuple[Row, str, Content]], faults: Faults) -> Non
             )
 
 
-def was_learned(learned: Mapping[str, object], content: str) -> bool:
+def was_learned(learned: Mapping[str, object], content: Content) -> bool:
     """Return whether the weights were learned from a case.
 
     Parameters
     ----------
     learned : mapping
-        What `training.json` of the plugin says, {} where there is none.
-    content : str
-        `Content.sha256` of the case.
+        What `training.json` of the plugin says, {} where there is none. Without ``slices``
+        (phantoms, files of before) only whole cases are compared.
+    content : Content
+        Of the case.
     """
-    return content[:16] in str(learned.get("cases", "")).split()
+    slices = set(str(learned.get("slices", "")).split())
+    return content.sha256[:16] in str(learned.get("cases", "")).split() or any(
+        one[:_SLICE_LETTERS] in slices for one in content.slices
+    )
 
 
 def check_unseen(
-    learned: Mapping[str, object], contents: Sequence[str], lines: Sequence[int] = ()
+    learned: Mapping[str, object], contents: Sequence[Content], lines: Sequence[int] = ()
 ) -> None:
     """Raise `LearningError` if some of the test cases were learned from, with their lines.
 

@@ -305,6 +305,9 @@ def _provenance(
         "versions": {"sentinel-node": __version__, **fitted.versions},
         # What `evaluate` must not be given again.
         "cases": " ".join(sorted(one.content[:16] for each in made.values() for one in each)),
+        "slices": " ".join(
+            sorted(few for each in made.values() for one in each for few in one.slices)
+        ),
     }
 
 

@@ -85,6 +85,7 @@ def test_a_trained_plugin_is_a_whole_plugin_with_hashes_and_provenance(cli, tmp_
     assert provenance["cohort_sha256"] == manifest.cohort.sha256
     assert provenance["trained_from_digest"] == parse_manifest(learner).digest
     assert len(provenance["cases"].split()) == 12
+    assert provenance["slices"] == ""  # only of studies
     assert str(tmp_path) not in json.dumps(provenance)
     assert {path.name: path.read_bytes() for path in learner.iterdir()} == before
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from typer.testing import CliRunner
 
 from node.cli import app
@@ -298,6 +299,9 @@ def test_a_plugin_learns_from_studies_and_is_evaluated_on_others(
     sentence = "trained on 3 studies of a data folder (seed 0), not evaluated"
     assert sentence in (tmp_path / "out" / "plugin.toml").read_text()
 
+    slices = json.loads((tmp_path / "out" / "training.json").read_text())["slices"]
+    assert len(set(slices.split())) == 4 * 4 and len(slices) / 4 < 60  # 17 kB of 320 studies
+
     for number in (0, 2):
         lines[number] = lines[number].replace("train", "test")
     table(data, "patient,split,regions,mvi", *lines)
@@ -308,3 +312,12 @@ def test_a_plugin_learns_from_studies_and_is_evaluated_on_others(
     said = "2 of 4 test cases were learned from (training.json): labels.csv line 2, 4; their"
     assert done.exit_code == 1 and said in done.output, done.output
     assert not (tmp_path / "again").exists()
+
+    def last(path: Path) -> float:
+        return float(dcmread(path, stop_before_pixels=True).ImagePositionPatient[2])
+
+    max((data / "P-2-2").glob("*.dcm"), key=last).unlink()  # a slice less is no new study
+    done = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path / "out"), "--report", str(tmp_path / "again"), *more]
+    )
+    assert done.exit_code == 1 and said in done.output, done.output

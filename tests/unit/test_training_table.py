@@ -166,12 +166,29 @@ def test_equal_pixels_in_two_splits_are_a_leak_and_in_one_are_none():
 
 
 def test_what_was_learned_from_is_not_evaluated_on():
-    check_unseen({}, ["a" * 64])
-    check_unseen({"cases": "b" * 16}, ["a" * 64])
+    check_unseen({}, [held("a")])
+    check_unseen({"cases": "b" * 16}, [held("a")])
     with pytest.raises(LearningError, match=r"1 of 2 test cases .*\(training\.json\); their"):
-        check_unseen({"cases": f"{'b' * 16} {'a' * 16}"}, ["a" * 64, "c" * 64])
+        check_unseen({"cases": f"{'b' * 16} {'a' * 16}"}, [held("a"), held("c")])
     with pytest.raises(LearningError, match=r"12 of 13 .*: labels\.csv line 3, .*, 12, …; their"):
-        check_unseen({"cases": "a" * 16}, ["c" * 64, *["a" * 64] * 12], range(2, 15))
+        check_unseen({"cases": "a" * 16}, [held("c"), *[held("a")] * 12], range(2, 15))
+
+
+def held(word: str, *slices: str) -> Content:
+    return Content(sha256=word * 64, slices=frozenset(one * 32 for one in slices))
+
+
+def test_a_case_that_lost_slices_is_known_by_those_that_are_left():
+    whole = held("a", *"123456789")
+    learned = {"cases": whole.sha256[:16], "slices": " ".join(whole.few)}
+
+    assert whole.few == tuple(one * 12 for one in "1234")
+    for left in ("2345678", "4", "1"):
+        with pytest.raises(LearningError, match="1 of 2 test cases were learned from"):
+            check_unseen(learned, [held("b", *left), held("c", "0")])
+    check_unseen(learned, [held("b", *"56789"), held("c")])
+    with pytest.raises(LearningError):  # a training.json of before has no slices
+        check_unseen({"cases": whole.sha256[:16]}, [whole])
 
 
 def test_a_patients_split_does_not_depend_on_anything_else():
