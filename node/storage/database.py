@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -105,6 +105,7 @@ def _make_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "handle_error", _drop_read_only)
     return engine
 
 
@@ -117,6 +118,16 @@ def _prepare_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
     cursor.execute("PRAGMA synchronous=FULL")  # S12: committed means on the disk
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _drop_read_only(context: ExceptionContext) -> None:
+    """Keep no connection that was opened while the file system was read-only.
+
+    SQLite then opens the file for reading, and stays so: kept, such a connection would refuse
+    every write long after the file system is well again. The first write that fails drops all.
+    """
+    if getattr(context.original_exception, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+        context.is_disconnect = True
 
 
 def _begin_sqlite(connection: Connection) -> None:
