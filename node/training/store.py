@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,18 @@ def whole_folder(folder: Path, *, last: str) -> Iterator[Path]:
             path.replace(folder / path.name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `LearningError` unless files can go into a folder that is there; leaves nothing."""
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise LearningError(
+            f"{folder} cannot be written: {error.strerror}; give --out DIR instead of --in-place, "
+            "or make it writable"
+        ) from error
 
 
 def check_new_folder(folder: Path, *, outside: Path) -> None:

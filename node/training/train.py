@@ -28,7 +28,7 @@ from node.training.manifest_edit import edited
 from node.training.plugin_code import Abilities, abilities
 from node.training.relevant import manifest_part
 from node.training.splits import SEEDS, TRAIN_SPLIT, TUNING_SPLIT
-from node.training.store import Store, check_new_folder
+from node.training.store import Store, check_new_folder, check_writable
 from node.training.workers import Workers, fit_threads
 
 PROVENANCE = "training.json"
@@ -92,6 +92,8 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
     check_source(order.data, order.phantoms, fewest=FEWEST_TO_TRAIN)
     if order.out is not None:
         check_new_folder(order.out, outside=order.plugin)
+    else:
+        check_writable(order.plugin)
     store = Store(order.store)
     store.prune(time.time())
     with Workers() as workers:

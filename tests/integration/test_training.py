@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -120,6 +121,22 @@ def test_in_place_writes_weights_and_keeps_the_version(cli, tmp_path):
     assert parse_manifest(learner).version == "0.1.0"
     assert (learner / "weights.safetensors").stat().st_mode & 0o777 == 0o644
     assert (learner / "plugin.toml").stat().st_mode & 0o777 == 0o644
+
+
+def test_in_place_into_a_folder_that_cannot_be_written_is_said_before_any_work(
+    cli, tmp_path, monkeypatch
+):
+    learner = make_learner(tmp_path)
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("node.training.store.TemporaryFile", refuse)
+    done = cli("train", learner, "--phantom", 4, "--in-place")
+
+    assert done.exit_code == 1, done.output
+    assert "learner cannot be written: Read-only file system; give --out" in done.output
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(

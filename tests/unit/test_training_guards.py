@@ -15,7 +15,7 @@ from node.plugin import Labels, Measurement, Result, Segment
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.manifest_edit import edited
 from node.training.relevant import cohort_digest, examples_digest
-from node.training.store import Store, check_new_folder, whole_folder
+from node.training.store import Store, check_new_folder, check_writable, whole_folder
 from tests.learners import FIT, make_learner, write_fit
 
 
@@ -262,6 +262,14 @@ def test_a_place_for_results_is_looked_at_before_the_work(tmp_path):
             check_new_folder(place, outside=plugin)
     check_new_folder(tmp_path / "new" / "deep", outside=plugin)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_plugins_own_folder_is_tried_before_the_work(tmp_path):
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+    with pytest.raises(LearningError, match=r"cannot be written: .*; give --out"):
+        check_writable(Path("/proc/self"))  # not even by root
 
 
 def test_a_report_that_ends_halfway_leaves_nothing_and_a_whole_one_comes_at_once(tmp_path):
