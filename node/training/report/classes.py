@@ -17,7 +17,7 @@ from node.toolkit.calibration import expected_calibration_error, recalibration
 from node.toolkit.operating import Confusion, confusion
 from node.training.report.about import Document
 from node.training.report.classified import Classification, ClassifiedCase
-from node.training.report.statistics import ratio_by_patient
+from node.training.report.statistics import ratio_by_patient, share_by_patient
 
 Rows = Sequence[ClassifiedCase]
 Values = NDArray[np.float64]
@@ -120,7 +120,7 @@ def _share(
     evaluation: Classification, rows: Rows, top: NDArray[np.bool_], bottom: NDArray[np.bool_]
 ) -> Interval:
     sums = np.stack([top, bottom], axis=1).astype(float)
-    return ratio_by_patient(evaluation, sums, [row.known.patient for row in rows])
+    return share_by_patient(evaluation, sums, [row.known.patient for row in rows])
 
 
 def headline(evaluation: Classification, rows: Rows) -> dict[str, Interval]:

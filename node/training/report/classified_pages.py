@@ -80,7 +80,7 @@ def _counts(document: Document) -> str:
 def _notes(document: Document) -> str:
     """Return the sentences below the figures."""
     several = document["counts"]["cases"] > document["counts"]["patients"]
-    shares = "percentile bootstrap by patient" if several else "Wilson's"
+    shares = "percentile bootstrap by patient (of all or none: Wilson's)" if several else "Wilson's"
     bootstrap = document["bootstrap"]
     lines = [
         f"Intervals: AUROC by DeLong on the logit scale{' and by patient' if several else ''}; "

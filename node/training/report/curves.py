@@ -24,6 +24,7 @@ from node.training.report.statistics import (
     false_positives_at,
     hits_at,
     ratio,
+    share,
 )
 
 MEANING_MATCH_IOU = (
@@ -41,7 +42,7 @@ def over_match_iou(evaluation: Evaluation) -> Document:
     cases = [case for case in evaluation.cases if not case.tumor_free]
     points = []
     for point in froc_over_match_iou([case.match for case in cases], MATCH_IOUS):
-        sensitivity = ratio(evaluation, cases, hits_at(point.match_iou))
+        sensitivity = share(evaluation, cases, hits_at(point.match_iou))
         false = ratio(evaluation, cases, false_positives_at(point.match_iou))
         intervals = {"sensitivity": asdict(sensitivity), "fp_per_scan": asdict(false)}
         points.append({**asdict(point), "intervals": intervals})

@@ -71,8 +71,9 @@ def _notes(document: Document) -> str:
     lines = [
         f"Intervals: percentile bootstrap by patient, {bootstrap['runs']} runs, seed "
         f"{bootstrap['seed']}; (-): fewer than {LEAST_PATIENTS} patients count, too few for an "
-        "interval. Dice, IoU, precision and recall are means over the CTs with a tumour; an empty "
-        "mask scores 0 in all four.",
+        "interval. Sensitivity of all or none: Wilson's interval of the patients. Dice, IoU, "
+        "precision and recall are means over the CTs with a tumour; an empty mask scores 0 in all "
+        "four.",
     ]
     lines += about_the_paper(document)
     if reference and "fp_per_tumor_free_scan" not in reference["figures"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from node.toolkit.bootstrap import Interval, ratio_interval
 from node.toolkit.froc import MATCH_IOU
+from node.toolkit.operating import wilson
 from node.training.report.about import About, Document
 from node.training.report.cases import SegmentationCase
 from node.training.report.evaluation import Evaluation
@@ -26,6 +28,26 @@ def ratio(evaluation: Evaluation, cases: Cases, value: Value) -> Interval:
     """Return sum / sum of what `value` gives of each case, with its interval."""
     sums = np.array([value(case) for case in cases], float).reshape(-1, 2)
     return ratio_by_patient(evaluation, sums, [case.known.patient for case in cases])
+
+
+def share(evaluation: Evaluation, cases: Cases, value: Value) -> Interval:
+    """Return a part of what there is (hits of lesions), with its interval."""
+    sums = np.array([value(case) for case in cases], float).reshape(-1, 2)
+    return share_by_patient(evaluation, sums, [case.known.patient for case in cases])
+
+
+def share_by_patient(about: About, sums: NDArray[np.float64], patients: Sequence[str]) -> Interval:
+    """Return what `ratio_by_patient` does; of all or none, Wilson's interval of the patients.
+
+    Patients who are all alike look the same however they are drawn: a bootstrap of them is a
+    point, and would say that nothing is uncertain.
+    """
+    found = ratio_by_patient(about, sums, patients)
+    if math.isnan(found.low) or found.estimate not in (0.0, 1.0):
+        return found
+    counted = len({name for name, part in zip(patients, sums[:, 1], strict=True) if part})
+    around = wilson(round(found.estimate * counted), counted)
+    return replace(found, low=around.low, high=around.high)
 
 
 def ratio_by_patient(about: About, sums: NDArray[np.float64], patients: Sequence[str]) -> Interval:
@@ -75,7 +97,7 @@ def headline(evaluation: Evaluation, cases: Cases) -> dict[str, Interval]:
     with_tumor = [case for case in cases if not case.tumor_free]
     free = [case for case in cases if case.tumor_free]
     figures = {name: ratio(evaluation, with_tumor, _overlap(name)) for name in _OVERLAPS}
-    figures["sensitivity"] = ratio(evaluation, with_tumor, hits_at(MATCH_IOU))
+    figures["sensitivity"] = share(evaluation, with_tumor, hits_at(MATCH_IOU))
     for name, some in (
         ("fp_per_scan", with_tumor),
         ("fp_per_tumor_free_scan", free),

@@ -12,7 +12,7 @@ from node.toolkit.froc import MATCH_IOU
 from node.training.report.about import Document
 from node.training.report.cases import TOLERANCE_MM, SegmentationCase
 from node.training.report.evaluation import Evaluation
-from node.training.report.statistics import Cases, Value, counts, dice_of, headline, ratio
+from node.training.report.statistics import Cases, Value, counts, dice_of, headline, ratio, share
 
 
 def size_class(diameter_mm: float, edges_mm: Sequence[float]) -> str:
@@ -63,7 +63,7 @@ def _size_row(evaluation: Evaluation, name: str) -> Document:
         "lesions": int(sum(hits(case)[1] for case in cases)),
         "scans": len(largest),
         "dice": asdict(ratio(evaluation, largest, dice_of)),
-        "sensitivity": asdict(ratio(evaluation, cases, hits)),
+        "sensitivity": asdict(share(evaluation, cases, hits)),
         "false_positives_of_this_size_per_scan_all": asdict(ratio(evaluation, cases, false)),
     }
 

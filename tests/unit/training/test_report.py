@@ -11,6 +11,7 @@ from node.errors import LearningError
 from node.manifest import Manifest
 from node.model import Grade
 from node.plugin import Case, Measurement, Result, Segment, Volume
+from node.toolkit.operating import wilson
 from node.training.report import (
     DataSource,
     Evaluation,
@@ -296,6 +297,32 @@ def test_a_collapsed_model_is_reported_as_one(tmp_path):
     assert (document["dice"], document["sensitivity"], document["fp_per_scan"]) == (0, 0, 0)
     assert document["baseline_dice"] is None
     assert f"{why} This is no result." in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("estimate", [1.0, 0.0])
+def test_when_all_or_none_are_found_the_interval_is_no_point(estimate):
+    def case(number):
+        truth = ball((30, 25 + number, 40), 12)
+        said = truth if estimate else ball((30, 50, 75), 4)
+        return assess_case(scan(truth), truth, result((said, 1.0)), known=known(number))
+
+    cases = [case(n) for n in range(10)]
+
+    document = document_of(evaluation(*cases))
+
+    patients = wilson(round(10 * estimate), 10)
+    found = document["intervals"]["sensitivity"]
+    assert (found["estimate"], found["low"], found["high"]) == (
+        estimate,
+        patients.low,
+        patients.high,
+    )
+    point = document["froc_over_match_iou"]["points"][0]["intervals"]["sensitivity"]
+    assert point["estimate"] not in (0.0, 1.0) or point["low"] < point["high"]
+    sizes = [row["sensitivity"] for row in document["by_size"]["classes"].values()]
+    assert all(one["low"] is None or one["low"] < one["high"] for one in sizes)
+    few = document_of(evaluation(*cases[:5]))["intervals"]["sensitivity"]
+    assert (few["low"], few["high"]) == (None, None)
 
 
 def test_controls_alone_with_no_finding_are_no_collapse(tmp_path):
