@@ -124,6 +124,19 @@ def identity_differences(ours: Identity, theirs: Identity) -> tuple[str, ...]:
     An attribute that one side lacks says nothing. Names are compared by their alphabetic
     part, without case and without what PN may leave out: "DOE^JANE^" is "Doe^Jane".
     """
+    return tuple(_differing(ours, theirs))
+
+
+def letters_are_missing(ours: Identity, theirs: Identity) -> bool:
+    """Return whether they differ only in letters that the archive's answer cannot hold.
+
+    An archive that answers in Latin 1 drops letters of other scripts, or writes "?".
+    """
+    differing = _differing(ours, theirs).values()
+    return bool(differing) and all(_is_without_letters(a, b) for a, b in differing)
+
+
+def _differing(ours: Identity, theirs: Identity) -> dict[str, tuple[str, str]]:
     pairs = {
         "PatientID": (ours.patient_id, theirs.patient_id),
         "IssuerOfPatientID": (ours.issuer_of_patient_id, theirs.issuer_of_patient_id),
@@ -131,7 +144,22 @@ def identity_differences(ours: Identity, theirs: Identity) -> tuple[str, ...]:
         "PatientBirthDate": (ours.patient_birth_date, theirs.patient_birth_date),
         "AccessionNumber": (ours.accession_number, theirs.accession_number),
     }
-    return tuple(word for word, (a, b) in pairs.items() if a and b and a.strip() != b.strip())
+    return {word: (a, b) for word, (a, b) in pairs.items() if a and b and a.strip() != b.strip()}
+
+
+def _is_without_letters(ours: str, theirs: str) -> bool:
+    """Return whether `theirs` is `ours` without letters beyond ASCII, or "?" for them."""
+    if ours.isascii():
+        return False
+    # What PN may leave out at its end was left out on both sides before.
+    theirs += "^" * (ours.count("^") - theirs.count("^"))
+    # How much of `theirs` the letters of `ours` so far may stand for.
+    reached = {0}
+    for letter in ours:
+        dropped = reached if not letter.isascii() or letter == " " else set()
+        marks = (letter,) if letter.isascii() else (letter, "?")
+        reached = dropped | {at + 1 for at in reached if theirs[at : at + 1] in marks}
+    return len(theirs) in reached
 
 
 def compare_patients(expected: Identity, filed: Sequence[Identity]) -> Proof | None:

@@ -19,7 +19,13 @@ from node.delivery.answers import (
 from node.delivery.backoff import PROOF_PATIENCE_S, held_until, prove_at, retry_at
 from node.delivery.destination import Destination, OutgoingObject
 from node.delivery.events import DeliveryEvent, EventKind, OnEvent, log_event
-from node.delivery.proof import Proof, ProofKind, ProofOutcome, identity_differences
+from node.delivery.proof import (
+    Proof,
+    ProofKind,
+    ProofOutcome,
+    identity_differences,
+    letters_are_missing,
+)
 from node.dicom.headers import identity_of, read_header
 from node.errors import DeliveryFailed, LeaseLost, Refused, StorageUnavailable
 from node.logs import get_logger
@@ -34,6 +40,10 @@ log = get_logger(__name__)
 
 #: `Delivery.status` while the destination files the study under another patient (S3).
 IDENTITY_HOLD = "IDENTITY DIFFERS"
+_LETTERS_MISSING = (
+    "its answer lacks letters that its character set cannot hold; let it answer in Unicode "
+    '(Orthanc: "DefaultEncoding": "Utf8")'
+)
 #: Last statuses after which a delivery goes out at once when its destination is back.
 _WAITING_FOR_DESTINATION = ("", "UNREACHABLE", "NOT ADMITTED")
 
@@ -143,12 +153,15 @@ class Turn:
 
     def _is_held(self, ready: Sequence[Claimed]) -> bool:
         """Hold a job whose patient or order is another one at the destination (S3)."""
-        differs = sorted({word for item in _one_a_study(ready) for word in self._differences(item)})
-        if not differs:
+        differing = [pair for item in _one_a_study(ready) for pair in self._differing(item)]
+        if not differing:
             return False
-        sentence = f"{', '.join(differs)} of the study differ at the destination; not sent"
+        words = sorted({word for pair in differing for word in identity_differences(*pair)})
+        lost = all(letters_are_missing(*pair) for pair in differing)
+        hint = f": {_LETTERS_MISSING}" if lost else ""
+        sentence = f"{', '.join(words)} of the study differ at the destination; not sent{hint}"
+        alarming = not any(item.delivery.status == IDENTITY_HOLD for item in ready)
         for item in ready:
-            again = item.delivery.status == IDENTITY_HOLD
             until = held_until(
                 item.delivery.attempts + 1, now=self._clock(), seed=ready[0].delivery.id
             )
@@ -162,16 +175,18 @@ class Turn:
                     tried=True,
                 ),
             )
-            kind = EventKind.RETRY if again else EventKind.ALARM
+            # One alarm for the job: what to do about it is the same for all of its objects.
+            kind = EventKind.ALARM if alarming and item is ready[0] else EventKind.RETRY
             self._tell(kind, item, code="IDENTITY_DIFFERS", sentence=sentence)
         return True
 
-    def _differences(self, item: Claimed) -> tuple[str, ...]:
+    def _differing(self, item: Claimed) -> list[tuple[Identity, Identity]]:
+        """Return our patient with each other one under whom the study is filed there."""
         filed = self._destination.identities_of_study(item.evidence.study_instance_uid)
         if not filed:
-            return ()
+            return []
         ours = self._identity_of(item.evidence)
-        return tuple(word for theirs in filed for word in identity_differences(ours, theirs))
+        return [(ours, theirs) for theirs in filed if identity_differences(ours, theirs)]
 
     def _send(self, ready: Sequence[Claimed]) -> None:
         outgoing = [self._outgoing(item.evidence) for item in ready]

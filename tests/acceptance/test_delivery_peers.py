@@ -6,19 +6,20 @@ import hashlib
 import socket
 import subprocess
 
+import httpx
 import pytest
 from pydicom import dcmread
 
 from node.delivery.answers import Verdict
 from node.delivery.destination import OutgoingObject, open_destination
 from node.delivery.echo import echo_destination
-from node.delivery.proof import ProofOutcome
+from node.delivery.proof import ProofOutcome, identity_differences, letters_are_missing
 from node.dicom.headers import identity_of, read_header
 from node.model import Evidence
 from tests.contract.destinations import DestinationContract, Place, pair, same_uid_other_content
-from tests.delivering import PATIENT, open_outbox, settings_for
-from tests.make import shared_data
-from tests.peers import ENVIRONMENT, ORTHANC, Orthanc, dcmqrscp, wait_until
+from tests.delivering import PATIENT, evidence_pair, open_outbox, settings_for
+from tests.make import part10, shared_data
+from tests.peers import ENVIRONMENT, ORTHANC, Orthanc, dcmqrscp, orthanc, wait_until
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 
@@ -57,6 +58,19 @@ class TestDcmqrscp(DestinationContract):
 
     # The peer ends with its fixture: no test may close it before.
     test_unreachable_is_an_answer_for_each_object_and_an_error_for_questions = None
+
+
+@pytest.mark.parametrize(("encoding", "lost"), [("Latin1", True), ("Utf8", False)])
+def test_s03_orthanc_that_answers_in_latin_1_loses_letters(tmp_path, encoding, lost):
+    seg, _ = evidence_pair()
+    seg.SpecificCharacterSet, seg.PatientName = "ISO_IR 192", "Ivanov^Иван"
+    with orthanc(tmp_path, DefaultEncoding=encoding) as server:
+        httpx.post(f"{server.url}/instances", content=part10(seg)).raise_for_status()
+        place = open_destination(dicom(server.dicom_port), "NODE")
+        (filed,) = place.identities_of_study(seg.StudyInstanceUID)
+    ours = identity_of(seg)
+    assert bool(identity_differences(ours, filed)) is lost
+    assert letters_are_missing(ours, filed) is lost
 
 
 def test_s23_orthanc_that_was_down_has_everything_afterwards(start_orthanc, tmp_path):
