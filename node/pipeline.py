@@ -20,7 +20,7 @@ from node.dicom.charset import source_charset
 from node.dicom.frames import SourceSeries, Stack
 from node.dicom.source import read_series
 from node.editions import Edition, editions_of
-from node.errors import ManifestError, RefusalCode, Refused
+from node.errors import EvidenceRejected, ManifestError, RefusalCode, Refused
 from node.inference.case import build_case, select_frames
 from node.inference.rois import rois_of_case
 from node.inference.runner import RunOutcome
@@ -39,6 +39,10 @@ from node.storage.intake_rows import get_study, instances_of_study
 from node.storage.lease_rows import finish_job
 
 log = get_logger(__name__)
+
+_Failure = Refused | EvidenceRejected
+#: Stands for a destination where an edition was for a plugin that takes the result.
+_ANOTHER_PLUGIN = "(another plugin)"
 
 
 class CaseRunner(Protocol):
@@ -88,7 +92,7 @@ def process(job: Job, node: Node, runner: CaseRunner) -> tuple[NewEvidence, ...]
     AttemptFailed
         If the plugin crashed, timed out, or returned what its manifest does not allow.
     EvidenceRejected
-        If an object that we made fails a check; nothing leaves.
+        If an object of every edition fails a check; nothing leaves.
     LeaseLost
         If another worker owns the job by now.
     """
@@ -235,29 +239,47 @@ def make_evidence(
     Refused
         If no edition can be encoded.
     EvidenceRejected
-        If an object of any edition fails a check.
+        If no edition passes, and an object of one fails a check: that is our fault.
     """
     made: dict[Edition, tuple[NewEvidence, ...]] = {}
-    refusals: dict[Edition, Refused] = {}
+    failures: dict[Edition, _Failure] = {}
     for edition, request in requests.items():
         try:
             with watch.stage("encode"):
                 objects = encode(request)
-        except Refused as refusal:
-            refusals[edition] = refusal
+            with watch.stage("check"):
+                # Nothing is written of an edition before all of it has passed.
+                checks = check_objects(objects, request)
+                written = write_evidence(objects, checks, files=node.files, job_id=request.job.id)
+        except (Refused, EvidenceRejected) as failure:
+            failures[edition] = failure
             continue
-        with watch.stage("check"):
-            checks = check_objects(objects, request)
-            written = write_evidence(objects, checks, files=node.files, job_id=request.job.id)
         made[edition] = tuple(replace(one, encoding=edition.encoding) for one in written)
     if not made:
-        raise next(iter(refusals.values()))
-    refused: dict[str, str] = {}
-    for edition, why in refusals.items():
-        for to in edition.destinations:
-            log.error("alarm: a destination gets nothing", destination=to.name, code=str(why.code))
-            refused[to.name] = f"{why.code}: {why.sentence}"
-    return made, refused
+        raise min(failures.values(), key=lambda why: isinstance(why, Refused))
+    return made, _alarmed(failures, requests)
+
+
+def _alarmed(
+    failures: Mapping[Edition, _Failure],
+    requests: Mapping[Edition, EncodeRequest],
+) -> Mapping[str, str]:
+    """Say who gets nothing, and why; a result that feeds another plugin may go to nobody."""
+    left_out: dict[str, str] = {}
+    for edition, why in failures.items():
+        about = requests[edition]
+        words = {"job": about.job.id, "rule": about.job.rule, "code": str(why.code)}
+        if isinstance(why, EvidenceRejected):  # its sentence holds no value of the patient
+            words["check"] = str(why)
+        for name in [to.name for to in edition.destinations] or [_ANOTHER_PLUGIN]:
+            log.error(
+                "alarm: a destination gets nothing",
+                destination=name,
+                profile=edition.profile.name,
+                **words,
+            )
+            left_out[name] = f"{why.code}: {why}"
+    return left_out
 
 
 def report_of(

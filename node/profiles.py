@@ -21,7 +21,9 @@ class ViewerProfile:
     ----------
     seg : ``binary``, ``labelmap``, ``fractional`` or ``none``
     max_seg_frames : int
-        Frames of one SEG; BINARY beyond it becomes a label map if no segments overlap.
+        Frames of one SEG; what does not fit then is refused.
+    labelmap_beyond : bool
+        Whether BINARY beyond ``max_seg_frames`` becomes a label map if no segments overlap.
     sr : ``outline``, ``segment`` or ``text``
         What a finding's group points at: its outline on each image, its segment, or nothing.
     secondary_capture : bool
@@ -42,6 +44,7 @@ class ViewerProfile:
     name: str
     seg: str = "binary"
     max_seg_frames: int = MAX_SEG_FRAMES
+    labelmap_beyond: bool = True
     sr: str = "segment"
     secondary_capture: bool = False
     key_objects: bool = False
@@ -83,7 +86,9 @@ class ViewerProfile:
             ("pm", self.parametric_map),
         )
         said = " ".join(f"{name}={int(value)}" for name, value in flags)
-        return f"seg={self.seg}/{self.max_seg_frames} sr={self.sr} {said}"
+        # Last and only where it is not as usual: all other objects keep the UIDs they had.
+        beyond = "" if self.labelmap_beyond else " lm=0"
+        return f"seg={self.seg}/{self.max_seg_frames} sr={self.sr} {said}{beyond}"
 
 
 #: For readers of the whole standard: research archives, dcmqi, highdicom, 3D Slicer.
@@ -98,7 +103,13 @@ PLAIN_PACS = ViewerProfile(
 OHIF = ViewerProfile(name="ohif", sr="outline", parametric_map=False, tested="OHIF 3.13.2")
 
 #: Takes BINARY with the segment named in every frame; LABELMAP and FRACTIONAL are refused.
-DWV = ViewerProfile(name="dwv", secondary_capture=True, parametric_map=False, tested="dwv 0.36.4")
+DWV = ViewerProfile(
+    name="dwv",
+    labelmap_beyond=False,
+    secondary_capture=True,
+    parametric_map=False,
+    tested="dwv 0.36.4",
+)
 
 #: 4.6.0 disables a SEG of more than 400 frames (nroduit/Weasis#680).
 WEASIS = ViewerProfile(name="weasis", max_seg_frames=400, key_objects=True, parametric_map=False)

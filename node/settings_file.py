@@ -174,6 +174,7 @@ class ProfileTable(Table):
     like: Text | None = None
     seg: Literal["binary", "labelmap", "fractional", "none"] | None = None
     max_seg_frames: _Count | None = None
+    labelmap_beyond: Flag | None = None
     sr: Literal["outline", "segment", "text"] | None = None
     secondary_capture: Flag | None = None
     key_objects: Flag | None = None

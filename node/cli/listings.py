@@ -92,7 +92,7 @@ def jobs(
                 "state": str(job.state),
                 "attempt": job.attempt,
                 "code": job.reason_code,
-                "reason": job.reason,
+                "reason": job.reason or _left_out(node, job),
                 "told": _told(node, job),
                 "created": clock_time(job.created_at),
                 "ended": clock_time(job.ended_at),
@@ -109,6 +109,16 @@ def _told(node: Node, job: Job) -> str:
 
     found = telling_of(node.db, job.id) if job.state in NOT_RUN_STATES else None
     return "" if found is None else ": ".join(str(part) for part in found if part)
+
+
+def _left_out(node: Node, job: Job) -> str:
+    """Return which destinations get nothing of a result that others get, with why."""
+    from node.storage.job_rows import get_report
+
+    if job.state is not JobState.COMPLETED:
+        return ""
+    refused = get_report(node.db, job.id).get("left_out", {})
+    return "; ".join(f"nothing to {name}, {why}" for name, why in refused.items())
 
 
 def deliveries(

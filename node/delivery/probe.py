@@ -137,11 +137,12 @@ def wanted_kinds(profile: ViewerProfile, *, maps: bool = False) -> Mapping[Kind,
     ['Comprehensive 3D SR', 'Secondary Capture']
     """
     withdraws = profile.iocm != "none"
+    falls_back = profile.seg == "binary" and profile.labelmap_beyond
     found = (
         (SEG, profile.seg in ("binary", "fractional"), ALWAYS),
         (SEG, profile.seg == "labelmap", "if segments overlap"),
         (LABEL_MAP, profile.seg == "labelmap", ALWAYS),
-        (LABEL_MAP, profile.seg == "binary", f"over {profile.max_seg_frames} frames"),
+        (LABEL_MAP, falls_back, f"over {profile.max_seg_frames} frames"),
         (SR_3D, True, ALWAYS),
         (MAP, profile.parametric_map and maps, ALWAYS),
         (PRESENTATION, profile.presentation_state, ALWAYS),

@@ -94,7 +94,7 @@ def check_objects(
         messages = [None if future is None else future.result() for future in said]
     of_source = _messages_of_source(source_header(request), program, messages)
     return {
-        item.role: _facts(item, program, found, of_source)
+        item.role: _facts(item, parsed[item.role], program, found, of_source)
         for item, found in zip(objects, messages, strict=True)
     }
 
@@ -112,10 +112,10 @@ def check_note(
     source : Dataset
         The header that patient and study were copied from.
     """
-    program = find_validator()
-    _reject(item, note_faults(item, dcmread(io.BytesIO(item.content)), source))
+    program, ds = find_validator(), dcmread(io.BytesIO(item.content))
+    _reject(item, note_faults(item, ds, source))
     messages = dciodvfy.run(program, item.content) if program else None
-    return _facts(item, program, messages, _messages_of_source(source, program, [messages]))
+    return _facts(item, ds, program, messages, _messages_of_source(source, program, [messages]))
 
 
 def _reject(item: EncodedObject, faults: Iterable[tuple[str, str]]) -> None:
@@ -149,6 +149,7 @@ def _messages_of_source(
 
 def _facts(
     item: EncodedObject,
+    ds: Dataset,
     program: Path | None,
     messages: frozenset[dciodvfy.Message] | None,
     of_source: frozenset[dciodvfy.Message],
@@ -163,7 +164,8 @@ def _facts(
     if messages is None:
         why = "not installed" if program is None else "it gave no verdict"
         return {**facts, "dciodvfy": {"ran": False, "why": why}}
-    inherited, own = dciodvfy.split(messages, of_source, _COPIED)
+    mistaken = {message for message in messages if dciodvfy.is_mistaken(message, ds)}
+    inherited, own = dciodvfy.split(messages - mistaken, of_source, _COPIED)
     errors = [str(message) for message in own if message.level == "Error"]
     if errors:
         more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
@@ -172,5 +174,6 @@ def _facts(
         "ran": True,
         "inherited": [str(message) for message in inherited],
         "own_warnings": [str(message) for message in own],
+        **({"mistaken": sorted(map(str, mistaken))} if mistaken else {}),
     }
     return facts

@@ -13,11 +13,20 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from pydicom import Dataset
+from pydicom.uid import SegmentationStorage
+
+from node.results.seg import LABELMAP_STORAGE
+from node.results.tree_rules import segment_references
+
 _LINE = re.compile(r"(Error|Warning) - (?:</(?P<path>[^>]*)> - )?(?P<text>.*)")
 #: A value of the object: patient data, never recorded (S28).
 _VALUE = re.compile(r" ?= <.*?>(?= - |$)")
 _TAG = re.compile(r"\([0-9a-f]{4},[0-9a-f]{4}\)(?:\[\d+\])?", re.IGNORECASE)
 _TIMEOUT_S = 60.0
+#: What the validator says of a Referenced Segment Number of another class than 66.4 and 66.5.
+_NO_SEGMENTATION = "Shall not be present for Referenced SOP Class that is not segmentation"
+_NUMBER_OF_SEGMENT = ("ReferencedSOPSequence", "ReferencedSegmentNumber")
 
 
 @dataclass(frozen=True)
@@ -107,3 +116,19 @@ def split(
         fault = (message.path[-1:], message.text)
         (inherited if same and fault in known else own).append(message)
     return inherited, own
+
+
+def is_mistaken(message: Message, ds: Dataset) -> bool:
+    """Return whether the validator is wrong about `ds`: there is one such case only.
+
+    A reference to one segment needs its number if the object is a Segmentation (PS3.3 C.18.4,
+    Table C.18.4-1), and since 2024d a label map is one: one IOD holds both (PS3.3 A.51.3 and
+    C.8.20.2, Segmentation Type LABELMAP). dciodvfy 20260927 knows the older classes only.
+
+    The validator does not say which item it means, so every numbered reference of the object
+    must be to a segmentation, and one to a label map.
+    """
+    if message.text != _NO_SEGMENTATION or message.path[-2:] != _NUMBER_OF_SEGMENT:
+        return False
+    classes = {str(one.get("ReferencedSOPClassUID", "")) for one in segment_references([ds])}
+    return LABELMAP_STORAGE in classes and classes <= {LABELMAP_STORAGE, SegmentationStorage}

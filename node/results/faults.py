@@ -25,7 +25,7 @@ from node.results.request import EncodedObject, EncodeRequest
 from node.results.required import missing
 from node.results.seg import LABELMAP_STORAGE
 from node.results.source import PATIENT, STUDY, source_header
-from node.results.tree_rules import report_faults, selection_faults
+from node.results.tree_rules import report_faults, segment_references, selection_faults
 
 Parsed = Mapping[str, Dataset]
 #: (check, fault)
@@ -119,6 +119,7 @@ def _report_faults(item: EncodedObject, parsed: Parsed, request: EncodeRequest) 
     references |= {str(h.SOPInstanceUID) for all_ in request.headers.values() for h in all_}
     yield from (("tree (TID 1500)", fault) for fault in report_faults(ds))
     yield from _evidence_faults(_evidence_of(ds), references)
+    yield from (("segment", fault) for fault in _segment_faults(ds, others))
     if item.role == "sr":
         yield from (("tracking", fault) for fault in _tracking_faults(ds, others))
 
@@ -176,6 +177,20 @@ def _tracking_faults(ds: Dataset, segs: Iterable[Dataset]) -> Iterator[str]:
         for segment in seg.get("SegmentSequence") or ():
             if segment.TrackingUID not in in_tree:
                 yield f"segment {segment.SegmentNumber} is in no group of the report"
+
+
+def _segment_faults(ds: Dataset, others: Iterable[Dataset]) -> Iterator[str]:
+    """Yield references to a segment that a SEG of this run does not have (S26)."""
+    known = {
+        str(other.SOPInstanceUID): {item.SegmentNumber for item in other.SegmentSequence}
+        for other in others
+        if "SegmentSequence" in other
+    }
+    for item in segment_references(ds.ContentSequence):
+        numbers = item["ReferencedSegmentNumber"]
+        wanted = set(numbers.value if numbers.VM > 1 else [numbers.value])
+        if not wanted <= known.get(str(item.ReferencedSOPInstanceUID), wanted):
+            yield "a reference names a segment that its segmentation does not have"
 
 
 def _values(items: Iterable[Dataset], keyword: str) -> Iterator[str]:

@@ -89,10 +89,13 @@ def _kind(request: EncodeRequest, findings: Sequence[Finding], *, overlap: bool)
     planes = len(_covered(findings))
     frames = planes if wanted == "labelmap" and not overlap else layers
     kind = "binary" if wanted == "labelmap" and overlap else wanted
-    if frames > budget and not overlap and kind == "binary" and planes <= budget:
+    beyond = request.profile.labelmap_beyond
+    if frames > budget and beyond and not overlap and kind == "binary" and planes <= budget:
         kind, frames = "labelmap", planes
     if frames > budget:
         why = "; they overlap, so no label map can hold them" if overlap else ""
+        if kind == "binary" and not beyond:
+            why = "; the viewer shows no label map, which could hold more"
         raise Refused(
             RefusalCode.RESULT_TOO_LARGE,
             f"{len(findings)} segments need {frames} frames; at most {budget} are written{why}",

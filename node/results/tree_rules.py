@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydicom import Dataset
 
@@ -43,6 +43,16 @@ def report_faults(ds: Dataset) -> Iterator[str]:
     if title == codes.IMAGING_MEASUREMENT_REPORT.value and not all(map(_coordinates, groups)):
         yield "a group has no coordinates under title 126000, which crashes OHIF"
     yield from _number_faults(ds)
+
+
+def segment_references(items: Iterable[Dataset]) -> Iterator[Dataset]:
+    """Yield every reference that names a segment by its number, however deep."""
+    for item in items:
+        if "ReferencedSegmentNumber" in item:
+            yield item
+        for element in item:
+            if element.VR == "SQ":
+                yield from segment_references(element.value)
 
 
 def _group_faults(group: Dataset) -> Iterator[str]:

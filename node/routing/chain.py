@@ -16,6 +16,7 @@ from node.settings import RuleSettings
 from node.storage.database import Database
 from node.storage.delivery_rows import evidence_of_job, list_deliveries
 from node.storage.files import Files
+from node.storage.job_rows import get_report
 from node.storage.job_values import SUPERSEDED, latest_run
 from node.storage.routing_rows import Ruling
 from node.storage.waiting_rows import UNDER_WAY
@@ -70,6 +71,8 @@ class Chain:
             )
         except (MalformedDataset, OSError):
             return PluginResult(sentence=f"the segmentation of job {job.id} cannot be read")
+        if not found and get_report(self.db, job.id).get("left_out"):
+            return PluginResult(sentence=f"no segmentation of job {job.id} could be made")
         return PluginResult(found=found)
 
 

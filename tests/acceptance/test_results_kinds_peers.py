@@ -25,6 +25,7 @@ from node.profiles import PROFILES, STANDARD, ViewerProfile
 from node.results import dciodvfy
 from node.results.check import check_objects
 from node.results.encode import EncodeRequest, encode
+from node.results.seg import LABELMAP_STORAGE
 from tests.integration.test_results_real_data import emri_with_places
 from tests.make import enhanced_ct, shared_data
 from tests.peers import beside_python, run_tool
@@ -46,6 +47,16 @@ BITS = ViewerProfile(name="bits", **EVERYTHING)
 LABELS = ViewerProfile(name="labels", seg="labelmap", sr="outline", **EVERYTHING)
 FRACTIONS = ViewerProfile(name="fractions", seg="fractional", sr="text", **EVERYTHING)
 KINDS = (BITS, LABELS, FRACTIONS)
+#: A label map under the report of every ready profile that has one, by wish and for want of room.
+LABELLED = tuple(
+    changed
+    for profile in PROFILES.values()
+    if profile.seg != "none"
+    for changed in (
+        replace(profile, name=f"{profile.name} labels", seg="labelmap"),
+        replace(profile, name=f"{profile.name} beyond", labelmap_beyond=True, max_seg_frames=50),
+    )
+)
 
 
 # --- real sources ------------------------------------------------------------------------------
@@ -85,6 +96,20 @@ def test_s05_no_kind_has_a_finding_of_its_own_on_a_real_source(
 
     checks = check_objects(encode(request), request)
 
+    assert all(facts["dciodvfy"]["ran"] for facts in checks.values())  # type: ignore[index]
+
+
+@pytest.mark.parametrize("profile", LABELLED, ids=lambda profile: profile.name)
+def test_s05_a_label_map_and_its_report_have_no_finding_of_their_own(
+    profile: ViewerProfile,
+) -> None:
+    beside_python("dciodvfy")
+    request = of_source("CT axial", profile)
+
+    objects = encode(request)
+    checks = check_objects(objects, request)
+
+    assert LABELMAP_STORAGE in {one.sop_class_uid for one in objects}
     assert all(facts["dciodvfy"]["ran"] for facts in checks.values())  # type: ignore[index]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from node.cli import app as command
 from node.cli.local import take_in
 from node.delivery.deliver import Outlet, deliver_due
 from node.delivery.destination import open_destination
-from node.errors import Refused
+from node.errors import EvidenceRejected, Refused
 from node.inference.runner import RunOutcome
 from node.intake.completion import sweep
 from node.model import DeliveryState, DestinationGrade, Job
@@ -28,6 +29,8 @@ from node.phantom.study import PhantomStudy, make_ct_study
 from node.pipeline import process
 from node.plugin import Measurement, Result, Segment
 from node.profiles import DWV, OHIF, PLAIN_PACS, STANDARD, ViewerProfile
+from node.results.check import check_objects
+from node.routing.chain import Chain
 from node.routing.dispatch import dispatch_complete
 from node.routing.explain import explain_text
 from node.settings import Condition, DestinationSettings, RuleSettings, Settings
@@ -181,6 +184,120 @@ def test_s25_a_profile_that_cannot_hold_the_result_blocks_no_other(
     assert list(left_out) == ["small"]
     assert left_out["small"].startswith("RESULT_TOO_LARGE: 1 segments need")
     assert "to small: nothing, RESULT_TOO_LARGE" in explained
+
+
+def test_a_label_map_goes_out_with_the_report_on_its_segments(
+    tmp_path: Path, study: PhantomStudy
+) -> None:
+    labels = replace(STANDARD, name="labels", seg="labelmap", key_objects=True)
+    with routed(tmp_path, study, {"archive": labels, "pacs": PLAIN_PACS}) as (node, job):
+        process(job, node, Dense())
+        deliver(node)
+        left_out = get_report(node.db, job.id)["left_out"]
+
+    assert left_out == {}
+    assert {"seg", "sr", "kos"} <= set(uids(tmp_path / "archive"))
+    assert {"sr", "sc"} <= set(uids(tmp_path / "pacs"))
+
+
+@pytest.fixture
+def no_report_on_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the gate reject every report that points at segments."""
+
+    def gate(objects, request, **given):
+        if request.sr_shape == "segment":
+            raise EvidenceRejected("sr: dciodvfy: Error: ContentSequence is not ours")
+        return check_objects(objects, request, **given)
+
+    monkeypatch.setattr("node.pipeline.check_objects", gate)
+
+
+@pytest.mark.usefixtures("no_report_on_segments")
+def test_s25_an_edition_that_is_rejected_blocks_no_other(
+    tmp_path: Path, study: PhantomStudy
+) -> None:
+    profiles = {"archive": STANDARD, "pacs": PLAIN_PACS, "viewer": OHIF}
+    with routed(tmp_path, study, profiles) as (node, job):
+        made = process(job, node, Dense())
+        deliver(node)
+        rows = list_deliveries(node.db)
+        files = list(node.files.evidence_folder(job.id).glob("*.dcm"))
+        left_out = get_report(node.db, job.id)["left_out"]
+        explained = explain_text(node.db, job.study_instance_uid)
+        jobs = CliRunner().invoke(
+            command, ["jobs", "--json", "--settings", str(settings_of(tmp_path))]
+        )
+
+    assert {delivery.destination for delivery, _ in rows} == {"pacs", "viewer"}
+    assert {delivery.state for delivery, _ in rows} == {DeliveryState.PROVEN}
+    assert not uids(tmp_path / "archive")
+    assert not any("sr=segment" in one.encoding for one in made)
+    assert len(files) == len(made)
+    why = "EVIDENCE_REJECTED: sr: dciodvfy: Error: ContentSequence is not ours"
+    assert left_out == {"archive": why}
+    assert f"to archive: nothing, {why}" in explained
+    (row,) = json.loads(jobs.output)
+    assert (row["state"], row["reason"]) == ("COMPLETED", f"nothing to archive, {why}")
+
+
+def settings_of(folder: Path) -> Path:
+    path = folder / "sentinel.toml"
+    path.write_text('[node]\ndata_dir = "data"\n')
+    return path
+
+
+@pytest.mark.usefixtures("no_report_on_segments")
+def test_s25_the_alarm_names_destination_profile_and_check(
+    tmp_path: Path, study: PhantomStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, dict[str, object]]] = []
+    with routed(tmp_path, study, {"archive": STANDARD, "pacs": PLAIN_PACS}) as (node, job):
+        monkeypatch.setattr(
+            "node.pipeline.log.error", lambda event, **words: said.append((event, words))
+        )
+        process(job, node, Dense())
+
+    (alarm,) = said
+    assert alarm == (
+        "alarm: a destination gets nothing",
+        {
+            "destination": "archive",
+            "profile": "standard",
+            "job": job.id,
+            "rule": "check",
+            "code": "EVIDENCE_REJECTED",
+            "check": "sr: dciodvfy: Error: ContentSequence is not ours",
+        },
+    )
+
+
+@pytest.mark.usefixtures("no_report_on_segments")
+def test_a_job_fails_only_if_every_edition_does_and_our_fault_comes_first(
+    tmp_path: Path, study: PhantomStudy
+) -> None:
+    small = replace(OHIF, name="small", max_seg_frames=1)
+    with routed(tmp_path, study, {"small": small, "archive": STANDARD}) as (node, job):
+        with pytest.raises(EvidenceRejected, match="is not ours"):
+            process(job, node, Dense())
+        assert list_deliveries(node.db) == ()
+        assert not list(node.files.evidence_folder(job.id).glob("*.dcm"))
+
+
+@pytest.mark.usefixtures("no_report_on_segments")
+def test_s25_a_plugin_that_takes_the_result_is_told_why_there_is_none(
+    tmp_path: Path, study: PhantomStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.pipeline.feeds_another", lambda *_: True)
+    with routed(tmp_path, study, {"pacs": PLAIN_PACS}) as (node, job):
+        process(job, node, Dense())
+        left_out = get_report(node.db, job.id)["left_out"]
+        chain = Chain(db=node.db, files=node.files, rulings=(SimpleNamespace(job=job),))
+        found = chain.result_of("commissioning")
+        destinations = {delivery.destination for delivery, _ in list_deliveries(node.db)}
+
+    assert list(left_out) == ["(another plugin)"]
+    assert destinations == {"pacs"}
+    assert found.sentence == f"no segmentation of job {job.id} could be made"
 
 
 def test_a_result_that_no_profile_can_hold_is_refused(tmp_path: Path, study: PhantomStudy) -> None:

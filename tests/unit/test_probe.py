@@ -130,6 +130,11 @@ def test_a_profile_wants_what_it_sends(
     assert {kind for kind, when in wanted.items() if when == ALWAYS} == kinds
 
 
+def test_a_label_map_is_wanted_only_where_the_viewer_opens_one() -> None:
+    assert wanted_kinds(STANDARD)[LABEL_MAP] == "over 20000 frames"
+    assert LABEL_MAP not in wanted_kinds(DWV)
+
+
 def test_s08_a_withdrawal_by_iocm_needs_key_objects() -> None:
     profile = replace(PLAIN_PACS, iocm="quality")
     taken = dict.fromkeys((SR_3D, CAPTURE), ("Explicit VR LE",))

@@ -18,6 +18,7 @@ from node.results import dciodvfy
 from node.results.check import check_objects
 from node.results.encode import EncodeRequest, encode
 from node.results.request import EncodedObject
+from node.results.tree_rules import segment_references
 from tests.results_case import ball_result, full_request, request_of, synthetic_headers
 
 Change = Callable[[Dataset], None]
@@ -295,6 +296,62 @@ def test_s05_any_other_fault_is_ours(
         check_objects(objects, request_, find_validator=lambda: program)
 
     assert "SECRET" not in str(caught.value)
+
+
+NO_SEGMENTATION = dciodvfy.Message(
+    "Error",
+    ("ContentSequence", "ReferencedSOPSequence", "ReferencedSegmentNumber"),
+    "Shall not be present for Referenced SOP Class that is not segmentation",
+)
+SEG, LABEL_MAP, CT = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("66.4", "66.7", "2"))
+
+
+def report_naming_segments_of(*classes: str) -> Dataset:
+    report = Dataset()
+    report.ContentSequence = []
+    for sop_class in classes:
+        reference, item = Dataset(), Dataset()
+        reference.ReferencedSOPClassUID = sop_class
+        reference.ReferencedSegmentNumber = 1
+        item.ReferencedSOPSequence = [reference]
+        report.ContentSequence.append(item)
+    return report
+
+
+@pytest.mark.parametrize(
+    ("classes", "mistaken"),
+    [
+        ((LABEL_MAP,), True),
+        ((SEG, LABEL_MAP), True),
+        ((SEG,), False),
+        ((LABEL_MAP, CT), False),
+        ((), False),
+    ],
+)
+def test_s05_the_validator_errs_about_segments_of_label_maps_only(
+    classes: tuple[str, ...], mistaken: bool
+) -> None:
+    report = report_naming_segments_of(*classes)
+
+    assert dciodvfy.is_mistaken(NO_SEGMENTATION, report) == mistaken
+    others = (
+        replace(NO_SEGMENTATION, text="Missing attribute"),
+        replace(NO_SEGMENTATION, path=("ReferencedSOPSequence", "ReferencedFrameNumber")),
+    )
+    assert not any(dciodvfy.is_mistaken(other, report) for other in others)
+
+
+def test_s26_a_segment_that_the_seg_does_not_have_stops_the_report(
+    request_: EncodeRequest, objects: tuple[EncodedObject, ...]
+) -> None:
+    def count_on(ds: Dataset) -> None:
+        for reference in segment_references(ds.ContentSequence):
+            reference.ReferencedSegmentNumber = 9
+
+    broken = [changed(one, count_on) if one.role == "sr" else one for one in objects]
+
+    with pytest.raises(EvidenceRejected, match="sr: segment: a reference names a segment"):
+        check_objects(broken, request_, find_validator=none_installed)
 
 
 def test_s05_own_warnings_are_recorded_and_do_not_stop_the_object(

@@ -18,6 +18,7 @@ from node.errors import Refused, ResultInvalid
 from node.manifest import InputRole
 from node.plugin import Map, Quality, Result, Segment
 from node.profiles import DWV, OHIF, PLAIN_PACS, PROFILES, STANDARD, WEASIS, ViewerProfile
+from node.results import dciodvfy
 from node.results.check import check_objects
 from node.results.encode import encode
 from node.results.request import EncodeRequest
@@ -42,7 +43,9 @@ EVERYTHING = {"secondary_capture": True, "key_objects": True, "parametric_map": 
 LABELS = ViewerProfile(name="labels", seg="labelmap", sr="outline", **EVERYTHING)
 FRACTIONS = ViewerProfile(name="fractions", seg="fractional", sr="text", **EVERYTHING)
 BITS = ViewerProfile(name="bits", **EVERYTHING)
-ALL = (*PROFILES.values(), LABELS, FRACTIONS, BITS)
+#: A label map under each shape of report; the first is `LABELS`.
+LABELLED = (LABELS, *(replace(LABELS, name=f"labels {sr}", sr=sr) for sr in ("segment", "text")))
+ALL = (*PROFILES.values(), *LABELLED, FRACTIONS, BITS)
 
 
 def request_for(profile: ViewerProfile) -> EncodeRequest:
@@ -169,6 +172,28 @@ def test_e17_beyond_the_budget_bits_become_a_label_map() -> None:
     ds = made(few)["seg"]
 
     assert (ds.SegmentationType, ds.NumberOfFrames) == ("LABELMAP", 5)
+
+
+def test_e17_a_viewer_that_shows_no_label_map_gets_none_by_itself() -> None:
+    request = request_for(replace(DWV, max_seg_frames=5))
+
+    with pytest.raises(Refused, match=r"2 segments need \d+ frames; at most 5 .* no label map"):
+        encode(request)
+
+
+@pytest.mark.parametrize("shape", ["segment", "outline", "text"])
+def test_s05_a_label_map_passes_the_validator_with_every_shape_of_report(shape: str) -> None:
+    if dciodvfy.validator() is None:
+        pytest.skip("no dciodvfy")
+    for profile in (replace(LABELS, sr=shape), replace(STANDARD, sr=shape, max_seg_frames=5)):
+        request = request_for(profile)
+
+        checks = check_objects(encode(request), request)
+
+        said = checks["sr"]["dciodvfy"]
+        assert isinstance(said, dict) and said["ran"]
+        assert ("mistaken" in said) == (shape == "segment")
+        assert not [line for line in said["own_warnings"] if line.startswith("Error")]
 
 
 def test_e17_beyond_the_budget_segments_that_overlap_are_refused() -> None:
@@ -397,6 +422,7 @@ def test_s26_a_segment_of_a_label_map_is_referenced_as_one() -> None:
     reference = image.ReferencedSOPSequence[0]
     assert reference.ReferencedSOPClassUID == LABELMAP_STORAGE
     assert reference.ReferencedSOPInstanceUID == seg.SOPInstanceUID
+    assert reference.ReferencedSegmentNumber == seg.SegmentSequence[0].SegmentNumber
 
 
 def test_a_probability_has_its_interval_as_distances_and_in_words() -> None:
