@@ -41,8 +41,25 @@ log = get_logger(__name__)
 
 #: A newer result that was proven longer ago was looked at before.
 LATELY_S = 7 * 86400.0
+#: Characters of a reason; it stands in a report, in rows and in the trail.
+LONGEST_REASON = 1000
 _AGAIN_S = 60.0
 _REPORTS = ("sr", "notrun")
+
+
+def check_reason(reason: str) -> None:
+    """Refuse a reason that is too long for a note.
+
+    Raises
+    ------
+    NodeError
+        If it has more than `LONGEST_REASON` characters.
+    """
+    if len(reason) > LONGEST_REASON:
+        raise NodeError(
+            f"the reason has {len(reason)} characters; a note takes at most {LONGEST_REASON}: "
+            "shorten it"
+        )
 
 
 def withdraw_job(node: Node, job_id: str, *, reason: str, now: float) -> int:
@@ -51,8 +68,9 @@ def withdraw_job(node: Node, job_id: str, *, reason: str, now: float) -> int:
     Raises
     ------
     NodeError
-        If there is no such job.
+        If there is no such job, or the reason is too long (`check_reason`).
     """
+    check_reason(reason)
     job = get_job(node.db, job_id)
     found = deliveries_to_withdraw(node.db, job.id)
     request_withdrawal(node.db, found, reason=reason, now=now)

@@ -29,10 +29,15 @@ from node.storage.withdrawal_rows import Taken, withdrawals
 #: Exit status: asked for, but not everything is gone.
 NOT_ALL_GONE = 3
 _STEP_S = 0.5
+#: Characters of a reason in a table; `--json` has all of it.
+_REASON_SHOWN = 80
 _GONE = (WithdrawalState.HIDDEN, WithdrawalState.NOT_SENT)
 _ON_THE_WAY = (WithdrawalState.REQUESTED, WithdrawalState.PREPARED)
 
-ReasonOption = Annotated[str, typer.Option(help="Why; it stands in the note that is sent.")]
+ReasonOption = Annotated[
+    str,
+    typer.Option(help="Why; it stands in the note that is sent. At most 1,000 characters."),
+]
 WaitOption = Annotated[
     float, typer.Option(min=0, help="Seconds to wait for proof that the objects are gone.")
 ]
@@ -56,8 +61,10 @@ def withdraw(
 ) -> None:
     """Take a result back at every destination, and prove that it is gone (S8)."""
     from node.storage.job_rows import get_job
+    from node.withdrawals import check_reason
 
     with sentences(), opened_node(settings) as node:
+        check_reason(reason)
         chosen = get_job(node.db, job)
         _confirm(node, [chosen], yes=yes)
         _withdraw(node, [chosen], reason=reason, wait_s=wait, as_json=as_json)
@@ -82,7 +89,10 @@ def recall(  # noqa: PLR0913 one parameter for each option
     as_json: JsonOption = False,
 ) -> None:
     """List every result of a plugin with its destinations; with --withdraw take them back."""
+    from node.withdrawals import check_reason
+
     with sentences(), opened_node(settings) as node:
+        check_reason(reason)
         meant = recalled(plugin, digest, since, until)
         found = meant.jobs(node.db)
         if not withdraw_all or not found:
@@ -117,7 +127,7 @@ def list_withdrawals(
             return
         found = withdrawals(node.db, tasks=tasks, limit=limit)
         empty = "No task." if tasks else "Nothing was withdrawn."
-        show([_row(one) for one in found], as_json=as_json, empty=empty)
+        show([_row(one, whole=as_json) for one in found], as_json=as_json, empty=empty)
 
 
 def rerun(
@@ -174,7 +184,11 @@ def _withdraw(
     while _under_way(found) and time.monotonic() < deadline:
         time.sleep(_STEP_S)
         found = withdrawals(node.db, jobs=ids)
-    show([_row(one) for one in found], as_json=as_json, empty="Nothing of it was to be sent.")
+    show(
+        [_row(one, whole=as_json) for one in found],
+        as_json=as_json,
+        empty="Nothing of it was to be sent.",
+    )
     _say_how_it_ended(found)
 
 
@@ -229,6 +243,17 @@ def _results(node: Node, job: Job) -> list[dict[str, object]]:
     return listed
 
 
+def _cut(text: str) -> str:
+    """Return a reason as a table has room for it.
+
+    Examples
+    --------
+    >>> len(_cut("x" * 1000)), _cut("swapped sides")
+    (80, 'swapped sides')
+    """
+    return text if len(text) <= _REASON_SHOWN else f"{text[: _REASON_SHOWN - 1]}…"
+
+
 def _counted(words: Iterable[str]) -> str:
     """Return words with how often each comes.
 
@@ -240,7 +265,7 @@ def _counted(words: Iterable[str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
 
 
-def _row(one: Taken) -> dict[str, object]:
+def _row(one: Taken, *, whole: bool) -> dict[str, object]:
     taken = one.withdrawal
     return {
         "withdrawal": taken.id,
@@ -253,6 +278,6 @@ def _row(one: Taken) -> dict[str, object]:
         "asked": clock_time(taken.requested_at),
         "looked": clock_time(taken.looked_at),
         "done": clock_time(taken.done_at),
-        "reason": taken.reason,
+        "reason": taken.reason if whole else _cut(taken.reason),
         "found": taken.sentence,
     }

@@ -178,6 +178,24 @@ def test_withdraw_of_an_unknown_job_is_one_sentence(cli, site):
     assert (done.exit_code, "no job" in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("command", ["withdraw", "recall"])
+def test_a_reason_longer_than_a_note_takes_is_refused(cli, site, command):
+    job = site.run()
+    what = [job.id] if command == "withdraw" else ["--plugin", "ball", "--withdraw"]
+    done = cli(command, *what, "--yes", "--wait", "0", "--reason", "x" * 1001)
+    assert done.exit_code == 1
+    assert "1001 characters" in done.stderr and "1000" in done.stderr
+    assert not site.taken()
+
+
+def test_a_long_reason_is_cut_in_the_table_and_whole_in_json(cli, site):
+    job, reason = site.run(), "swapped sides " * 60
+    cli("withdraw", job.id, "--yes", "--wait", "0", "--reason", reason)
+    assert {row["reason"] for row in rows(cli, "withdrawals")} == {reason}
+    table = " ".join(cli("withdrawals").stdout.split())
+    assert "…" in table and table.count("swapped sides") < 20
+
+
 def test_the_listings_fit_a_narrow_window(cli, site, monkeypatch):
     job = site.run()
     site.deliver()
