@@ -140,6 +140,7 @@ def _document(place: DestinationSettings, found: Probe, *, maps: bool) -> dict[s
         "objects": _rows(found),
         "notes": found.notes,
         "warnings": found.warnings,
+        "cautions": found.cautions,
     }
 
 
@@ -155,17 +156,22 @@ def _rows(found: Probe) -> list[dict[str, object]]:
 
 
 def _print_probe(site: Settings, place: DestinationSettings, found: Probe, *, maps: bool) -> None:
-    from node.delivery.probe import suits
+    from node.delivery.probe import cautions, suits
 
     profile = place.profile
     lines = [f"{place.name}: {found.place}, profile {profile.name} ({profile.tested})"]
     if found.accepted:
         console.print(lines.pop(), markup=False)
         show(_rows(found), as_json=False, empty="")
-        fit = [one.name for one in site.profiles.values() if suits(one, found.accepted, maps=maps)]
-        lines.append(f"It takes all that these profiles send: {', '.join(fit) or 'none'}.")
+        fit = [one for one in site.profiles.values() if suits(one, found.accepted, maps=maps)]
+        part = [one.name for one in fit if cautions(one, found.accepted, maps=maps)]
+        whole = [one.name for one in fit if one.name not in part]
+        lines.append(f"It takes all that these profiles send: {', '.join(whole) or 'none'}.")
+        if part:
+            lines.append(f"It takes what these send as a rule, but not all: {', '.join(part)}.")
         lines.append("What an archive takes says nothing about what its viewers show.")
-    lines += [*found.notes, *(f"WARNING: {one}" for one in found.warnings)]
+    warnings = (*found.warnings, *found.cautions)
+    lines += [*found.notes, *(f"WARNING: {one}" for one in warnings)]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

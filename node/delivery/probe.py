@@ -96,6 +96,8 @@ class Probe:
     notes: tuple[str, ...] = ()
     #: What the profile wants and the destination refuses.
     warnings: tuple[str, ...] = ()
+    #: What it sends only now and then, and the destination refuses.
+    cautions: tuple[str, ...] = ()
 
 
 def probe_destination(settings: DestinationSettings, own_ae: str, *, maps: bool) -> Probe:
@@ -121,6 +123,7 @@ def probe_destination(settings: DestinationSettings, own_ae: str, *, maps: bool)
             accepted=accepted,
             wanted=wanted,
             warnings=tuple(_warnings(settings.profile, wanted, accepted)),
+            cautions=cautions(settings.profile, accepted, maps=maps),
         )
     place = echo_destination(settings, own_ae)
     notes = _notes_of_orthanc(settings) if settings.kind == "orthanc" else _FOLDER
@@ -156,6 +159,7 @@ def wanted_kinds(profile: ViewerProfile, *, maps: bool = False) -> Mapping[Kind,
 #: When a kind is sent: what is refused then is a warning.
 ALWAYS = "yes"
 TO_WITHDRAW = "to withdraw"
+_AS_A_RULE = (ALWAYS, TO_WITHDRAW)
 _FOLDER = ("A folder takes every file; who reads it is not asked.",)
 
 
@@ -164,6 +168,18 @@ def suits(
 ) -> bool:
     """Return whether a destination takes all that a profile sends as a rule."""
     return not any(_warnings(profile, wanted_kinds(profile, maps=maps), accepted))
+
+
+def cautions(
+    profile: ViewerProfile, accepted: Mapping[Kind, Sequence[str]], *, maps: bool = False
+) -> tuple[str, ...]:
+    """Return what a profile sends now and then, a label map above all, and is refused."""
+    return tuple(
+        f"profile {profile.name} sends {kind.name} {when}, and the destination {how}: such a "
+        "result does not arrive there"
+        for kind, when in wanted_kinds(profile, maps=maps).items()
+        if when not in _AS_A_RULE and (how := _refusal(accepted.get(kind, ())))
+    )
 
 
 def _propose(settings: DestinationSettings, own_ae: str) -> Mapping[Kind, tuple[str, ...]]:
@@ -184,15 +200,21 @@ def _warnings(
     profile: ViewerProfile, wanted: Mapping[Kind, str], accepted: Mapping[Kind, Sequence[str]]
 ) -> Iterator[str]:
     for kind, when in wanted.items():
-        taken = accepted.get(kind, ())
-        if when not in (ALWAYS, TO_WITHDRAW) or SYNTAXES[SENT_IN] in taken:
+        how = _refusal(accepted.get(kind, ()))
+        if when not in _AS_A_RULE or not how:
             continue
-        how = f"takes it only in {', '.join(taken)}" if taken else "refuses it"
         why = " to withdraw a result" if when == TO_WITHDRAW else ""
         yield (
             f"profile {profile.name} sends {kind.name} in {SYNTAXES[SENT_IN]}{why}, and the "
             f"destination {how}"
         )
+
+
+def _refusal(taken: Sequence[str]) -> str:
+    """Return how a destination does not take what we write, "" if it does."""
+    if SYNTAXES[SENT_IN] in taken:
+        return ""
+    return f"takes it only in {', '.join(taken)}" if taken else "refuses it"
 
 
 def _notes_of_orthanc(settings: DestinationSettings) -> tuple[str, ...]:

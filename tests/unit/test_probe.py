@@ -24,6 +24,7 @@ from node.delivery.probe import (
     SR,
     SR_3D,
     Probe,
+    cautions,
     probe_destination,
     suits,
     wanted_kinds,
@@ -141,6 +142,27 @@ def test_s08_a_withdrawal_by_iocm_needs_key_objects() -> None:
     assert suits(PLAIN_PACS, taken)
     assert not suits(profile, taken)
     assert wanted_kinds(profile)[KEY_OBJECTS] == "to withdraw"
+
+
+def test_a_label_map_that_would_be_refused_is_a_caution() -> None:
+    taken = dict.fromkeys((SEG, SR_3D), ("Explicit VR LE",))
+    (said,) = cautions(OHIF, taken)
+    assert said == (
+        "profile ohif sends Label Map Segmentation over 20000 frames, and the destination refuses "
+        "it: such a result does not arrive there"
+    )
+    assert not cautions(PLAIN_PACS, taken)
+    assert not cautions(OHIF, {**taken, LABEL_MAP: ("Explicit VR LE",)})
+    (other,) = cautions(replace(OHIF, seg="labelmap"), {LABEL_MAP: ("Explicit VR LE",)})
+    assert "sends Segmentation if segments overlap" in other
+
+
+def test_s27_the_probe_tells_cautions_of_its_profile() -> None:
+    plain = [ExplicitVRLittleEndian]
+    with archive({SR_3D.sop_class_uid: plain, SEG.sop_class_uid: plain}) as peer:
+        found = ask(peer, OHIF)
+    assert found.warnings == ()
+    assert found.cautions == cautions(OHIF, found.accepted) != ()
 
 
 def test_what_is_sent_now_and_then_is_no_warning() -> None:
