@@ -68,5 +68,5 @@ $(VENV)/dev.stamp: $(INSTALL_FROM) | $(BIN)/python
 	@touch $@ $(VENV)/core.stamp
 
 $(VENV)/peers.stamp: $(INSTALL_FROM) | $(BIN)/python
-	$(PIP) -e ".[dev,postgresql,train,validate,peers]"
+	$(PIP) -e ".[dev,postgresql,train,peers]"
 	@touch $@ $(VENV)/dev.stamp $(VENV)/core.stamp
