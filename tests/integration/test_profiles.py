@@ -349,7 +349,9 @@ def test_probe_says_what_is_taken_and_ends_with_1_where_the_profile_wants_more(
     assert code == 0, words
     assert "profile ohif (OHIF 3.13.2)" in words
     assert "Label Map Segmentation" in words and "over 20000 frames" in words
-    assert "takes all that these profiles send: ohif, standard." in words
+    assert "takes all that these profiles send: none." in words
+    assert "takes what these send as a rule, but not all: ohif, standard." in words
+    assert "such a result does not arrive there" in words
     document = json.loads(bad_words)
     taken = {row["object"]: row["accepted in"] for row in document["objects"]}
     assert bad_code == 1
