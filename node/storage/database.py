@@ -128,6 +128,9 @@ def _drop_read_only(context: ExceptionContext) -> None:
     """
     if getattr(context.original_exception, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
         context.is_disconnect = True
+        if context.engine is not None:
+            # All at once: SQLite shares what it knows of the file between them.
+            context.engine.dispose()
 
 
 def _begin_sqlite(connection: Connection) -> None:
