@@ -10,6 +10,7 @@ from pydicom.sr._concepts_dict import concepts  # its public door resolves keywo
 
 from node.errors import ManifestError
 from node.manifest import Code
+from node.radiomics_codes import STATISTICS
 
 #: Our own coding scheme; RESULTS declares it in each object (PS3.3 C.12.1.1.7).
 PRIVATE_SCHEME = "99SENTINEL"
@@ -58,6 +59,8 @@ def _meanings() -> dict[str, dict[str, tuple[str, ...]]]:
         for codes in keywords.values():
             for value, (meaning, _) in codes.items():
                 values[value] = (*values.get(value, ()), meaning)
+    # PS3.16 names the manual of IBSI as this scheme's source, and does not list all of it.
+    found["IBSI"] |= {value: (meaning,) for value, meaning in STATISTICS.items()}
     units = found["UCUM"]
     for unit in (*units, *_MORE_UCUM):
         # The unit itself is a usual meaning of a unit (PS3.16 CID 7181 has both ways).

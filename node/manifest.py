@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.model import Grade
+from node.radiomics_settings import RadiomicsSettings
 
 #: Largest float there is, for limits that nobody set.
 UNLIMITED = float("inf")
@@ -248,6 +249,8 @@ class Manifest:
     cohort: CohortSpec | None = None
     #: None: it is judged by its masks.
     evaluation: EvaluationSpec | None = None
+    #: None: it asks for no radiomics features.
+    radiomics: RadiomicsSettings | None = None
     #: What it imports that the node itself does not need, by the names that are imported.
     libraries: tuple[str, ...] = ()
     #: Another Python interpreter for the child (E7); "" = ours.

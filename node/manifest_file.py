@@ -98,6 +98,12 @@ The layout (* must be there; the rest shows its default or an example)::
     [evaluation]                             # of a classifier: docs/evaluation.md
     probability = "malignant"                # * a measurement, unit 1 or %
     outcome = "metastasis"                   # * a column of labels
+
+    [radiomics]                              # features of texture and shape: docs/toolkit.md
+    image_types = ["original", "wavelet"]    # *
+    classes = ["shape", "glcm"]              # *
+    pre_crop = true                          # *
+    bin_width = 25                           # * this or bin_count
 """
 
 from __future__ import annotations
@@ -123,6 +129,7 @@ from node.manifest import (
     SegmentSpec,
 )
 from node.manifest_evaluation import evaluation_of
+from node.manifest_radiomics import radiomics_of
 from node.manifest_rois import codes_of_rois, roi_roles
 from node.manifest_tables import (
     CodeRow,
@@ -238,6 +245,7 @@ def _manifest(
         finding=_code(plugin.finding),
         cohort=CohortSpec(**plugin.cohort.model_dump()) if plugin.cohort else None,
         evaluation=evaluation_of(plugin, where),
+        radiomics=radiomics_of(plugin.radiomics, where),
         algorithm_family=Code(*plugin.algorithm_family),
         digest=digest,
         **kept,

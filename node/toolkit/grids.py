@@ -157,13 +157,18 @@ def to_spacing(volume: Volume, spacing_mm: Spacing, *, fill: float | None = None
     """
     array = np.asarray(volume.array, dtype=np.float32)
     if fill is None:
-        fill = AIR_HU if volume.unit == "[hnsf'U]" else float(array.min())
+        fill = outside_value(volume)
     if volume.padding is not None and volume.padding.any():
         array = np.where(volume.padding, np.float32(fill), array)
     source = volume.grid
     target = spaced_grid(source, spacing_mm)
     moved = resample(array, source, target, order="linear", fill=fill)
     return replace(volume, array=moved, affine=target.affine, padding=None)
+
+
+def outside_value(volume: Volume) -> float:
+    """Return what stands for nothing there: air in HU, else the smallest value."""
+    return AIR_HU if volume.unit == "[hnsf'U]" else float(np.min(volume.array))
 
 
 def resample(

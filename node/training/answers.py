@@ -19,11 +19,11 @@ from node.inference.runner import Runner
 from node.inference.transport import read_case, write_case
 from node.manifest import Manifest
 from node.plugin import Case, Labels, Result
+from node.toolkit.workers import Workers, fit_threads, raised
 from node.training import plugin_code
 from node.training.cases import Loaded, Task, content_of, load
 from node.training.splits import Content
 from node.training.store import Store
-from node.training.workers import Workers, fit_threads, raised
 
 _MASK, _SCORE = "mask/", "score/"
 

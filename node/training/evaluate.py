@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from node.errors import LearningError
 from node.manifest import EvaluationSpec, Manifest
 from node.manifest_file import parse_manifest
+from node.toolkit.workers import Workers, raised
 from node.training.answers import Answered, answers
 from node.training.cases import Loaded, PhantomTask, StudyTask, Task, phantom_tasks, tasks_of
 from node.training.collapse import Answer, answer_of, collapsed
@@ -57,7 +58,6 @@ from node.training.variants import (
     scan_of,
     variant_tasks,
 )
-from node.training.workers import Workers, raised
 
 #: What ``report.json`` holds.
 Document = Mapping[str, object]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.errors import LearningError
+from node.toolkit.workers import Workers, raised
 from node.training import plugin_code
 from node.training.cases import PhantomTask, StudyTask, Task, content_of, load
 from node.training.relevant import examples_digest
 from node.training.store import Store
-from node.training.workers import Workers, raised
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,7 @@ from node.toolkit.training import (
     write_weights,
     write_whole,
 )
-from node.training import plugin_code
-from node.training.workers import (
+from node.toolkit.workers import (
     failure_of,
     how_it_ended,
     start_worker,
@@ -32,6 +31,7 @@ from node.training.workers import (
     unforeseen,
     unreached_by_interrupts,
 )
+from node.training import plugin_code
 
 _SPENT, _FITTED, _WEIGHTS = "spent.json", "fitted.json", "weights"
 _NOTE_EVERY_S = 2.0

@@ -13,11 +13,11 @@ from node.dicom.headers import identity_of, read_header
 from node.dicom.send import dicom_files
 from node.dicom.values import lookup_in, number, text
 from node.errors import LearningError, MalformedDataset, Refused
+from node.toolkit.workers import Failure, Workers, raised
 from node.training.cases import StudyTask, Task, content_of, load
 from node.training.splits import Content, check_leaks, split_of
 from node.training.store import Store
 from node.training.table import TABLE_NAME, Faults, Row, read_table
-from node.training.workers import Failure, Workers, raised
 
 _CHUNK = 64
 #: Objects with pixels that are labels, not images.

@@ -18,6 +18,7 @@ from node.manifest import Manifest
 from node.manifest_file import MANIFEST_NAME, parse_manifest
 from node.plugin_files import file_hashes
 from node.toolkit.training import write_whole
+from node.toolkit.workers import Workers, fit_threads
 from node.training.answers import Answered, answers
 from node.training.cases import Task, phantom_tasks, tasks_of
 from node.training.collapse import Answer, answer_of, collapsed
@@ -29,7 +30,6 @@ from node.training.plugin_code import Abilities, abilities
 from node.training.relevant import manifest_part
 from node.training.splits import SEEDS, TRAIN_SPLIT, TUNING_SPLIT
 from node.training.store import Store, check_new_folder, check_writable
-from node.training.workers import Workers, fit_threads
 
 PROVENANCE = "training.json"
 #: So many tuning cases are run before weights count as a result.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from node.plugin import Case
+from node.toolkit.workers import Workers, raised
 from node.training import plugin_code
 from node.training.cases import Loaded, PhantomTask, load
 from node.training.report import Change, ClassifiedCase, Scan
-from node.training.workers import Workers, raised
 
 #: Kinds whose figure needs a hundred pairs; the others compare whole test sets.
 _SOME = ("cause", "nuisance")

@@ -157,9 +157,9 @@ def test_a_study_without_the_region_is_refused_by_its_line(site):
 
 
 def test_the_region_of_a_study_is_the_one_that_was_drawn(site):
+    from node.toolkit.workers import Workers
     from node.training.folder import studies_of
     from node.training.store import Store
-    from node.training.workers import Workers
 
     data = site / "drawn"
     add(data, "P-1", seed=1, roi="lesion")

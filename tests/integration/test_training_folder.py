@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.errors import LearningError
+from node.toolkit.workers import Workers
 from node.training.cases import StudyTask, load
 from node.training.folder import studies_of
 from node.training.store import Store
-from node.training.workers import Workers
 from tests.learners import make_learner
 from tests.make import ct_series, rtstruct, shared_data, write_series
 

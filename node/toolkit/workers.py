@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ class Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def each(
-        self, function: Callable[..., T], tasks: Sequence[tuple[Any, ...]], *, ahead: int = 2
+        self, function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], *, ahead: int = 2
     ) -> Iterator[T | Failure]:
         """Yield `function(*task)` for each task, in order.
 
@@ -59,7 +59,8 @@ class Workers:
         ----------
         function : callable
             Of a module, so that a process can import it.
-        tasks : sequence of argument tuples
+        tasks : argument tuples
+            Asked for when a process is about to be free.
         ahead : int
             So many results more than processes may wait to be taken.
         """

@@ -1,0 +1,230 @@
+"""The features of one region of one image, by pyradiomics."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.plugin import Volume
+from node.radiomics_settings import RadiomicsSettings, feature_names, features_of
+from node.toolkit.grids import outside_value
+
+#: Steps are rounded to this many digits: 0.9999999 mm is no other grid than 1 mm.
+_DIGITS_OF_MM = 6
+
+_IMAGE_TYPES = {
+    "original": "Original",
+    "wavelet": "Wavelet",
+    "log": "LoG",
+    "square": "Square",
+    "squareroot": "SquareRoot",
+    "logarithm": "Logarithm",
+    "exponential": "Exponential",
+    "gradient": "Gradient",
+}
+_INTERPOLATORS = {
+    "bspline": "sitkBSpline",
+    "linear": "sitkLinear",
+    "nearest": "sitkNearestNeighbor",
+}
+
+
+class NoFeatures(ValueError):
+    """A region without features that mean anything; the sentence says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Numbers of one region.
+
+    Attributes
+    ----------
+    names : tuple of str
+        As ``original_glcm_Contrast``, in the order that the settings fix.
+    values : float64, shape (features,)
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    def __getitem__(self, name: str) -> float:
+        """Return the value of the feature `name`."""
+        return float(self.values[self.names.index(name)])
+
+
+def extract(volume: Volume, mask: NDArray[np.bool_], settings: RadiomicsSettings) -> Features:
+    """Return the features of the region `mask`.
+
+    Parameters
+    ----------
+    volume : Volume
+        Only its steps matter, not where in the patient it lies.
+    mask : bool, shape (slices, rows, columns)
+    settings : RadiomicsSettings
+
+    Returns
+    -------
+    Features
+        The same values on every run and with any number of cores.
+
+    Raises
+    ------
+    NoFeatures
+        A `ValueError` with a sentence: the region is too small, on another grid, outside of what
+        was scanned, or all of one value; or a value is not finite.
+    """
+    array = checked(volume, mask, settings)
+    names = feature_names(settings)
+    found = _execute(array, mask, volume.spacing_mm, settings)
+    if missing := [name for name in names if name not in found]:
+        image = missing[0].split("_")[0]
+        raise NoFeatures(f"the image is too small for {image}: {len(missing)} features are missing")
+    values = np.array([float(found[name]) for name in names])
+    if not np.isfinite(values).all():
+        wrong = names[int(np.flatnonzero(~np.isfinite(values))[0])]
+        raise NoFeatures(f"{wrong} of this region is not a finite number")
+    return Features(names=names, values=values)
+
+
+def checked(
+    volume: Volume, mask: NDArray[np.bool_], settings: RadiomicsSettings
+) -> NDArray[np.float64]:
+    """Return the values that features are taken of; raises `NoFeatures` as `extract` does."""
+    array = np.asarray(volume.array, dtype=np.float64)
+    if mask.shape != array.shape or mask.dtype != np.bool_:
+        raise NoFeatures(
+            f"the region has shape {mask.shape} and type {mask.dtype}; "
+            f"it must be bool on the grid of the image, {array.shape}"
+        )
+    _check_region(mask, volume.padding, settings.least_voxels)
+    if volume.padding is not None and volume.padding.any():
+        array = np.where(volume.padding, outside_value(volume), array)
+    if not np.isfinite(array).all():
+        raise NoFeatures(f"{np.count_nonzero(~np.isfinite(array))} values are not finite numbers")
+    if settings.clip is not None:
+        array = np.clip(array, *settings.clip)
+    inside = array[mask]
+    if inside.min() == inside.max():
+        raise NoFeatures(f"all {inside.size} voxels of the region have the value {inside[0]:g}")
+    return array
+
+
+def _check_region(
+    mask: NDArray[np.bool_], padding: NDArray[np.bool_] | None, least_voxels: int
+) -> None:
+    count = np.count_nonzero(mask)
+    if count < least_voxels:
+        raise NoFeatures(f"the region has {count} voxels; at least {least_voxels} are needed")
+    outside = 0 if padding is None else np.count_nonzero(mask & padding)
+    if outside:
+        raise NoFeatures(f"{outside} of {count} voxels of the region are outside of the scan")
+
+
+def _execute(
+    array: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+    settings: RadiomicsSettings,
+) -> Mapping[str, Any]:
+    import SimpleITK
+
+    extractor = _extractor(settings)
+    images = []
+    for values in (array, mask.astype(np.uint8)):
+        image = SimpleITK.GetImageFromArray(values)
+        image.SetSpacing([round(step, _DIGITS_OF_MM) for step in reversed(spacing_mm)])
+        images.append(image)
+    with _quiet(), one_thread():
+        try:
+            found: Mapping[str, Any] = extractor.execute(*images)
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            raise NoFeatures(_said(error, settings)) from error
+    return found
+
+
+def _said(error: Exception, settings: RadiomicsSettings) -> str:
+    """Return pyradiomics' reason, without values that it may have put into it."""
+    after = "" if settings.spacing_mm is None else f" after resampling to {settings.spacing_mm} mm"
+    if "Size of the ROI" in str(error):
+        return f"the region has fewer than {settings.least_voxels} voxels{after}"
+    if "dimension" in str(error):
+        return f"the region is a line or a point{after}; it needs two dimensions"
+    return f"pyradiomics could not take the features{after} ({type(error).__name__})"
+
+
+@cache
+def _extractor(settings: RadiomicsSettings) -> Any:
+    with _quiet():
+        from radiomics.featureextractor import RadiomicsFeatureExtractor
+
+        extractor = RadiomicsFeatureExtractor(**_pyradiomics_settings(settings))
+        extractor.disableAllImageTypes()
+        for kind in settings.image_types:
+            own = {"log": {"sigma": list(settings.log_sigma_mm)}}.get(kind, {})
+            if kind == "wavelet":
+                own = {"wavelet": settings.wavelet}
+            extractor.enableImageTypeByName(_IMAGE_TYPES[kind], customArgs=own)
+        extractor.disableAllFeatures()
+        asked = {name: list(some) for name, some in features_of(settings).items() if some}
+        extractor.enableFeaturesByName(**asked)
+    return extractor
+
+
+def _pyradiomics_settings(settings: RadiomicsSettings) -> dict[str, Any]:
+    """Return the settings by pyradiomics' names; what it would choose itself is said too."""
+    spacing_mm = settings.spacing_mm
+    levels = (
+        {"binWidth": settings.bin_width}
+        if settings.bin_width is not None
+        else {"binCount": settings.bin_count}
+    )
+    return {
+        **levels,
+        "label": 1,
+        "minimumROIDimensions": 2,
+        "minimumROISize": settings.least_voxels - 1,  # so many are still too few
+        "normalize": settings.normalize,
+        "normalizeScale": settings.normalize_scale,
+        "removeOutliers": settings.remove_outliers_sd,
+        "resampledPixelSpacing": None if spacing_mm is None else list(reversed(spacing_mm)),
+        "interpolator": _INTERPOLATORS[settings.interpolator],
+        "preCrop": settings.pre_crop,
+        "padDistance": settings.pad_voxels,
+        "voxelArrayShift": settings.shift,
+        "distances": [1],
+        "force2D": False,
+        "additionalInfo": False,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pyradiomics from writing: its lines hold paths and values, and it warns of much."""
+    logger = logging.getLogger("radiomics")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL + 1)
+        yield
+        logger.setLevel(logging.CRITICAL + 1)  # its import has set another one
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have ITK count with one thread inside: sums depend on how they are shared out (E16)."""
+    import SimpleITK
+
+    itk: Any = SimpleITK
+    before = itk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    itk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        itk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
