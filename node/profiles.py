@@ -10,6 +10,7 @@ MAX_SEG_FRAMES = 20_000
 
 SEG_KINDS = ("binary", "labelmap", "fractional", "none")
 SR_SHAPES = ("outline", "segment", "text")
+SR_CLASSES = ("comprehensive 3d", "comprehensive")
 IOCM_KINDS = ("none", "quality", "safety")
 
 
@@ -26,6 +27,9 @@ class ViewerProfile:
         Whether BINARY beyond ``max_seg_frames`` becomes a label map if no segments overlap.
     sr : ``outline``, ``segment`` or ``text``
         What a finding's group points at: its outline on each image, its segment, or nothing.
+    sr_class : ``comprehensive 3d`` or ``comprehensive``
+        SOP class of all reports; the second is for archives that refuse the first (AIR-6), and
+        holds the same tree.
     secondary_capture : bool
         Pictures with burned-in outlines and values, for viewers that show no SEG.
     key_objects : bool
@@ -46,6 +50,7 @@ class ViewerProfile:
     max_seg_frames: int = MAX_SEG_FRAMES
     labelmap_beyond: bool = True
     sr: str = "segment"
+    sr_class: str = "comprehensive 3d"
     secondary_capture: bool = False
     key_objects: bool = False
     presentation_state: bool = False
@@ -57,6 +62,7 @@ class ViewerProfile:
         for key, value, known in (
             ("seg", self.seg, SEG_KINDS),
             ("sr", self.sr, SR_SHAPES),
+            ("sr_class", self.sr_class, SR_CLASSES),
             ("iocm", self.iocm, IOCM_KINDS),
         ):
             if value not in known:
@@ -88,7 +94,8 @@ class ViewerProfile:
         said = " ".join(f"{name}={int(value)}" for name, value in flags)
         # Last and only where it is not as usual: all other objects keep the UIDs they had.
         beyond = "" if self.labelmap_beyond else " lm=0"
-        return f"seg={self.seg}/{self.max_seg_frames} sr={self.sr} {said}{beyond}"
+        plain = " sr3d=0" if self.sr_class == "comprehensive" else ""
+        return f"seg={self.seg}/{self.max_seg_frames} sr={self.sr} {said}{beyond}{plain}"
 
 
 #: For readers of the whole standard: research archives, dcmqi, highdicom, 3D Slicer.

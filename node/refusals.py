@@ -125,11 +125,11 @@ def _make(node: Node, told: Job, job: Job, now: float) -> int:
 
 
 def _editions(node: Node, told: Job, manifest: Manifest, image: Dataset) -> tuple[Edition, ...]:
-    """Return the editions by charset and release only: a note looks alike in all profiles."""
+    """Return the editions by what decides a note: nothing else of a profile does."""
     declared = source_charset(image)
-    grouped: dict[tuple[str, str], Edition] = {}
+    grouped: dict[tuple[str, str, str], Edition] = {}
     for one in editions_of(told, node.settings, manifest, declared=declared):
-        key = (one.charset, one.content_qualification)
+        key = (one.charset, one.content_qualification, one.profile.sr_class)
         known = grouped.get(key)
         grouped[key] = (
             one
@@ -158,6 +158,7 @@ def _evidence(
         content_qualification=edition.content_qualification,
         device_serial_number=node.settings.device_serial_number or "1",
         institution=node.settings.institution,
+        sr_class=edition.profile.sr_class,
         station_name=node.settings.ae_titles[0],
     )
     made = not_run_report(request, images, code=job.reason_code, sentence=_sentence(job))

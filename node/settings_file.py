@@ -18,8 +18,10 @@ from node.errors import SettingsError
 from node.model import DestinationGrade
 from node.profiles import PLAIN_PACS, PROFILES, STANDARD, ViewerProfile
 from node.settings import (
+    PLAIN_PHASES,
     DestinationSettings,
     PeerSettings,
+    PhaseSettings,
     ReceiveSettings,
     ReleaseSettings,
     RoiSettings,
@@ -37,6 +39,8 @@ from node.settings_words import (
     network,
     one_name,
     orthanc_url,
+    phase_word,
+    span_s,
     without_password,
 )
 from node.toml_file import (
@@ -131,6 +135,26 @@ class RoiTable(Table):
     latest: Flag = False
 
 
+_Words = tuple[Annotated[_Strict, AfterValidator(phase_word)], ...]
+_Span = Annotated[tuple[Number, Number], AfterValidator(span_s)]
+
+
+class PhaseTable(Table):
+    """``[rules.phases]``."""
+
+    non_contrast: _Words = ()
+    arterial: _Words = ()
+    portal_venous: _Words = ()
+    delayed: _Words = ()
+    ignore: _Words = ()
+    evidence: tuple[
+        Literal["code", "comments", "description", "protocol", "time", "order"], ...
+    ] = PLAIN_PHASES.evidence
+    arterial_s: _Span = PLAIN_PHASES.arterial_s
+    portal_venous_s: _Span = PLAIN_PHASES.portal_venous_s
+    delayed_s: _Span = PLAIN_PHASES.delayed_s
+
+
 class RuleTable(Table):
     """``[[rules]]``."""
 
@@ -144,6 +168,7 @@ class RuleTable(Table):
     shadow: Flag = False
     roi_wait_s: Annotated[Number, Field(ge=0, le=366 * 86400)] = 259200.0
     rois: dict[_Name, RoiTable] = Field(default_factory=dict)
+    phases: PhaseTable = PhaseTable()
 
 
 class DestinationTable(Table):
@@ -176,6 +201,7 @@ class ProfileTable(Table):
     max_seg_frames: _Count | None = None
     labelmap_beyond: Flag | None = None
     sr: Literal["outline", "segment", "text"] | None = None
+    sr_class: Literal["comprehensive 3d", "comprehensive"] | None = None
     secondary_capture: Flag | None = None
     key_objects: Flag | None = None
     presentation_state: Flag | None = None
@@ -276,6 +302,7 @@ def _rule(rule: RuleTable, quiet_s: float, where: str) -> RuleSettings:
         shadow=rule.shadow,
         roi_wait_s=rule.roi_wait_s,
         rois={name: RoiSettings(**roi.model_dump()) for name, roi in rule.rois.items()},
+        phases=PhaseSettings(**rule.phases.model_dump()),
     )
 
 

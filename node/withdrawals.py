@@ -183,6 +183,7 @@ def _note(
         device_serial_number=node.settings.device_serial_number or "1",
         institution=node.settings.institution,
         station_name=node.settings.ae_titles[0],
+        sr_class=to.profile.sr_class,
     )
     what = Retraction(
         evidence=tuple(one.evidence for one in part), reason=first.reason, see=first.see

@@ -14,7 +14,7 @@ from node.logs import get_logger
 from node.model import Job, JobState
 from node.parts import Node
 from node.pipeline import process
-from node.storage.lease_rows import DRAINED, claim_job, end_job, heartbeat
+from node.storage.lease_rows import DRAINED, claim_job, end_job, ended_here, heartbeat
 
 log = get_logger(__name__)
 
@@ -31,8 +31,17 @@ Compute = Callable[[Job, Node, Runner], object]
 class Worker:
     """One thread with one warm child process on one device."""
 
-    def __init__(self, node: Node, *, device: str, owner: str, compute: Compute = process):
+    def __init__(
+        self,
+        node: Node,
+        *,
+        device: str,
+        owner: str,
+        compute: Compute = process,
+        heartbeat_s: float = _HEARTBEAT_S,
+    ):
         self._node = node
+        self._heartbeat_s = heartbeat_s
         self._process = compute
         self._owner = f"{owner}/{device}"
         self._runner = Runner(device)
@@ -125,13 +134,10 @@ class Worker:
         done = threading.Event()
 
         def renew() -> None:
-            while not done.wait(_HEARTBEAT_S):
+            while not done.wait(self._heartbeat_s):
                 try:
-                    heartbeat(self._node.db, job, self._owner, now=time.time(), lease_s=LEASE_S)
-                except LeaseLost:
-                    log.error("lease lost", job=job.id)
-                    self._runner.kill()
-                    return
+                    if not self._renew(job):
+                        return
                 except NodeError:
                     log.exception("heartbeat failed", job=job.id)
 
@@ -142,3 +148,15 @@ class Worker:
         finally:
             done.set()
             thread.join()
+
+    def _renew(self, job: Job) -> bool:
+        """Renew the lease; return False, and kill the child if it was lost, where there is none."""
+        try:
+            heartbeat(self._node.db, job, self._owner, now=time.time(), lease_s=LEASE_S)
+        except LeaseLost:
+            # The job's end is in its row a moment before this thread is told.
+            if not ended_here(self._node.db, job):
+                log.error("lease lost", job=job.id)
+                self._runner.kill()
+            return False
+        return True

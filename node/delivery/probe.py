@@ -146,7 +146,8 @@ def wanted_kinds(profile: ViewerProfile, *, maps: bool = False) -> Mapping[Kind,
         (SEG, profile.seg == "labelmap", "if segments overlap"),
         (LABEL_MAP, profile.seg == "labelmap", ALWAYS),
         (LABEL_MAP, falls_back, f"over {profile.max_seg_frames} frames"),
-        (SR_3D, True, ALWAYS),
+        (SR_3D, profile.sr_class == "comprehensive 3d", ALWAYS),
+        (SR, profile.sr_class == "comprehensive", ALWAYS),
         (MAP, profile.parametric_map and maps, ALWAYS),
         (PRESENTATION, profile.presentation_state, ALWAYS),
         (CAPTURE, profile.secondary_capture, ALWAYS),
@@ -204,9 +205,11 @@ def _warnings(
         if when not in _AS_A_RULE or not how:
             continue
         why = " to withdraw a result" if when == TO_WITHDRAW else ""
+        other = kind is SR_3D and not _refusal(accepted.get(SR, ()))
+        hint = f'; it takes {SR.name}: sr_class = "comprehensive" in a profile' if other else ""
         yield (
             f"profile {profile.name} sends {kind.name} in {SYNTAXES[SENT_IN]}{why}, and the "
-            f"destination {how}"
+            f"destination {how}{hint}"
         )
 
 

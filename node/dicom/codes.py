@@ -39,6 +39,8 @@ ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 ONCOLOGY_MEASUREMENT_REPORT = Code("126001", "DCM", "Oncology Measurement Report")
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
+#: Title of a report that takes a result back: who asks for reports by title must not get it as one.
+WITHDRAWN_REPORT = Code("WITHDRAWN", "99SENTINEL", "Withdrawn result")
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
 IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")

@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
     KeyObjectSelectionDocumentStorage,
     ParametricMapStorage,
@@ -56,6 +57,7 @@ _READ_BACK = {
     ParametricMapStorage: ("voxels_read_back",),
     SecondaryCaptureImageStorage: ("picture_read_back",),
     Comprehensive3DSRStorage: ("tree_rules",),
+    ComprehensiveSRStorage: ("tree_rules",),
     KeyObjectSelectionDocumentStorage: ("tree_rules",),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pydicom import Dataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     KeyObjectSelectionDocumentStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
@@ -219,4 +220,5 @@ _KINDS: Mapping[str, Callable[[EncodedObject, Parsed, EncodeRequest], Faults]] =
     SecondaryCaptureImageStorage: _capture_faults,
     KeyObjectSelectionDocumentStorage: _selection_faults,
     Comprehensive3DSRStorage: _report_faults,
+    ComprehensiveSRStorage: _report_faults,
 }

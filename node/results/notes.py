@@ -53,6 +53,9 @@ class NoteRequest:
         Of the evidence; with the job and the encoding it makes the UIDs.
     at : float
         The one time that it says: of the row that asked for it.
+    sr_class : str
+        Of its profile; part of its UIDs only where it is not as usual, so that all other notes
+        keep theirs.
     """
 
     job: Job
@@ -65,6 +68,7 @@ class NoteRequest:
     device_serial_number: str = "1"
     institution: str = ""
     station_name: str = ""
+    sr_class: str = "comprehensive 3d"
 
     @property
     def released(self) -> bool:
@@ -83,7 +87,8 @@ class NoteRequest:
 
     def uid(self, *parts: str) -> str:
         """Return a UID: f(job, run, role, profile) (S1)."""
-        profile = f"{self.charset}|{self.content_qualification}"
+        plain = "|comprehensive" if self.sr_class == "comprehensive" else ""
+        profile = f"{self.charset}|{self.content_qualification}{plain}"
         return derived_uid(
             self.job.id, str(self.job.run_number), profile, "note", self.role, *parts
         )

@@ -93,6 +93,11 @@ class EncodeRequest:
         return "text" if self.profile.sr == "outline" and not square else self.profile.sr
 
     @property
+    def sr_class(self) -> str:
+        """Return the SOP class of its reports, as the profile says it."""
+        return self.profile.sr_class
+
+    @property
     def time(self) -> datetime:
         """Return the one time that every date and time of the evidence says (S1).
 

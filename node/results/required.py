@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydicom import Dataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     KeyObjectSelectionDocumentStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
@@ -57,6 +58,7 @@ _DOCUMENT = _names(
 _SR = (*_DOCUMENT, *_names("ContentQualification CompletionFlag VerificationFlag"))
 _SHARED = _names("PixelMeasuresSequence PlaneOrientationSequence")
 _SERIES = _names("SeriesInstanceUID ReferencedInstanceSequence")
+_REPORT = {"": (*_COMMON, *_SR), "ReferencedRequestSequence": ("StudyInstanceUID",)}
 
 #: SOP class → sequence at the top ("" = the data set itself) → type 1 attributes there.
 REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -85,10 +87,8 @@ REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "": (*_COMMON, *_DOCUMENT),
         "ReferencedRequestSequence": ("StudyInstanceUID",),
     },
-    Comprehensive3DSRStorage: {
-        "": (*_COMMON, *_SR),
-        "ReferencedRequestSequence": ("StudyInstanceUID",),
-    },
+    Comprehensive3DSRStorage: _REPORT,
+    ComprehensiveSRStorage: _REPORT,
 }
 
 

@@ -93,14 +93,28 @@ def _kind(request: EncodeRequest, findings: Sequence[Finding], *, overlap: bool)
     if frames > budget and beyond and not overlap and kind == "binary" and planes <= budget:
         kind, frames = "labelmap", planes
     if frames > budget:
-        why = "; they overlap, so no label map can hold them" if overlap else ""
-        if kind == "binary" and not beyond:
-            why = "; the viewer shows no label map, which could hold more"
         raise Refused(
             RefusalCode.RESULT_TOO_LARGE,
-            f"{len(findings)} segments need {frames} frames; at most {budget} are written{why}",
+            f"{_count(len(findings), 'segment')} in {_count(planes, 'slice')} would be {frames} "
+            f"frames, and profile {request.profile.name} writes at most {budget} "
+            f"(max_seg_frames){_why_no_label_map(request, kind, planes, overlap=overlap)}",
         )
     return kind, frames
+
+
+def _why_no_label_map(request: EncodeRequest, kind: str, planes: int, *, overlap: bool) -> str:
+    """Return why the one kind that needs a frame a slice only is no way out."""
+    if kind != "binary":
+        return ""
+    if overlap:
+        return "; the segments overlap, so no label map can hold them"
+    if not request.profile.labelmap_beyond:
+        return "; its viewer shows no label map, which could hold more"
+    return f"; a label map would be {planes}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def slices_of(finding: Finding, kind: str) -> range:

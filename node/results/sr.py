@@ -1,11 +1,11 @@
-"""A Comprehensive 3D SR around the report's content tree (PS3.3 A.35.13, C.17)."""
+"""A Comprehensive 3D SR, or a Comprehensive SR, around a content tree (PS3.3 A.35, C.17)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from node.dicom import codes
 from node.results.clinical import report_references
@@ -17,6 +17,12 @@ from node.results.sr_content import report_tree
 from node.results.sr_groups import finding_groups, study_groups
 from node.results.writing import Writing
 
+#: By what a profile says. Our trees hold no coordinates in mm (SCOORD3D), the one thing that the
+#: second class lacks, so the same tree fits both (AIR-6).
+SOP_CLASSES: Mapping[str, str] = {
+    "comprehensive 3d": str(Comprehensive3DSRStorage),
+    "comprehensive": str(ComprehensiveSRStorage),
+}
 #: study, series, SOP class, SOP instance
 Reference = tuple[str, str, str, str]
 
@@ -76,7 +82,7 @@ def _report(
 def new_report(request: Writing, tree: Dataset, *, role: str) -> Dataset:
     """Return a report around a content tree, still without orders and evidence."""
     ds = new_object(request, role=role, modality="SR")
-    ds.SOPClassUID = Comprehensive3DSRStorage
+    ds.SOPClassUID = SOP_CLASSES[request.sr_class]
     ds.SeriesDescriptionCodeSequence = list(tree.ConceptNameCodeSequence)
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.PerformedProcedureCodeSequence = []

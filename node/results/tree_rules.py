@@ -8,7 +8,8 @@ from pydicom import Dataset
 
 from node.dicom import codes
 
-_TITLES = {"126000", "126001", "126002", "126003"}  # CID 7021
+#: CID 7021, and what takes a result back: a defined context group may be extended.
+_TITLES = {"126000", "126001", "126002", "126003", codes.WITHDRAWN_REPORT.value}
 _GROUPS = {"1410", "1411", "1501"}
 _GROUP = "125007"
 _TRACKING_ID, _TRACKING_UID = "112039", "112040"

@@ -88,7 +88,7 @@ def rejection(request: NoteRequest, what: Retraction, *, title: str) -> EncodedO
 def withdrawn_report(request: NoteRequest, what: Retraction) -> EncodedObject:
     """Return a report "WITHDRAWN, see …", for archives that know no rejection note."""
     source = request.source
-    root = container(codes.ONCOLOGY_MEASUREMENT_REPORT, relationship="")
+    root = container(codes.WITHDRAWN_REPORT, relationship="")
     root.ContentTemplateSequence = [template("1500")]
     kept = {str(one.ConceptNameCodeSequence[0].CodeValue): one for one in source.ContentSequence}
     library = plain_copy(kept[_LIBRARY])

@@ -99,6 +99,11 @@ class Writing(Protocol):
         ...
 
     @property
+    def sr_class(self) -> str:
+        """Return the SOP class of its reports, as a profile says it."""
+        ...
+
+    @property
     def device_uid(self) -> str:
         """Return the Device UID of the plugin (AIR-7)."""
         ...

@@ -37,6 +37,9 @@ DRAINED: Final = "DRAINED"
 #: A full or read-only disk, or rows that cannot be written, say nothing about the plugin either.
 _HANDED_BACK: Final = (DRAINED, StorageUnavailable.code)
 
+#: How an attempt ends by its own worker's word; a retry later says `retried` of it.
+_ENDED_HERE: Final = frozenset({"completed", "refused", "failed", "canceled", "drained"})
+
 _EVIDENCE_COLUMNS: Final = tuple(NewEvidence.__dataclass_fields__)
 
 
@@ -78,6 +81,15 @@ def heartbeat(db: Database, held: Job, owner: str, *, now: float, lease_s: float
     """
     with db.write() as connection:
         _swap(connection, held, owner, {"lease_until": now + lease_s})
+
+
+def ended_here(db: Database, held: Job) -> bool:
+    """Return whether the worker of this attempt ended it itself; False if it was taken away."""
+    query = select(attempt.c.outcome).where(
+        attempt.c.job_id == held.id, attempt.c.attempt == held.attempt
+    )
+    with db.read() as connection:
+        return connection.execute(query).scalar_one_or_none() in _ENDED_HERE
 
 
 def finish_job(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ from node.storage.tables import metadata
 from tests.clinical_case import SPECS
 from tests.contract import filled
 from tests.contract.processes import count_in_processes
+from tests.integration.test_priors import (
+    BOTH,
+    FRAME,
+    filed_under_another_patient,
+    open_site,
+    run,
+    standing,
+    withdrawn,
+)
+from tests.integration.test_priors import study as day
 from tests.make import ct_series
 from tests.postgresql import postgresql
 from tests.routing_site import RoutingSite
@@ -77,6 +88,25 @@ def test_clinical_values_are_kept_and_make_a_new_run(db: Database, tmp_path: Pat
 
     assert {v.name: v.value for v in site.jobs[-1].clinical} == {"age": 60.0, "grade": "g1"}
     assert known(node, site.study_uid)["values"]["grade"]["by"] == "A. Reader"
+
+
+def test_s10_earlier_results_are_found_and_those_in_doubt_are_not(
+    db: Database, tmp_path: Path
+) -> None:
+    site = open_site(tmp_path)
+    site.db.close()
+    node = replace(site, db=db)
+    first = run(node, day(tmp_path, "2026-01-03", FrameOfReferenceUID=FRAME), *BOTH)
+    second = run(node, day(tmp_path, "2026-03-01", FrameOfReferenceUID=FRAME), *BOTH)
+
+    assert second.tracking == first.tracking
+    assert standing(node) == [second.job.id, first.job.id]
+    assert standing(node, but=second.job.id) == [first.job.id]
+    assert standing(node, issuer_of_patient_id="ANOTHER") == []
+    filed_under_another_patient(node, second)
+    assert standing(node) == [first.job.id]
+    withdrawn(node, first)
+    assert standing(node) == []
 
 
 def test_an_upgrade_asks_for_a_backup_that_the_administrator_made(db: Database) -> None:

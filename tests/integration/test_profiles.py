@@ -182,7 +182,7 @@ def test_s25_a_profile_that_cannot_hold_the_result_blocks_no_other(
         explained = explain_text(node.db, job.study_instance_uid)
     assert destinations == {"pacs"}
     assert list(left_out) == ["small"]
-    assert left_out["small"].startswith("RESULT_TOO_LARGE: 1 segments need")
+    assert left_out["small"].startswith("RESULT_TOO_LARGE: 1 segment in ")
     assert "to small: nothing, RESULT_TOO_LARGE" in explained
 
 

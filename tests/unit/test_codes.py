@@ -28,7 +28,7 @@ def test_every_code_of_ours_is_in_the_standards_dictionaries(code: Code) -> None
 
 
 def test_private_codes_are_ours_and_fit_their_attributes() -> None:
-    writers = [codes.PICTURE, codes.CHANGE, codes.CHANGE_PERCENT]
+    writers = [codes.PICTURE, codes.WITHDRAWN_REPORT, codes.CHANGE, codes.CHANGE_PERCENT]
     private = [*codes.PRIVATE_OUTPUTS.values(), *writers]
 
     assert len({code.value for code in private}) == len(private)

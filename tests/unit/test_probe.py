@@ -92,6 +92,18 @@ def test_s27_what_the_profile_sends_and_the_archive_refuses_is_a_warning() -> No
     )
 
 
+def test_an_archive_that_refuses_the_newer_class_of_reports_is_told_the_way_out() -> None:
+    plain = [ExplicitVRLittleEndian]
+    older = replace(OHIF, sr_class="comprehensive")
+    with archive({SR.sop_class_uid: plain, SEG.sop_class_uid: plain}) as peer:
+        (said,) = ask(peer, OHIF).warnings
+        assert ask(peer, older).warnings == ()
+    assert said == (
+        "profile ohif sends Comprehensive 3D SR in Explicit VR LE, and the destination refuses it"
+        '; it takes Comprehensive SR: sr_class = "comprehensive" in a profile'
+    )
+
+
 def test_an_archive_that_takes_nothing_still_answers() -> None:
     with archive({PDF.sop_class_uid: ["1.2.840.10008.1.2.4.50"]}) as peer:
         found = ask(peer)
@@ -122,6 +134,7 @@ def test_a_folder_takes_everything(tmp_path) -> None:
         (STANDARD, False, {SEG, SR_3D}),
         (STANDARD, True, {SEG, SR_3D, MAP}),
         (replace(OHIF, seg="labelmap"), False, {LABEL_MAP, SR_3D}),
+        (replace(OHIF, sr_class="comprehensive"), False, {SEG, SR}),
     ],
 )
 def test_a_profile_wants_what_it_sends(

@@ -261,7 +261,7 @@ def test_too_many_frames_are_refused_with_the_numbers() -> None:
         )
     )
 
-    with pytest.raises(Refused, match=rf"need {300 * count} frames; at most {seg.MAX_FRAMES}"):
+    with pytest.raises(Refused, match=rf"{300 * count} frames, .* at most {seg.MAX_FRAMES}"):
         encode(request_of(synthetic_headers(300, Rows=1, Columns=1), result))
 
 

@@ -1,12 +1,17 @@
 import errno
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
+from node.errors import LeaseLost
 from node.model import JobState
 from node.storage.job_rows import get_job, insert_job
+from node.storage.lease_rows import finish_job, release_expired
 from node.worker import Worker
-from tests.unit.test_job_rows import a_job, db  # noqa: F401 (fixture)
+from tests.unit.test_job_rows import NOW, a_job, db  # noqa: F401 (fixture)
 
 
 def work(database, error) -> tuple[JobState, str]:
@@ -36,3 +41,41 @@ def test_a_file_that_is_gone_is_a_defect_and_fails_the_job(db):  # noqa: F811
 
     assert state is JobState.FAILED
     assert "FileNotFoundError" in reason
+
+
+def beat(database, compute) -> list[dict[str, object]]:
+    """What is logged while `compute` runs; it may wait for the end of the heartbeat's thread."""
+    insert_job(database, a_job())
+    worker = Worker(
+        SimpleNamespace(db=database), device="cpu", owner="w", compute=compute, heartbeat_s=0.01
+    )
+    with capture_logs() as said:
+        worker.work_once()
+    worker.close()
+    return [line for line in said if line["log_level"] == "error"]
+
+
+def until_the_heart_stops() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "heartbeat":
+            thread.join(10)
+
+
+def test_a_job_that_ended_has_lost_no_lease(db):  # noqa: F811
+    def compute(job, node, runner):
+        finish_job(node.db, job, evidence=(), destinations=(), report={}, now=NOW)
+        until_the_heart_stops()  # as while the job's folder is removed
+
+    assert beat(db, compute) == []
+
+
+def test_a_job_that_was_taken_away_is_an_error(db):  # noqa: F811
+    def compute(job, node, runner):
+        release_expired(node.db, now=time.time() + 3600)
+        until_the_heart_stops()
+        raise LeaseLost("gone")
+
+    assert [line["event"] for line in beat(db, compute)] == [
+        "lease lost",
+        "lease lost, result dropped",
+    ]
