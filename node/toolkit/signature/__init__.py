@@ -1,0 +1,55 @@
+"""Signatures: features selected, a classifier learned, judged and shipped as plain arrays.
+
+Running one needs NumPy only; learning needs scikit-learn, and for two of the classifiers XGBoost
+or LightGBM.
+"""
+
+from node.toolkit.signature.fitting import fit_signature
+from node.toolkit.signature.folds import check_blind, check_folds, check_scaling
+from node.toolkit.signature.judging import (
+    Compared,
+    Enrichment,
+    Judged,
+    compare_classifiers,
+    cross_validated,
+    enrichment,
+    judged_on,
+    nested_auroc,
+    permutation_aurocs,
+)
+from node.toolkit.signature.signature import Kept, Signature, prefixes_of
+from node.toolkit.signature.table import (
+    CLASSIFIERS,
+    HOLDS_PATIENTS,
+    Block,
+    SignatureSettings,
+    Table,
+    Truth,
+    table_of,
+)
+
+__all__ = [
+    "CLASSIFIERS",
+    "HOLDS_PATIENTS",
+    "Block",
+    "Compared",
+    "Enrichment",
+    "Judged",
+    "Kept",
+    "Signature",
+    "SignatureSettings",
+    "Table",
+    "Truth",
+    "check_blind",
+    "check_folds",
+    "check_scaling",
+    "compare_classifiers",
+    "cross_validated",
+    "enrichment",
+    "fit_signature",
+    "judged_on",
+    "nested_auroc",
+    "permutation_aurocs",
+    "prefixes_of",
+    "table_of",
+]

@@ -1,0 +1,201 @@
+"""Signatures learned: selection, classifier, calibration and threshold from the same cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from node.toolkit.auroc import auroc
+from node.toolkit.calibration import Platt
+from node.toolkit.operating import youden
+from node.toolkit.signature import predictors
+from node.toolkit.signature.calibrated import Calibration, calibrate
+from node.toolkit.signature.folds import Fold, folds_of
+from node.toolkit.signature.learners import GRIDS, learn
+from node.toolkit.signature.parallel import Advance, each
+from node.toolkit.signature.selection import Selected, alone, select
+from node.toolkit.signature.signature import Kept, Signature
+from node.toolkit.signature.table import Array, Rows, SignatureSettings, Table, Truth
+
+_UNCALIBRATED = Calibration(line=Platt(slope=1.0, intercept=0.0), covariance=np.zeros((2, 2)))
+
+
+def fit_signature(
+    table: Table,
+    outcome: ArrayLike,
+    groups: Sequence[object] | None,
+    settings: SignatureSettings,
+    *,
+    workers: int = 1,
+) -> Signature:
+    """Learn a signature from cases.
+
+    The inner folds choose the classifier's settings, calibrate and set the threshold: each of
+    them selects features anew. Then features, scaling and classifier are learned from all cases.
+
+    Parameters
+    ----------
+    table : Table
+    outcome : bool, shape (cases,)
+    groups : sequence, length cases, or None
+        Whose case it is; all cases of a patient are in one fold. None: each of another patient.
+    settings : SignatureSettings
+    workers : int
+        Processes. Their number changes nothing of the result.
+
+    Raises
+    ------
+    ValueError
+        If a class has too few patients, or no feature varies.
+    """
+    truth = Truth.of(outcome, groups, len(table), settings.seed)
+    everybody = np.arange(len(table))
+    desk = Desk(table, truth, settings, workers=workers)
+    desk.select(desk.needed(everybody))
+    return desk.fit(everybody, tuple(table.blocks), settings.classifier)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chosen:
+    """Features kept of several blocks, learned from some rows of a table."""
+
+    kept: tuple[Kept, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...]
+
+
+class Desk:
+    """Selections by block and rows, each made once, and what is learned on them."""
+
+    def __init__(
+        self, table: Table, truth: Truth, settings: SignatureSettings, *, workers: int = 1
+    ):
+        self.table, self.truth, self.settings = table, truth, settings
+        self._workers = workers
+        self._selected: dict[tuple[str, bytes], Selected] = {}
+
+    def inner(self, rows: Rows) -> list[Fold]:
+        """Return the inner folds of some rows, as rows of the whole table."""
+        found = folds_of(self.truth.rows(rows), self.settings.inner_folds, seed=self.settings.seed)
+        return [(rows[learned], rows[tested]) for learned, tested in found]
+
+    def needed(self, rows: Rows) -> list[Rows]:
+        """Return all that must be selected on to learn from some rows."""
+        return [rows, *(learned for learned, _ in self.inner(rows))]
+
+    def select(self, several: Iterable[Rows], advance: Advance | None = None) -> None:
+        """Select features of every block on each of these rows."""
+        work = {
+            (name, rows.tobytes()): rows
+            for rows in several
+            for name in self.table.blocks
+            if (name, rows.tobytes()) not in self._selected
+        }
+        tasks = (
+            (
+                self.table.only([name]).rows(rows).blocks[name],
+                self.truth.rows(rows),
+                self.settings,
+                name in self.settings.whole,
+            )
+            for (name, _), rows in work.items()
+        )
+        found = each(select, tasks, len(work), workers=self._workers, advance=advance)
+        self._selected.update(zip(work, found, strict=True))
+
+    def chosen(self, rows: Rows, blocks: Sequence[str]) -> Chosen:
+        """Return what is kept of some blocks; if that is nothing, the feature of least p."""
+        parts = {name: self._selected[name, rows.tobytes()] for name in blocks}
+        if not any(one.columns.size for one in parts.values()):
+            name = min(blocks, key=lambda block: parts[block].best[1])
+            column, p = parts[name].best
+            if column < 0:
+                raise ValueError("no feature varies: there is nothing to learn from")
+            note = f"LASSO kept nothing; the feature of least p ({p:.2g}) was taken"
+            block = self.table.rows(rows).blocks[name]
+            parts[name] = alone(block, column, parts[name].counts, note)
+        kept = []
+        for name, one in parts.items():
+            named = self.table.blocks[name].names
+            numbers = zip(one.columns, one.coefficients, one.mean, one.deviation, strict=True)
+            kept += [
+                Kept(
+                    block=name,
+                    name=named[column],
+                    coefficient=float(coefficient),
+                    mean=float(mean),
+                    deviation=float(deviation),
+                )
+                for column, coefficient, mean, deviation in numbers
+            ]
+        return Chosen(
+            kept=tuple(kept),
+            counts={name: one.counts for name, one in parts.items()},
+            notes=tuple(f"{name}: {note}" for name, one in parts.items() for note in one.notes),
+        )
+
+    def fit(self, rows: Rows, blocks: Sequence[str], classifier: str) -> Signature:
+        """Learn a signature from some rows, `needed` of which were selected on."""
+        own, folds = self.truth.rows(rows), self.inner(rows)
+        place = np.empty(len(self.table), np.intp)
+        place[rows] = np.arange(rows.size)
+        said: list[Array] = []
+        for given in GRIDS[classifier]:
+            score = np.empty(rows.size)
+            for learned, tested in folds:
+                score[place[tested]] = self.score(learned, tested, blocks, classifier, given)
+            said.append(score)
+        areas = [auroc(one[own.outcome], one[~own.outcome]) for one in said]
+        best = int(np.argmax(areas))
+        notes: list[str] = []
+        calibration = calibrate(said[best], own, notes)
+        bare = self.learned(rows, blocks, classifier, GRIDS[classifier][best])
+        return replace(
+            bare,
+            calibration=calibration,
+            threshold=youden(calibration.probability(said[best]), own.outcome),
+            notes=(*bare.notes, *notes),
+        )
+
+    def learned(
+        self, rows: Rows, blocks: Sequence[str], classifier: str, given: Mapping[str, Any]
+    ) -> Signature:
+        """Learn the classifier from some rows; neither calibrated nor with a threshold."""
+        chosen = self.chosen(rows, blocks)
+        notes: list[str] = []
+        bare = Signature(
+            kept=chosen.kept,
+            classifier=classifier,
+            given=given,
+            model={},
+            calibration=_UNCALIBRATED,
+            threshold=0.5,
+            counts=chosen.counts,
+        )
+        few = self.table.only(blocks).rows(rows)
+        model = learn(
+            classifier,
+            bare.scaled(few),
+            self.truth.outcome[rows],
+            given,
+            seed=self.settings.seed,
+            notes=notes,
+        )
+        return replace(bare, model=model, notes=(*chosen.notes, *notes))
+
+    def score(
+        self,
+        learned: Rows,
+        tested: Rows,
+        blocks: Sequence[str],
+        classifier: str,
+        given: Mapping[str, Any],
+    ) -> Array:
+        """Return what is said of some rows by what was learned from others."""
+        found = self.learned(learned, blocks, classifier, given)
+        scaled = found.scaled(self.table.only(blocks).rows(tested))
+        return predictors.score(classifier, found.model, scaled)

@@ -1,0 +1,203 @@
+"""A signature as it is shipped: kept features, classifier, calibration. NumPy only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.errors import ManifestError
+from node.toolkit.bootstrap import Interval
+from node.toolkit.signature import predictors
+from node.toolkit.signature.calibrated import Calibration
+from node.toolkit.signature.table import HOLDS_PATIENTS, Array, Table
+
+_BITS = "~float64"
+_WORDS = "words"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A feature of a signature.
+
+    Attributes
+    ----------
+    coefficient : float
+        Of the LASSO, for a difference of one standard deviation; NaN of a block kept whole.
+    mean, deviation : float
+        Of the cases learned from, in the feature's own unit.
+    """
+
+    block: str
+    name: str
+    coefficient: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Signature:
+    """What makes a probability of features.
+
+    Attributes
+    ----------
+    kept : tuple of Kept
+        In the order in which the classifier takes them.
+    classifier : one of `CLASSIFIERS`
+    given : mapping
+        Settings of the classifier that the inner folds chose.
+    model : mapping of name to array
+        What the classifier learned.
+    calibration : Calibration
+    threshold : float
+        Of the probability; by Youden on cases that were not learned from in their fold.
+    counts : mapping of block to how many features each step left
+    notes : tuple of str
+        What did not go as planned.
+    """
+
+    kept: tuple[Kept, ...]
+    classifier: str
+    given: Mapping[str, Any]
+    model: Mapping[str, NDArray[Any]]
+    calibration: Calibration
+    threshold: float
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def holds_patients(self) -> bool:
+        """Return whether its parameters are rows of patients' features: the card must say so."""
+        return self.classifier in HOLDS_PATIENTS
+
+    def features(self, table: Table) -> Array:
+        """Return the kept features as measured, shape (cases, kept).
+
+        Raises
+        ------
+        ValueError
+            If the table lacks one.
+        """
+        columns = []
+        for one in self.kept:
+            block = table.blocks.get(one.block)
+            if block is None or one.name not in block.names:
+                raise ValueError(f"the feature {one.name} of block {one.block} is missing")
+            columns.append(block.values[:, block.names.index(one.name)])
+        return np.stack(columns, axis=1)
+
+    def scaled(self, table: Table) -> Array:
+        """Return the kept features with mean 0 and deviation 1 of the cases learned from."""
+        mean = np.array([one.mean for one in self.kept])
+        deviation = np.array([one.deviation for one in self.kept])
+        found: Array = (self.features(table) - mean) / deviation
+        return found
+
+    def score(self, table: Table) -> Array:
+        """Return what the classifier says, from 0 to 1, not calibrated; shape (cases,)."""
+        return predictors.score(self.classifier, self.model, self.scaled(table))
+
+    def probability(self, table: Table) -> Array:
+        """Return the calibrated probability of the outcome, shape (cases,)."""
+        return self.calibration.probability(self.score(table))
+
+    def intervals(self, table: Table, *, level: float = 0.95) -> tuple[Interval, ...]:
+        """Return the probability of each case with its interval (`Calibration.interval`)."""
+        score = self.score(table)
+        middle = self.calibration.probability(score)
+        low, high = self.calibration.interval(score, level=level)
+        return tuple(
+            Interval(estimate=float(p), low=float(a), high=float(b), level=level)
+            for p, a, b in zip(middle, low, high, strict=True)
+        )
+
+    def arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
+        """Return what a weights file keeps, to the last bit.
+
+        Weights files hold float32: double precision travels as whole numbers of 64 bits, words
+        as bytes.
+        """
+        words = {
+            "classifier": self.classifier,
+            "given": dict(self.given),
+            "kept": [[one.block, one.name] for one in self.kept],
+            "counts": {block: dict(counts) for block, counts in self.counts.items()},
+            "notes": list(self.notes),
+        }
+        numbers = [[one.coefficient, one.mean, one.deviation] for one in self.kept]
+        kept = {
+            "kept": np.array(numbers),
+            "threshold": np.array([self.threshold]),
+            **{f"model.{name}": array for name, array in self.model.items()},
+            **{f"calibration.{name}": a for name, a in self.calibration.arrays().items()},
+        }
+        packed = {f"{prefix}{n}": a for name, array in kept.items() for n, a in _bits(name, array)}
+        text = json.dumps(words, ensure_ascii=False).encode()
+        return {**packed, f"{prefix}{_WORDS}": np.frombuffer(text, np.uint8).copy()}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> Signature:
+        """Return the signature that `arrays` of a weights file were.
+
+        Raises
+        ------
+        ManifestError
+            If they are none.
+        """
+        found = _unpacked(arrays, prefix)
+        try:
+            words = json.loads(arrays[f"{prefix}{_WORDS}"].tobytes())
+            numbers = found["kept"].reshape(-1, 3)
+            kept = tuple(
+                Kept(block=b, name=n, coefficient=float(c), mean=float(m), deviation=float(d))
+                for (b, n), (c, m, d) in zip(words["kept"], numbers, strict=True)
+            )
+            return Signature(
+                kept=kept,
+                classifier=words["classifier"],
+                given=words["given"],
+                model=_part(found, "model."),
+                calibration=Calibration.from_arrays(_part(found, "calibration.")),
+                threshold=float(found["threshold"][0]),
+                counts=words["counts"],
+                notes=tuple(words["notes"]),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise ManifestError(
+                f"the weights hold no signature {prefix!r} ({error}); train again"
+            ) from error
+
+
+def prefixes_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+    """Return the prefixes of the signatures that a weights file holds."""
+    return tuple(
+        sorted(
+            name.removesuffix(_WORDS)
+            for name in arrays
+            if name == _WORDS or name.endswith(f".{_WORDS}")
+        )
+    )
+
+
+def _bits(name: str, array: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
+    if array.dtype != np.float64:
+        return [(name, array)]
+    return [(name + _BITS, np.ascontiguousarray(array).view(np.int64))]
+
+
+def _unpacked(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    found = {}
+    for name, array in arrays.items():
+        if name.startswith(prefix):
+            short = name.removeprefix(prefix)
+            is_bits = short.endswith(_BITS)
+            found[short.removesuffix(_BITS)] = array.view(np.float64) if is_bits else array
+    return found
+
+
+def _part(found: Mapping[str, NDArray[Any]], start: str) -> dict[str, NDArray[Any]]:
+    return {n.removeprefix(start): a for n, a in found.items() if n.startswith(start)}

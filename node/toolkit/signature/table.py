@@ -1,0 +1,186 @@
+"""Features of cases in named blocks, and what a signature is to be made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+#: What may tell the classes apart from the kept features.
+CLASSIFIERS = (
+    *("logistic", "linear_svm", "rbf_svm", "knn", "random_forest"),
+    *("extra_trees", "gbdt", "xgboost", "lightgbm", "mlp"),
+)
+#: Those whose parameters are rows of patients' features (E15).
+HOLDS_PATIENTS = frozenset({"rbf_svm", "knn"})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Block:
+    """Features of one kind: they are selected together, by one LASSO.
+
+    Attributes
+    ----------
+    names : tuple of str, length features
+    values : float64, shape (cases, features)
+    second : float64, shape (cases, features), or None
+        By a second reader; NaN throughout a row: that case was outlined once.
+    """
+
+    names: tuple[str, ...]
+    values: Array
+    second: Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
+            raise ValueError(f"{len(self.names)} names do not fit features {self.values.shape}")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("two features of a block have one name")
+        if self.second is not None and self.second.shape != self.values.shape:
+            raise ValueError(
+                f"the second reader's features {self.second.shape} are not of the same cases as "
+                f"the first one's {self.values.shape}"
+            )
+        finite = np.isfinite(self.values).all(axis=0)
+        if not finite.all():
+            name = self.names[int(np.argmin(finite))]
+            raise ValueError(f"feature {name} is not finite in every case; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """Blocks of features of the same cases."""
+
+    blocks: Mapping[str, Block]
+
+    def __post_init__(self) -> None:
+        counts = {name: len(block.values) for name, block in self.blocks.items()}
+        if len(set(counts.values())) != 1:
+            raise ValueError(f"blocks are not of the same cases: {counts}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.blocks.values())).values)
+
+    def rows(self, chosen: ArrayLike) -> Table:
+        """Return the features of some cases, by their numbers."""
+        index = np.asarray(chosen, np.intp)
+        return Table(
+            blocks={
+                name: replace(
+                    block,
+                    values=block.values[index],
+                    second=None if block.second is None else block.second[index],
+                )
+                for name, block in self.blocks.items()
+            }
+        )
+
+    def only(self, names: Sequence[str]) -> Table:
+        """Return some blocks, in that order."""
+        missing = [name for name in names if name not in self.blocks]
+        if missing or not names:
+            raise ValueError(f"there is no block {missing or names}; there are {[*self.blocks]}")
+        return Table(blocks={name: self.blocks[name] for name in names})
+
+
+def table_of(cases: Sequence[Mapping[str, ArrayLike]], names: Mapping[str, Sequence[str]]) -> Table:
+    """Return the table of cases that came one by one.
+
+    Parameters
+    ----------
+    cases : sequence of mapping of block to float, shape (features,)
+        What an example holds; more entries may be in it.
+    names : mapping of block to the names of its features
+    """
+    if not cases:
+        raise ValueError("there is no case")
+    return Table(
+        blocks={
+            block: Block(
+                names=tuple(named),
+                values=np.stack([np.asarray(one[block], np.float64) for one in cases]),
+            )
+            for block, named in names.items()
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignatureSettings:
+    """How a signature is made. All of it is ours; the papers give the method, not these values.
+
+    Attributes
+    ----------
+    icc_least : float
+        Features that two readers agree on less are left out, where there are two readers.
+    univariate_p : float
+        Mann-Whitney's p above which a feature is left out; 1: none is.
+    correlation_most : float
+        Of two features with a greater |Spearman| the one with the greater p is left out.
+    lasso_folds : int
+    rule : "min" or "1se"
+        The penalty of least error, or the greatest within one standard error of it.
+    whole : names of blocks that are kept as they are, clinical values for instance
+    classifier : one of `CLASSIFIERS`
+    inner_folds, outer_folds : int
+        To choose the classifier's settings and to calibrate; to judge.
+    seed : int
+    """
+
+    icc_least: float = 0.75
+    univariate_p: float = 0.05
+    correlation_most: float = 0.9
+    lasso_folds: int = 10
+    rule: Literal["min", "1se"] = "min"
+    whole: tuple[str, ...] = ()
+    classifier: str = "logistic"
+    inner_folds: int = 5
+    outer_folds: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.classifier not in CLASSIFIERS:
+            raise ValueError(
+                f"there is no classifier {self.classifier!r}; take one of {', '.join(CLASSIFIERS)}"
+            )
+        if self.rule not in ("min", "1se"):
+            raise ValueError(f"rule is {self.rule!r}; it must be min or 1se")
+        shares = ("icc_least", "univariate_p", "correlation_most")
+        for name in shares:
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} = {getattr(self, name)} is not from 0 to 1")
+        if min(self.lasso_folds, self.inner_folds, self.outer_folds) < 2:
+            raise ValueError("fewer than 2 folds leave nothing to test on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Who the cases are of, and who had the outcome."""
+
+    outcome: NDArray[np.bool_]
+    groups: NDArray[np.str_]
+    seed: int = field(default=0)
+
+    @staticmethod
+    def of(outcome: ArrayLike, groups: Sequence[object] | None, count: int, seed: int) -> Truth:
+        """Check and return them; without groups each case is of another patient."""
+        y = np.asarray(outcome)
+        named = range(count) if groups is None else groups
+        patients = np.array([str(one) for one in named])
+        if y.shape != (count,) or patients.shape != (count,):
+            raise ValueError(
+                f"{count} cases have {y.size} outcomes and {patients.size} patients; give one each"
+            )
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError("an outcome is neither 0 nor 1")
+        return Truth(outcome=y.astype(np.bool_), groups=patients, seed=seed)
+
+    def rows(self, chosen: Rows) -> Truth:
+        """Return those of some cases."""
+        return Truth(outcome=self.outcome[chosen], groups=self.groups[chosen], seed=self.seed)

@@ -1,0 +1,447 @@
+"""Signatures: what is kept, what they say, how they are judged, and leaks that are caught."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from node.errors import LearningError, ManifestError
+from node.toolkit.operating import confusion
+from node.toolkit.signature import (
+    Block,
+    Kept,
+    Signature,
+    SignatureSettings,
+    Table,
+    Truth,
+    check_blind,
+    check_folds,
+    compare_classifiers,
+    cross_validated,
+    enrichment,
+    fit_signature,
+    nested_auroc,
+    permutation_aurocs,
+    table_of,
+)
+from node.toolkit.signature.calibrated import calibrate
+from node.toolkit.signature.fitting import Desk
+from node.toolkit.signature.folds import folds_of, scaling_of
+from node.toolkit.signature.judging import outer_folds
+from node.toolkit.signature.selection import icc, lasso, mann_whitney, settling, uncorrelated
+from tests.unit.toolkit.signature_cases import cases, joined
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+QUICK = SignatureSettings(inner_folds=3, outer_folds=3, lasso_folds=4)
+
+
+# --- what is kept ----------------------------------------------------------------------------
+
+
+def test_causes_are_kept_with_their_coefficients():
+    table, outcome = cases(160, effect=1.5)
+
+    made = fit_signature(table, outcome, None, QUICK)
+
+    found = {one.name: one for one in made.kept}
+    assert {"cause_0", "cause_1", "cause_2"} <= set(found)
+    assert all(found[f"cause_{i}"].coefficient > 0.03 for i in range(3))
+    assert found["cause_0"].mean == pytest.approx(30 + 7 * 0.75, abs=2)
+    counts = made.counts["radiomic"]
+    assert list(counts) == [
+        *("offered", "not_constant", "two_readers", "one_by_one", "in_pairs", "kept")
+    ]
+    assert counts["offered"] == 28 and counts["kept"] == len(made.kept) < counts["offered"]
+
+
+def test_a_constant_feature_is_left_out_whatever_its_value():
+    table, outcome = cases(60, null=3)
+    block = table.blocks["radiomic"]
+    flat = np.full((60, 1), 0.1)
+    wide = Block(names=(*block.names, "flat"), values=np.hstack([block.values, flat]))
+
+    made = fit_signature(Table(blocks={"radiomic": wide}), outcome, None, QUICK)
+
+    assert "flat" not in [one.name for one in made.kept]
+    assert made.counts["radiomic"]["not_constant"] == 6
+
+
+def test_features_that_two_readers_do_not_agree_on_are_left_out():
+    table, outcome = cases(100, causal=4, null=0, effect=2.0)
+    block = table.blocks["radiomic"]
+    chance = np.random.default_rng(5)
+    second = block.values + chance.normal(0, 0.5, block.values.shape)
+    second[:, 1] = chance.permutation(second[:, 1])
+    second[60:] = np.nan  # outlined once
+    twice = Table(blocks={"radiomic": replace(block, second=second)})
+
+    made = fit_signature(twice, outcome, None, QUICK)
+
+    assert made.counts["radiomic"]["two_readers"] == 3
+    assert "cause_1" not in [one.name for one in made.kept]
+
+
+def test_too_few_cases_of_a_second_reader_are_said():
+    table, outcome = cases(60, null=2)
+    block = table.blocks["radiomic"]
+    second = np.full(block.values.shape, np.nan)
+    second[:4] = block.values[:4]
+
+    made = fit_signature(
+        Table(blocks={"radiomic": replace(block, second=second)}), outcome, None, QUICK
+    )
+
+    assert any("outlined by two readers" in note for note in made.notes)
+
+
+def test_icc_is_that_of_shrout_and_fleiss():
+    # Judges 1 and 4 of their table 2, worked out by hand from the mean squares.
+    first, second = np.array([9.0, 6, 8, 7, 10, 6]), np.array([8.0, 2, 6, 5, 9, 4])[::1]
+    n = 6
+    both = np.stack([first, second], axis=1)
+    rows = 2 * ((both.mean(axis=1) - both.mean()) ** 2).sum() / (n - 1)
+    columns = n * ((both.mean(axis=0) - both.mean()) ** 2).sum()
+    total = ((both - both.mean()) ** 2).sum()
+    error = (total - rows * (n - 1) - columns) / (n - 1)
+    wanted = (rows - error) / (rows + error + 2 * (columns - error) / n)
+
+    assert icc(first[:, None], second[:, None])[0] == pytest.approx(wanted, abs=1e-12)
+    assert icc(first[:, None], first[:, None] + 3)[0] < 1  # absolute agreement
+
+
+def test_icc_of_all_four_judges_in_pairs_lies_around_the_published_one():
+    judges = np.array(
+        [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7.0]]
+    )
+    pairs = [icc(judges[:, [a]], judges[:, [b]])[0] for a in range(4) for b in range(a)]
+    assert min(pairs) < 0.29 < max(pairs)  # ICC(2,1) = 0.29 in the paper
+
+
+def test_nothing_seen_is_no_agreement():
+    assert icc(np.ones((5, 1)), np.ones((5, 1))).tolist() == [0.0]
+
+
+def test_mann_whitney_is_vectorised_and_scipys():
+    from scipy.stats import mannwhitneyu
+
+    table, outcome = cases(50, null=4)
+    values = np.round(table.blocks["radiomic"].values)
+    wanted = [
+        mannwhitneyu(one[outcome], one[~outcome], method="asymptotic").pvalue for one in values.T
+    ]
+    assert mann_whitney(values, outcome) == pytest.approx(wanted, rel=1e-12)
+    assert mann_whitney(values[:, :0], outcome).size == 0
+
+
+def test_of_two_alike_features_the_one_with_the_smaller_p_stays():
+    chance = np.random.default_rng(0)
+    first = chance.normal(0, 1, 80)
+    alike, other = np.exp(first) + chance.normal(0, 1e-3, 80), chance.normal(0, 1, 80)
+    values = np.stack([first, alike, other], axis=1)
+
+    assert sorted(uncorrelated(values, np.array([0.03, 0.001, 0.04]), 0.9)) == [1, 2]
+    assert sorted(uncorrelated(values, np.array([0.001, 0.03, 0.04]), 0.9)) == [0, 2]
+    assert sorted(uncorrelated(values, np.array([0.001, 0.03, 0.04]), 1.0)) == [0, 1, 2]
+
+
+def test_one_standard_error_keeps_no_more_than_the_least_error():
+    table, outcome = cases(120, effect=0.8)
+    truth = Truth.of(outcome, None, 120, 0)
+    values = table.blocks["radiomic"].values
+    mean, deviation = scaling_of(values)
+    kept = [
+        np.count_nonzero(
+            lasso((values - mean) / deviation, truth, SignatureSettings(rule=rule), [])
+        )
+        for rule in ("1se", "min")
+    ]
+    assert 0 < kept[0] < kept[1]
+
+
+def test_where_lasso_keeps_nothing_one_feature_is_taken_and_that_is_said():
+    table, outcome = cases(80, causal=0, null=4, seed=3)
+
+    made = fit_signature(table, outcome, None, replace(QUICK, univariate_p=0.0))
+
+    assert len(made.kept) == 1
+    assert any("LASSO kept nothing" in note for note in made.notes)
+
+
+def test_a_clinical_block_is_kept_whole():
+    table, outcome = cases(80)
+    stage = Block(names=("stage", "age"), values=np.random.default_rng(1).normal(0, 1, (80, 2)))
+    both = Table(blocks={**table.blocks, "clinical": stage})
+
+    made = fit_signature(both, outcome, None, replace(QUICK, whole=("clinical",)))
+
+    assert [one.name for one in made.kept if one.block == "clinical"] == ["stage", "age"]
+    assert np.isnan(made.kept[-1].coefficient)
+
+
+def test_other_warnings_go_on_their_way():
+    from sklearn.exceptions import ConvergenceWarning
+
+    notes: list[str] = []
+    with pytest.warns(UserWarning, match="something else"), settling("It", notes):
+        warnings.warn("did not converge", ConvergenceWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+    assert notes == ["It was stopped before it had settled"]
+
+
+# --- what it says ----------------------------------------------------------------------------
+
+
+def test_its_probability_is_calibrated_on_cases_it_did_not_learn_from():
+    table, outcome = cases(300, effect=0.8)
+    new, truth = cases(600, effect=0.8, seed=9)
+
+    made = fit_signature(table, outcome, None, replace(QUICK, classifier="random_forest"))
+    p = made.probability(new)
+
+    for low, high in ((0.0, 0.3), (0.3, 0.7), (0.7, 1.0)):
+        here = (p >= low) & (p < high)
+        assert truth[here].mean() == pytest.approx(p[here].mean(), abs=0.12)
+    assert confusion(p, truth, made.threshold).accuracy.estimate > 0.65
+
+
+def test_the_interval_holds_the_share_of_patients_with_that_score():
+    """The truth is a line on the log-odds, so that what the interval should hold is known."""
+    held, runs = 0, 400
+    at = np.array([0.3])
+    from node.toolkit.logistic import log_odds_of, sigmoid
+    from node.toolkit.signature.calibrated import drawn_in
+
+    wanted = sigmoid(0.8 * log_odds_of(drawn_in(at)) - 0.2)[0]
+    for seed in range(runs):
+        chance = np.random.default_rng(seed)
+        score = chance.uniform(0.02, 0.98, 150)
+        outcome = chance.random(150) < sigmoid(0.8 * log_odds_of(drawn_in(score)) - 0.2)
+        found = calibrate(score, Truth.of(outcome, None, 150, 0), [])
+        low, high = found.interval(at)
+        held += low[0] <= wanted <= high[0]
+    assert 0.92 <= held / runs <= 0.98
+
+
+def test_patients_with_several_cases_make_the_interval_wider():
+    chance = np.random.default_rng(0)
+    score = np.repeat(chance.random(60), 4)
+    outcome = np.repeat(chance.random(60) < 0.5, 4)
+    alone = calibrate(score, Truth.of(outcome, None, 240, 0), []).covariance
+    several = calibrate(
+        score, Truth.of(outcome, np.repeat(np.arange(60), 4), 240, 0), []
+    ).covariance
+    assert several[1, 1] > 2 * alone[1, 1]
+
+
+def test_scores_the_wrong_way_round_are_not_turned():
+    outcome = np.arange(40) % 2 == 0
+    score = np.where(outcome, 0.2, 0.8) + np.random.default_rng(0).normal(0, 0.05, 40)
+    notes: list[str] = []
+
+    found = calibrate(score, Truth.of(outcome, None, 40, 0), notes)
+
+    assert found.probability(np.array([0.1, 0.9])) == pytest.approx([0.5, 0.5])
+    assert notes and "nothing was learned" in notes[0]
+
+
+def test_the_number_of_workers_changes_nothing():
+    table, outcome = cases(60, null=5)
+    settings = replace(QUICK, classifier="random_forest", inner_folds=2)
+
+    one, two = (fit_signature(table, outcome, None, settings, workers=n) for n in (1, 2))
+
+    assert one.kept == two.kept
+    assert np.array_equal(one.probability(table), two.probability(table))
+
+
+def test_a_missing_feature_is_a_sentence():
+    table, outcome = cases(60, null=2)
+    made = fit_signature(table, outcome, None, QUICK)
+    other = Table(blocks={"radiomic": Block(names=("x",), values=np.zeros((1, 1)))})
+    with pytest.raises(ValueError, match="the feature cause_0 of block radiomic is missing"):
+        made.probability(other)
+
+
+def test_weights_without_a_signature_are_a_sentence():
+    with pytest.raises(ManifestError, match="hold no signature"):
+        Signature.from_arrays({"weights": np.zeros(3)})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"classifier": "forest"}, "there is no classifier 'forest'"),
+        ({"rule": "max"}, "rule is 'max'"),
+        ({"icc_least": 2.0}, "icc_least = 2.0 is not from 0 to 1"),
+        ({"inner_folds": 1}, "fewer than 2 folds"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        SignatureSettings(**change)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Block(names=("a",), values=np.zeros((3, 2))), "1 names do not fit"),
+        (lambda: Block(names=("a", "a"), values=np.zeros((3, 2))), "have one name"),
+        (lambda: Block(names=("a",), values=np.array([[np.nan]])), "feature a is not finite"),
+        (
+            lambda: Block(names=("a",), values=np.zeros((3, 1)), second=np.zeros((2, 1))),
+            "second reader",
+        ),
+        (lambda: Truth.of([0, 1], None, 3, 0), "3 cases have 2 outcomes"),
+        (lambda: Truth.of([0, 2, 1], None, 3, 0), "neither 0 nor 1"),
+        (lambda: table_of([], {"a": ["x"]}), "there is no case"),
+    ],
+)
+def test_tables_that_cannot_be_are_refused(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+def test_a_table_is_made_of_examples():
+    examples = [{"radiomic": [1.0, 2.0], "other": np.zeros(9)}, {"radiomic": [3.0, 4.0]}]
+    table = table_of(examples, {"radiomic": ["a", "b"]})
+    assert table.blocks["radiomic"].values.tolist() == [[1, 2], [3, 4]]
+
+
+# --- how it is judged ------------------------------------------------------------------------
+
+
+def test_nested_cross_validation_finds_what_is_there_and_no_more():
+    table, outcome = cases(120, effect=1.0)
+    nothing, _ = cases(120, causal=0, null=60, seed=4)
+
+    there = nested_auroc(table, outcome, None, QUICK)
+    absent = nested_auroc(nothing, outcome, None, QUICK)
+
+    assert 0.80 < there.auroc.estimate < 0.98
+    assert abs(absent.auroc.estimate - 0.5) < 0.17
+    assert there.figures()["auroc_low"] < there.auroc.estimate < there.figures()["auroc_high"]
+    assert len(there.signatures) == len(there.fold_aurocs) == 3
+
+
+def test_mixed_labels_are_worth_nothing():
+    table, outcome = cases(90, null=60, effect=1.5)
+    found = permutation_aurocs(table, outcome, None, QUICK, runs=12)
+    assert len(found) == 12 and abs(np.mean(found) - 0.5) < 0.06
+
+
+def test_folds_hold_patients_together_and_outcomes_alike():
+    groups = np.repeat(np.arange(50), 2)
+    truth = Truth.of(np.repeat(np.arange(50) % 3 == 0, 2), groups, 100, 0)
+    folds = folds_of(truth, 5, seed=1)
+    check_folds(folds, groups)
+    assert {int(truth.outcome[tested].sum()) for _, tested in folds} <= {6, 8}
+    assert sorted(np.concatenate([tested for _, tested in folds])) == list(range(100))
+
+
+def test_too_few_patients_for_the_folds_are_said():
+    table, outcome = cases(8)
+    with pytest.raises(ValueError, match="too few for 5 folds"):
+        fit_signature(table, outcome, None, SignatureSettings())
+
+
+def test_a_patient_in_two_folds_is_caught():
+    table, outcome = cases(60, null=3)
+    truth = Truth.of(outcome, [f"patient {i // 2}" for i in range(60)], 60, 0)
+    planted = folds_of(Truth.of(outcome, None, 60, 0), 3, seed=0)  # by case, not by patient
+
+    with pytest.raises(LearningError, match="patients that it is tested on") as caught:
+        cross_validated(table, truth, planted, lambda rows: pytest.fail("it learned"))
+    assert caught.value.code == "DATA_LEAK"
+
+
+def scaled_by_all(table, truth, settings):
+    """Return a learner with a planted leak: its features are scaled by every patient's values."""
+    desk = Desk(table, truth, settings)
+
+    def fit(rows):
+        desk.select(desk.needed(rows))
+        made = desk.fit(rows, tuple(table.blocks), settings.classifier)
+        mean, deviation = scaling_of(made.features(table))
+        kept = zip(made.kept, mean, deviation, strict=True)
+        return replace(
+            made,
+            kept=tuple(replace(k, mean=float(m), deviation=float(d)) for k, m, d in kept),
+        )
+
+    return fit
+
+
+def test_a_scaler_fitted_on_all_patients_is_caught():
+    table, outcome = cases(60, null=3)
+    truth = Truth.of(outcome, None, 60, 0)
+
+    with pytest.raises(LearningError, match="fit the scaler inside the fold") as caught:
+        cross_validated(table, truth, outer_folds(truth, QUICK), scaled_by_all(table, truth, QUICK))
+    assert caught.value.code == "DATA_LEAK"
+
+
+def test_whatever_looks_at_tested_cases_is_caught_from_outside():
+    table, outcome = cases(60, null=3)
+    fold = folds_of(Truth.of(outcome, None, 60, 0), 3, seed=0)[0]
+
+    def ours(given, labels, rows):
+        found = fit_signature(given.rows(rows), labels[rows], None, QUICK)
+        return found.probability(given)
+
+    def leaky(given, labels, rows):
+        return scaled_by_all(given, Truth.of(labels, None, 60, 0), QUICK)(rows).probability(given)
+
+    def selected_on_all(given, labels, rows):
+        values = given.blocks["radiomic"].values
+        best = mann_whitney(values, labels).argmin()
+        return values[:, best]
+
+    check_blind(ours, table, outcome, fold)
+    for planted in (leaky, selected_on_all):
+        with pytest.raises(LearningError, match="changes with the features and outcomes"):
+            check_blind(planted, table, outcome, fold)
+
+
+def test_models_and_classifiers_are_compared_on_the_same_folds():
+    first, outcome = cases(90, effect=0.9)
+    deep, _ = cases(90, causal=0, null=8, seed=2, name="deep")
+    table = joined(first, deep)
+    held_out, truth = cases(60, effect=0.9, seed=7)
+    further = joined(held_out, cases(60, causal=0, null=8, seed=8, name="deep")[0])
+
+    rows = compare_classifiers(
+        (table, outcome, None),
+        QUICK,
+        models={"I": ["radiomic"], "II": ["radiomic", "deep"]},
+        classifiers=["logistic", "knn"],
+        held_out=(further, truth, None),
+    )
+
+    assert [(r.model, r.classifier) for r in rows] == [
+        *(("I", "logistic"), ("I", "knn"), ("II", "logistic"), ("II", "knn"))
+    ]
+    alone = nested_auroc(first, outcome, None, QUICK)
+    assert rows[0].judged.auroc == alone.auroc
+    document = rows[2].document()
+    assert set(document["kept"]) == {"radiomic", "deep"}
+    assert document["held_out"]["auroc"] > 0.75
+
+
+def test_enrichment_counts_families_and_features():
+    families = {f"a{i}": "a" for i in range(4)} | {f"b{i}": "b" for i in range(4)}
+    families |= {f"n{i}": "" for i in range(8)}
+
+    found = enrichment(["a0", "a1", "n0"], families, ["a", "b"])
+
+    assert (found.share, found.enrichment) == (0.5, 2.0)
+    with pytest.raises(ValueError, match="no family is known"):
+        enrichment(["z"], families, ["a"])
+
+
+def test_a_kept_feature_is_a_plain_value():
+    one = Kept(block="b", name="n", coefficient=1.0, mean=0.0, deviation=1.0)
+    assert (one.block, one.name) == ("b", "n")
