@@ -208,6 +208,8 @@ class EvaluationSpec:
     threshold: float = 0.5
     #: Other measured probabilities, each compared with `probability`.
     also: tuple[str, ...] = ()
+    #: One of `also`, of a network that learned with parts exchanged between patients; "" = none.
+    swapped: str = ""
     #: Measurements whose own part in the outcome is asked for.
     factors: tuple[str, ...] = ()
     #: Columns of labels: how long, and whether it happened; "" = no survival.

@@ -44,6 +44,8 @@ def _faults(plugin: PluginTable, table: EvaluationTable) -> Iterator[str]:
         unit = plugin.measurements[name].unit[0]
         if unit not in PROBABILITY_UNITS:
             yield f'evaluation.{key}: measurements.{name} has the unit "{unit}", not "1" or "%"'
+    if table.swapped:
+        yield from _unknown("evaluation.swapped", table.swapped, table.also, "name in `also`")
     if table.threshold:
         yield from _unknown("evaluation.threshold", table.threshold, plugin.parameters, "parameter")
         value = plugin.parameters[table.threshold]

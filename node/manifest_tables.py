@@ -134,6 +134,7 @@ class EvaluationTable(Table):
     positive: Text | Number = "yes"
     threshold: Text = ""
     also: tuple[_Name, ...] = ()
+    swapped: Text = ""
     factors: tuple[_Name, ...] = ()
     time: Text = ""
     event: Text = ""

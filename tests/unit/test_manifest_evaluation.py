@@ -58,7 +58,7 @@ def test_everything_may_be_said(tmp_path):
     found = parsed(
         tmp_path,
         'positive = "pN+"\nthreshold = "threshold"\nalso = ["fixed"]\nfactors = ["area"]\n'
-        'time = "months"\nevent = "recurrence"\n',
+        'swapped = "fixed"\ntime = "months"\nevent = "recurrence"\n',
     )
 
     assert found == EvaluationSpec(
@@ -68,6 +68,7 @@ def test_everything_may_be_said(tmp_path):
         positive="pN+",
         threshold=0.4,
         also=("fixed",),
+        swapped="fixed",
         factors=("area",),
         time="months",
         event="recurrence",
@@ -88,6 +89,7 @@ def test_without_the_table_a_plugin_is_judged_by_its_masks(tmp_path):
         ('also = ["fixd"]', 'evaluation.also = "fixd": there is no such measurement.*fixed'),
         ('also = ["area"]', 'evaluation.also: measurements.area has the unit "cm2"'),
         ('factors = ["size"]', 'evaluation.factors = "size": there is no such measurement'),
+        ('swapped = "fixed"', 'evaluation.swapped = "fixed": there is no such name in `also`'),
         ('threshold = "treshold"', "no such parameter.*threshold"),
         ('threshold = "words"', "parameters.words = 'yes' is not from 0 to 1"),
         ('threshold = "many"', "parameters.many = 3.0 is not from 0 to 1"),

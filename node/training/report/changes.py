@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import LearningError
+from node.manifest import EvaluationSpec
 from node.toolkit.auroc import auroc, compare_aurocs
 from node.toolkit.bootstrap import Interval
 from node.toolkit.logistic import fit_logistic
@@ -37,7 +38,7 @@ def changes_of(evaluation: Classification) -> Document:
         "cause": _cause,
         "nuisance": _nuisance,
         "input": lambda change: _input(change, evaluation.spec.also),
-        "swap": lambda change: _swap(change, evaluation.spec.also),
+        "swap": lambda change: _swap(change, evaluation.spec),
         "blank": _blank,
     }
     return {
@@ -61,6 +62,9 @@ def top_figures(changes: Document, headers: Document) -> Document:
     blanks = [row["auroc"]["estimate"] for row in changes["blank"].values()]
     if blanks:
         found["blank_auroc"] = max(blanks, key=lambda value: abs(value - 0.5))
+    for row in changes["swap"].values():
+        control = row["learned_swapped"]
+        found["gain_left"] = control["gain_left"] if control else row["gain_left"]
     if headers.get("controls"):
         found["header_auroc"] = headers["controls"]["auroc"]["estimate"]
     return found
@@ -109,32 +113,61 @@ def _input(change: Change, also: Sequence[str]) -> Document:
     before, after = (tuple(pair[side] for pair in change.pairs) for side in (0, 1))
     found = _against(before, after, probability_of)
     loss = -found["difference"]["estimate"] if found else float("nan")
-    others = {
-        name: _against(before, after, lambda case, name=name: case.also[name])  # type: ignore[misc]
-        for name in also
-        if all(name in case.also for case in before)
-    }
     return {
         "cases": len(after),
         "auroc": asdict(area(after)),
         "changed_minus_as_drawn": found,
         "loss": loss,
-        "changed_minus_also": others,
+        "changed_minus_also": _minus_also(before, after, also),
         "goal": f"loss <= {_MOST_LOSS:g}",
         "met": loss <= _MOST_LOSS,
     }
 
 
-def _swap(change: Change, also: Sequence[str]) -> Document:
-    """Return what is left of a gain over other probabilities when its source is a stranger's."""
-    found = _input(change, also)
-    left = [row["difference"]["estimate"] for row in found["changed_minus_also"].values() if row]
-    gain = max(left, key=abs, default=float("nan"))
+def _swap(change: Change, spec: EvaluationSpec) -> Document:
+    """Return what is left of a gain over other probabilities when its source is a stranger's.
+
+    A model that learned from the patient's own part is misled by a stranger's: it may end below
+    those that never saw it, but nothing may be gained. One that learned with exchanged parts
+    (`EvaluationSpec.swapped`) knows nothing of them: it must end where those do.
+    """
+    others = [name for name in spec.also if name != spec.swapped]
+    found = _input(change, others)
+    gain = max(_gains(found["changed_minus_also"]), default=float("nan"))
+    control = _learned_swapped(change, spec.swapped, others)
+    if not control:
+        goal, met = f"no gain is left: below {_MOST_GAIN:g}", gain < _MOST_GAIN
+    else:
+        goal = f"no gain is left: below {_MOST_GAIN:g}; learned with exchanged parts: +-"
+        goal, left = f"{goal}{_MOST_GAIN:g}", control["gain_left"]
+        met = gain < _MOST_GAIN and abs(left) < _MOST_GAIN
+    return {**found, "gain_left": gain, "learned_swapped": control, "goal": goal, "met": met}
+
+
+def _learned_swapped(change: Change, name: str, others: Sequence[str]) -> Document | None:
+    """Return the same of the number of a network that learned with exchanged parts."""
+    before, after = (tuple(pair[side] for pair in change.pairs) for side in (0, 1))
+    if not name or any(name not in case.also for case in after):
+        return None
+    rows = tuple(replace(case, said=case.also[name]) for case in after)
+    found = _minus_also(before, rows, others)
     return {
-        **found,
-        "gain_left": gain,
-        "goal": f"the gain over the plugin's other numbers is gone: below {_MOST_GAIN:g}",
-        "met": abs(gain) < _MOST_GAIN,
+        "auroc": asdict(area(rows)),
+        "changed_minus_also": found,
+        "gain_left": max(_gains(found), key=abs, default=float("nan")),
+    }
+
+
+def _gains(rows: Document) -> list[float]:
+    return [row["difference"]["estimate"] for row in rows.values() if row]
+
+
+def _minus_also(before: Rows, after: Rows, also: Sequence[str]) -> Document:
+    """Return the changed cases' probability minus each other one of the cases as drawn."""
+    return {
+        name: _against(before, after, lambda case, name=name: case.also[name])  # type: ignore[misc]
+        for name in also
+        if all(name in case.also for case in before)
     }
 
 

@@ -47,6 +47,7 @@ def classification_document(evaluation: Classification) -> Document:
     _check(evaluation)
     intervals = {**headline(evaluation, rows), **_oracle(rows)}
     rules = baselines(evaluation)
+    beside = others(evaluation)
     changes, headers = changes_of(evaluation), headers_of(evaluation)
     distances = _distances(rows, intervals["auroc"].estimate, rules)
     document = {
@@ -54,6 +55,7 @@ def classification_document(evaluation: Classification) -> Document:
         "statement": statement_of(evaluation),
         **{key: interval.estimate for key, interval in intervals.items()},
         **distances,
+        **_least_gain(beside),
         **top_figures(changes, headers),
         "goals": _goals(distances) if evaluation.data.synthetic else {},
         "collapsed": bool(evaluation.collapsed),
@@ -64,7 +66,7 @@ def classification_document(evaluation: Classification) -> Document:
         "counts": counts(rows),
         "model_minus_oracle": compared(_to_oracle(rows)),
         "baselines": rules,
-        "others": others(evaluation),
+        "others": beside,
         "confusion": asdict(table_at_threshold(evaluation, rows)),
         **_curves(rows),
         "factors": factors(evaluation),
@@ -119,6 +121,17 @@ def _distances(rows: Rows, model: float, rules: Document) -> Document:
     best = max((rule["auroc"]["estimate"] for rule in rules.values()), default=None)
     above = None if best is None else model - best
     return {**found, "best_baseline_auroc": best, "auroc_above_best_baseline": above}
+
+
+def _least_gain(beside: Document) -> Document:
+    """Return what the model has more than the best of its other numbers, and that lower bound."""
+    found = [row["model_minus_this"]["difference"] for row in beside.values()]
+    if not found:
+        return {}
+    return {
+        "least_gain": min(one["estimate"] for one in found),
+        "least_gain_low": min(one["low"] for one in found),
+    }
 
 
 def _goals(figures: Document) -> Document:

@@ -201,6 +201,8 @@ def _change(kind: str, found: Document) -> list[str]:
         ]
     if kind == "swap":
         left = f"gain left {number(found['gain_left'], 3)}, {_auroc(found)}"
+        if control := found["learned_swapped"]:
+            left += f"; learned with exchanged parts: {number(control['gain_left'], 3)}"
         return [left, f"{found['cases']} cases"]
     if kind == "input":
         loss = f"loss {number(found['loss'], 3)}, {_auroc(found)}"

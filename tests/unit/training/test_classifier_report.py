@@ -213,10 +213,38 @@ def test_changes_have_their_figures_and_goals(numbers):
     assert found["blank"]["lesion blanked"]["met"]
     swap = found["swap"]["area swapped"]
     assert swap["gain_left"] == 0.0 and swap["met"] and swap["loss"] > 0
+    assert swap["learned_swapped"] is None and numbers["gain_left"] == 0.0
     assert numbers["least_cause_share"] == cause["share"]
     assert numbers["greatest_nuisance_change"] == noise["median_change"]
     assert numbers["greatest_input_loss"] == worse["loss"]
     assert abs(numbers["blank_auroc"] - 0.5) < 0.15
+
+
+@pytest.mark.parametrize(("noise", "met"), [(0.0, True), (0.5, False)])
+def test_a_network_that_learned_with_exchanged_parts_must_end_beside_the_others(cases, noise, met):
+    rng = np.random.default_rng(3)
+    rows = [
+        replace(c, also={**c.also, "p_exchanged": c.also["p_small"] + noise * rng.normal()})
+        for c in cases
+    ]
+    # The model itself is misled: it ends far below what never saw the part.
+    misled = [(c, replace(c, said=float(0.5 * c.said + 0.5 * rng.random()))) for c in rows]
+    swap = Change(name="area swapped", kind="swap", pairs=tuple(misled))
+    spec = replace(SPEC, also=("p_small", "p_exchanged"), swapped="p_exchanged")
+
+    numbers = classification_document(evaluation(rows, changes=(swap,), spec=spec))
+
+    found = numbers["changes"]["swap"]["area swapped"]
+    assert found["gain_left"] < -0.02 and set(found["changed_minus_also"]) == {"p_small"}
+    assert found["met"] is met
+    assert numbers["gain_left"] == found["learned_swapped"]["gain_left"]
+
+
+def test_the_gain_over_the_best_other_number_stands_on_top(numbers):
+    found = numbers["others"]["p_small"]["model_minus_this"]["difference"]
+
+    assert numbers["least_gain"] == found["estimate"]
+    assert numbers["least_gain_low"] == found["low"] < found["estimate"]
 
 
 def test_headers_that_tell_the_outcome_are_seen(numbers):
