@@ -26,7 +26,7 @@ _EFFICIENTNETS = tuple(f"efficientnet-b{number}" for number in range(8))
 #: Names that `classifier` knows.
 CLASSIFIERS = ("densenet121", *_RESNETS, *_EFFICIENTNETS)
 #: Stages of EfficientNet (Tan and Le 2019, table 1): repeats, kernel, stride, expansion, channels.
-_STAGES = [
+STAGES = [
     "r1_k3_s11_e1_i32_o16_se0.25",
     "r2_k3_s22_e6_i16_o24_se0.25",
     "r2_k5_s22_e6_i24_o40_se0.25",
@@ -174,7 +174,7 @@ def _efficientnet(
 ) -> nn.Module:
     wide, deep, side, _, drop_connect = efficientnet_params[name]
     return EfficientNet(
-        blocks_args_str=_STAGES,
+        blocks_args_str=STAGES,
         spatial_dims=dimensions,
         in_channels=inputs,
         num_classes=outputs,
