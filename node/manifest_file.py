@@ -123,19 +123,18 @@ from node.manifest import (
     Limits,
     Manifest,
     MapSpec,
-    MeasurementSpec,
     QualitySpec,
     Range,
     SegmentSpec,
 )
 from node.manifest_evaluation import evaluation_of
+from node.manifest_measurements import count_faults, measurement_specs
 from node.manifest_radiomics import radiomics_of
 from node.manifest_rois import codes_of_rois, roi_roles
 from node.manifest_tables import (
     CodeRow,
     InputTable,
     LimitsTable,
-    MeasurementTable,
     PluginTable,
     QualityTable,
     RangeRow,
@@ -182,7 +181,7 @@ def parse_manifest(folder: Path) -> Manifest:
     plugin = parse_table(PluginTable, table, where=where, error=ManifestError)
     inputs = {name: _input(name, role, where) for name, role in plugin.inputs.items()}
     _check_codes(plugin, where)
-    for fault in clinical_faults(plugin.clinical):
+    for fault in (*clinical_faults(plugin.clinical), *count_faults(plugin)):
         _fail(where, fault)
     _check_attributes(plugin.attributes, where)
     digest = _pin(folder, plugin, where)
@@ -228,13 +227,14 @@ def _manifest(
     folder: Path, plugin: PluginTable, inputs: Mapping[str, InputRole], where: str, digest: str
 ) -> Manifest:
     kept = {key: getattr(plugin, key) for key in _KEPT}
+    radiomics = radiomics_of(plugin.radiomics, where)
     return Manifest(
         folder=folder,
         grade=Grade(plugin.grade),
         inputs=inputs,
         rois=roi_roles(plugin, where),
         segments={name: _segment(name, spec) for name, spec in plugin.segments.items()},
-        measurements={name: _measurement(name, m) for name, m in plugin.measurements.items()},
+        measurements=measurement_specs(plugin, radiomics),
         maps={
             name: MapSpec(name=name, label=m.label, quantity=Code(*m.quantity), unit=Code(*m.unit))
             for name, m in plugin.maps.items()
@@ -245,7 +245,7 @@ def _manifest(
         finding=_code(plugin.finding),
         cohort=CohortSpec(**plugin.cohort.model_dump()) if plugin.cohort else None,
         evaluation=evaluation_of(plugin, where),
-        radiomics=radiomics_of(plugin.radiomics, where),
+        radiomics=radiomics,
         algorithm_family=Code(*plugin.algorithm_family),
         digest=digest,
         **kept,
@@ -275,18 +275,6 @@ def _segment(name: str, spec: SegmentTable) -> SegmentSpec:
         region=_code(spec.region),
         color_rgb=spec.color_rgb,
         description=spec.description,
-    )
-
-
-def _measurement(name: str, spec: MeasurementTable) -> MeasurementSpec:
-    return MeasurementSpec(
-        name=name,
-        code=Code(*spec.code),
-        unit=Code(*spec.unit),
-        method=_code(spec.method),
-        derivation=_code(spec.derivation),
-        digits=spec.digits,
-        interval=spec.interval,
     )
 
 

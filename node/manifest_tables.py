@@ -81,6 +81,7 @@ class MeasurementTable(Table):
     derivation: CodeRow | None = None
     digits: Annotated[int, Field(strict=True, ge=0, le=9)] = 2
     interval: _Lo = "95 % interval"
+    count: Annotated[Whole, Field(ge=1, le=4096)] | None = None
 
 
 class MapTable(Table):

@@ -30,6 +30,8 @@ _MAX_SEGMENTS = 4096
 _MAX_MAPS = 16
 _MAX_NOTES = 50
 _MAX_NOTE = 1000
+#: Names of a manifest that a sentence lists.
+_MOST_NAMED = 20
 
 
 class _Line(BaseModel):
@@ -337,7 +339,9 @@ def _refuse_twins(keys: Iterable[Hashable], what: str) -> None:
 
 
 def _declared(table: str, names: Mapping[str, Any]) -> str:
-    return f"the manifest has {table}: {', '.join(names) or 'none'}"
+    shown, more = list(names)[:_MOST_NAMED], max(len(names) - _MOST_NAMED, 0)
+    rest = f" and {more} more" if more else ""
+    return f"the manifest has {table}: {', '.join(shown) or 'none'}{rest}"
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -19,8 +19,9 @@ from node.results.sentences import RESEARCH_USE, value_text
 _SIDE = 768
 _LINE = 25
 _MARGIN = 10
-#: Findings named below a picture; more are counted.
+#: Findings named below a picture, and numbers of each; more are counted.
 _MAX_NAMED = 4
+_MAX_VALUES = 8
 #: Soft tissue window of CT (centre, width) in HU; other modalities: these percentiles.
 _WINDOW_HU = (40.0, 400.0)
 _PERCENTILES = (1.0, 99.5)
@@ -187,10 +188,12 @@ def _caption(
 
 
 def _values(request: EncodeRequest, finding: Finding) -> str:
+    measured = measurements_of(request).get(finding.key, [])
     values = [
-        value_text(m, request.manifest.measurements[m.name])
-        for m in measurements_of(request).get(finding.key, [])
+        value_text(m, request.manifest.measurements[m.name]) for m in measured[:_MAX_VALUES]
     ]
+    if len(measured) > _MAX_VALUES:
+        values.append(f"{len(measured) - _MAX_VALUES} more in the report")
     return f"{finding.label}: {', '.join(values)}" if values else finding.label
 
 
