@@ -1,7 +1,5 @@
 """How the network learns: patches around masses and elsewhere, Dice and cross-entropy."""
 
-import time
-
 import numpy as np
 import torch
 from prepare import PATCH, SETTINGS, SPACING_MM, image_of, mask_on, network
@@ -9,15 +7,8 @@ from scipy.ndimage import gaussian_filter
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from node.toolkit.components import components
-from node.toolkit.training import (
-    EarlyStopping,
-    load_checkpoint,
-    random_state,
-    restore_random_state,
-    save_checkpoint,
-    seed_everything,
-    tensors_of,
-)
+from node.toolkit.learning import Learner, Schedule, learn, one_cycle
+from node.toolkit.training import seed_everything
 from node.toolkit.windows import SlidingWindow, predict
 
 ROLE, SEGMENT = "ct", "mass"
@@ -32,6 +23,16 @@ ABOUT_MM = 42.0
 STRETCHED, STRETCH = 0.5, (0.8, 1.25)
 #: Smoothing of the weights over steps: what is kept is their running mean.
 AVERAGING = 0.99
+SCHEDULE = Schedule(
+    steps=STEPS,
+    look_every=LOOK_EVERY,
+    patience=PATIENCE,
+    least=0.002,
+    # The shipped weights learned so: nothing is added to the rate on its way up.
+    rate=lambda done: RATE * (one_cycle(done) + (1e-3 if done >= 0.1 else 0.0)),
+    figure="dice",
+    say_every=20,
+)
 TUNING_CASES = 12
 BASELINE_HU = (20, 120)
 
@@ -74,44 +75,25 @@ def fit(examples, *, seed, run):
     """Return the weights; goes on from the checkpoint of an interrupted training."""
     seed_everything(seed)
     net = expecting_nothing(network()).to(run.device)
-    learner = Learner(net, run.device)
-    stopping = EarlyStopping(patience=PATIENCE, least=0.002)
-    best, step, chance = None, 0, np.random.default_rng(seed)
-    if (state := load_checkpoint(run.folder)) is not None:
-        learner.load(state["learner"])
-        stopping = EarlyStopping(**state["stopping"])
-        best, step = state["best"], state["step"]
-        chance.bit_generator.state = state["chance"]
-        restore_random_state(state["random"])
     cases = Patches(examples.train)
-    look = [examples.tuning[i] for i in range(min(TUNING_CASES, len(examples.tuning)))]
-    begun = step / STEPS
-    while step < STEPS and not stopping.over and not run.out_of_time:
-        done = progress_of(run, step, begun)
-        learner.step(*cases.batch(chance), rate=RATE * one_cycle(done))
-        step += 1
-        if step % 20 == 0:
-            run.progress(done, 1.0, loss=learner.loss, dice=stopping.best or 0.0, steps=step)
-        if step % LOOK_EVERY == 0:
-            if stopping.improved(tuning_dice(learner.averaged(), look, run.device)):
-                best = tensors_of(learner.averaged())
-            save_checkpoint(
-                run.folder,
-                {
-                    "learner": learner.state(),
-                    "stopping": stopping.state(),
-                    "best": best,
-                    "step": step,
-                    "chance": chance.bit_generator.state,
-                    "random": random_state(),
-                },
-            )
-    last = tuning_dice(learner.averaged(), look, run.device)
-    if best is None or stopping.improved(last):
-        best = tensors_of(learner.averaged())
-    done = progress_of(run, step, begun)
-    run.progress(done, 1.0, loss=learner.loss, dice=stopping.best or last, steps=step)
-    return {"weights.safetensors": {name: array.astype(np.float16) for name, array in best.items()}}
+    tuning = [examples.tuning[i] for i in range(min(TUNING_CASES, len(examples.tuning)))]
+
+    def loss(net, _name, patches):
+        images, masks = (torch.from_numpy(array).to(run.device) for array in patches)
+        with torch.autocast(torch.device(run.device).type, torch.bfloat16):
+            logits = net(images)
+        return dice_and_entropy(logits.float(), masks)
+
+    kept = learn(
+        {SEGMENT: Learner(net, weight_decay=WEIGHT_DECAY, averaging=AVERAGING)},
+        SCHEDULE,
+        run=run,
+        seed=seed,
+        batch=cases.batch,
+        loss=loss,
+        look=lambda net, _name: tuning_dice(net, tuning, run.device),
+    )
+    return {"weights.safetensors": kept[SEGMENT]}
 
 
 def expecting_nothing(net):
@@ -125,72 +107,6 @@ def expecting_nothing(net):
     with torch.no_grad():
         last.bias.fill_(FIRST_BIAS)
     return net
-
-
-def progress_of(run, step, begun):
-    """Return how far the training is, 0..1: by steps, or by time where that is short."""
-    by_steps = step / STEPS
-    if run.max_seconds is None:
-        return by_steps
-    by_time = begun + (1 - begun) * (time.monotonic() - run.started) / run.max_seconds
-    return min(1.0, max(by_steps, by_time))
-
-
-def one_cycle(done):
-    """Return the share of the full rate: up in the first tenth, then down like a cosine."""
-    if done < 0.1:
-        return 0.1 + 9 * done
-    return 0.5 * (1 + np.cos(np.pi * (done - 0.1) / 0.9)) + 1e-3
-
-
-class Learner:
-    """The network, its optimiser, and the running mean of its weights."""
-
-    def __init__(self, net, device):
-        self.net, self.device, self.loss = net, device, 0.0
-        self.optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
-        self.mean = {name: value.detach().clone() for name, value in net.state_dict().items()}
-        self.steps = 0
-
-    def step(self, images, masks, *, rate):
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        images, masks = torch.from_numpy(images), torch.from_numpy(masks)
-        images, masks = images.to(self.device), masks.to(self.device)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            logits = self.net(images)
-        loss = dice_and_entropy(logits.float(), masks)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
-        self.optimiser.step()
-        self.steps += 1
-        keep = min(AVERAGING, self.steps / (self.steps + 10))
-        with torch.no_grad():
-            for name, value in self.net.state_dict().items():
-                self.mean[name].lerp_(value, 1 - keep)
-        self.loss += 0.05 * (float(loss.detach()) - self.loss)
-
-    def averaged(self):
-        """Return a network with the running mean of the weights."""
-        copy = network().to(self.device)
-        copy.load_state_dict(self.mean)
-        return copy.eval()
-
-    def state(self):
-        return {
-            "net": self.net.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "mean": self.mean,
-            "loss": self.loss,
-            "steps": self.steps,
-        }
-
-    def load(self, state):
-        self.net.load_state_dict(state["net"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.mean = {name: value.to(self.device) for name, value in state["mean"].items()}
-        self.loss, self.steps = state["loss"], state["steps"]
 
 
 def dice_and_entropy(logits, masks):
