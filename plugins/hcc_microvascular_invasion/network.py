@@ -6,9 +6,10 @@ from torch import nn
 
 from node.toolkit.networks import classifier, without_head
 
-#: Tumour and fat; the tumour alone, to see what the fat adds.
-BOTH, ALONE = "mvi", "tumor_only"
-NETWORKS = (BOTH, ALONE) if SETTINGS["tumor_only"] else (BOTH,)
+#: Tumour and fat; the tumour alone, to see what the fat adds; and tumour and fat of patients who
+#: learned with the fat of others: it must add nothing there (docs/decisions).
+BOTH, ALONE, OTHERS = "mvi", "tumor_only", "other_fat"
+NETWORKS = (BOTH, *(name for name in (ALONE, OTHERS) if SETTINGS[name]))
 FUSIONS, BRANCHES = ("sum", "concat", "cross_attention"), ("phases", "regions")
 
 
@@ -25,7 +26,7 @@ def networks():
 def branches_of(name):
     """Return of each branch the images that are its channels, and how many those are."""
     outline = ["outline"] if SETTINGS["outline"] else []
-    fat = ["fat"] if name == BOTH else []
+    fat = [] if name == ALONE else ["fat"]
     if SETTINGS["branches"] == "phases":
         branches = [[role, *outline, *fat] for role in PHASES]
     else:
@@ -69,6 +70,8 @@ class Fusion(nn.Module):
         self.ends = nn.ModuleList(nn.Identity() for _ in made)
         self.fused = nn.Identity()
         self.dropout = nn.Dropout(SETTINGS["dropout"])
+        # The probability that parts the tuning patients best; training writes it at its end.
+        self.register_buffer("cut", torch.tensor(0.5))
         # Without an offset the places of the last map add up to the logit: whatever it says,
         # some place speaks for it, and Grad-CAM of that map is never 0 everywhere.
         self.head = nn.Linear(wide if self.adds else wide * count, 1, bias=False)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from checks import Unsuitable
 from network import BOTH, NETWORKS, heat_layers, inputs_of, networks
 from prepare import DRAWN_ON, FAT, FOLDER, SETTINGS, TUMOR, seen_of
 
@@ -23,10 +24,17 @@ class Plugin:
         self.networks = networks()
         load_weights(self.networks, FOLDER / "weights.safetensors")
         self.networks.to(device).eval()
+        self.risk_from = risk_threshold(self.networks[BOTH])
 
     def run(self, case):
-        seen, notes = seen_of(case), []
-        said = self._said(seen)
+        try:
+            seen = seen_of(case)
+        except Unsuitable as why:
+            return Result(refusal=str(why))
+        return self._judged(case, seen)
+
+    def _judged(self, case, seen):
+        said, notes = self._said(seen), []
         (tumor,) = case.rois[TUMOR]
         segments = [Segment(name=TUMOR, mask=tumor.mask, role=DRAWN_ON)]
         measurements = [
@@ -40,19 +48,16 @@ class Plugin:
         area = float(seen.areas_cm2.max())
         place = FAT if seen.fat.any() else None
         measurements.append(Measurement(name="loat_area", value=area, segment=place))
-        longest = longest_in_plane(tumor.mask, case.volumes[DRAWN_ON].spacing_mm[1:])
-        if longest is None:
-            notes.append("The outline of the tumour is a single voxel wide: it has no diameter.")
-        else:
-            measurements.append(
-                Measurement(name="diameter", value=longest[0], segment=TUMOR, line=longest[1])
-            )
-            measurements += self._by_numbers(longest[0], area)
+        diameter_mm, line = longest_in_plane(tumor.mask, case.volumes[DRAWN_ON].spacing_mm[1:])
+        measurements.append(
+            Measurement(name="diameter", value=diameter_mm, segment=TUMOR, line=line)
+        )
+        measurements += self._by_numbers(diameter_mm, area)
         return Result(
             segments=tuple(segments),
             measurements=tuple(measurements),
             maps=self._maps(seen, notes),
-            qualities=qualities_of(said[f"p_{BOTH}"]),
+            qualities=qualities_of(said[f"p_{BOTH}"], self.risk_from),
             notes=tuple(notes),
         )
 
@@ -103,10 +108,20 @@ def logistic_weights():
     return weights
 
 
-def qualities_of(probability):
-    """Return the class and the risk group: both by the probability, each by its threshold."""
+def risk_threshold(network):
+    """Return from which probability on the risk is high: a setting, or what training found."""
+    chosen = SETTINGS["risk_threshold"]
+    if chosen == "":
+        return float(network.cut)
+    if isinstance(chosen, str | bool) or not 0 < chosen < 1:
+        raise ValueError(f"risk_threshold is {chosen!r}; a number between 0 and 1, or empty")
+    return chosen
+
+
+def qualities_of(probability, risk_from):
+    """Return the class, more likely than not, and the group that outcomes are best parted by."""
     there = "present" if probability >= SETTINGS["threshold"] else "absent"
-    risk = "high" if probability >= SETTINGS["risk_threshold"] else "low"
+    risk = "high" if probability >= risk_from else "low"
     return (
         Quality(name="mvi_class", choice=there, segment=TUMOR),
         Quality(name="risk_group", choice=risk),

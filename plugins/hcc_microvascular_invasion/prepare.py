@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from checks import check_phases, check_regions, check_shown
 
 from node.toolkit.crops import Place, fixed_crop, largest_slice
 from node.toolkit.grids import AIR_HU, Box, part_of, resample
@@ -36,9 +37,11 @@ class Seen:
 
 
 def seen_of(case):
-    """Return what the networks see of a case."""
+    """Return what the networks see of a case; raises `Unsuitable` of one that none can judge."""
     volume = case.volumes[DRAWN_ON]
     (tumor,), (region,) = case.rois[TUMOR], case.rois[FAT]
+    check_regions(volume, tumor.mask, region.mask)
+    check_phases(case.volumes["arterial"], volume, tumor.mask)
     fat = fat_in(volume, region.mask)
     areas = areas_cm2(volume, fat)
     widest = int(areas.argmax()) if fat.any() else largest_slice(region.mask)
@@ -51,7 +54,7 @@ def seen_of(case):
     images = {}
     for role in PHASES:
         planes = planes_of(case.volumes[role], volume.grid, around)
-        _check_covered(planes[len(around) // 2], tumor.mask[place.slice_index], role)
+        check_shown(planes[len(around) // 2], tumor.mask[place.slice_index], role)
         images[role] = hu_window(np.stack([place.cut(plane) for plane in planes]), *window)
     outlines = [place.cut(tumor.mask[at], fill=0.0) for at in around]
     images["outline"] = np.stack(outlines).clip(0.0, 1.0)
@@ -110,11 +113,3 @@ def planes_of(volume, grid, slices):
     target = part_of(grid, box)
     moved = resample(array, replace(volume, array=array).grid, target, order="linear", fill=AIR_HU)
     return moved[np.array(slices) - low]
-
-
-def _check_covered(plane, mask, role):
-    if (plane[mask] <= AIR_HU).any():
-        raise ValueError(
-            f"the {role.replace('_', ' ')} images do not show the whole tumour in its largest "
-            "slice: both phases must cover it"
-        )

@@ -1,8 +1,8 @@
-"""How the networks learn: one from tumour and fat, one from the tumour alone, side by side."""
+"""How the networks learn, side by side: from tumour and fat, from the tumour alone."""
 
 import numpy as np
 import torch
-from network import NETWORKS, inputs_of, networks
+from network import BOTH, NETWORKS, OTHERS, inputs_of, networks
 from prepare import DRAWN_ON, FAT, PHASES, SETTINGS, TUMOR, areas_cm2, fat_in, seen_of
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -18,6 +18,8 @@ from node.toolkit.learning import (
     said,
     told_apart,
 )
+from node.toolkit.logistic import sigmoid
+from node.toolkit.operating import youden
 from node.toolkit.training import seed_everything
 
 LABELS = {"mvi": ["no", "yes"]}
@@ -70,15 +72,13 @@ def fit(examples, *, seed, run):
     train, tuning = Cases(examples.train, run.device), Cases(examples.tuning, run.device)
 
     def loss(net, name, chosen):
-        images = altered(train.tensors(chosen))
+        images = altered(train.tensors(chosen, name))
         logits = net(*inputs_of(images, name))[:, 0].float()
         wanted = torch.from_numpy(train.outcome[chosen]).to(run.device)
         return binary_cross_entropy_with_logits(logits, wanted)
 
     def look(net, name):
-        parts = np.split(np.arange(len(tuning.outcome)), range(64, len(tuning.outcome), 64))
-        numbers = said(net, (inputs_of(tuning.tensors(part), name) for part in parts))
-        return told_apart(numbers, tuning.outcome)
+        return told_apart(said_of(net, name, tuning), tuning.outcome)
 
     kept = learn(
         {
@@ -92,7 +92,22 @@ def fit(examples, *, seed, run):
         loss=loss,
         look=look,
     )
+    kept[BOTH]["cut"] = cut_of(nets[BOTH], kept[BOTH], tuning)
     return {"weights.safetensors": joined(kept)}
+
+
+def said_of(net, name, cases):
+    """Return what a network says of cases, as log-odds."""
+    parts = np.split(np.arange(len(cases.outcome)), range(64, len(cases.outcome), 64))
+    return said(net, (inputs_of(cases.tensors(part, name), name) for part in parts))
+
+
+def cut_of(net, weights, tuning):
+    """Return the probability that parts the tuning patients best; 0.5 where all are alike."""
+    if len(set(tuning.outcome.tolist())) < 2:
+        return np.float32(0.5)
+    net.load_state_dict({key: torch.from_numpy(np.array(a)) for key, a in weights.items()})
+    return np.float32(youden(sigmoid(said_of(net.eval(), BOTH, tuning)), tuning.outcome))
 
 
 class Cases:
@@ -101,19 +116,17 @@ class Cases:
     def __init__(self, examples, device):
         cases = list(examples)
         self.images = {name: np.stack([one[name] for one in cases]) for name in IMAGES}
-        if SETTINGS["fat_in_training"] == "other":
-            # Each patient with the fat of another: what is learned then is not in the fat.
-            self.images["fat"] = np.roll(self.images["fat"], 1, axis=0)
-        elif SETTINGS["fat_in_training"] != "own":
-            raise ValueError(f'fat_in_training is {SETTINGS["fat_in_training"]!r}: "own", "other"')
         self.outcome = np.array([float(one["outcome"]) for one in cases], np.float32)
         self.device = device
 
-    def tensors(self, chosen):
-        """Return the images of cases in [0, 1] by name."""
+    def tensors(self, chosen, name):
+        """Return the images of cases in [0, 1] by name; one network learns with others' fat."""
+        numbers = dict.fromkeys(IMAGES, chosen)
+        if name == OTHERS:
+            numbers["fat"] = (chosen + 1) % len(self.outcome)
         return {
-            name: torch.from_numpy(array[chosen]).to(self.device).float() / 255
-            for name, array in self.images.items()
+            image: torch.from_numpy(array[numbers[image]]).to(self.device).float() / 255
+            for image, array in self.images.items()
         }
 
 
