@@ -20,7 +20,10 @@ class RefusalCode(StrEnum):
     INPUT_CHANGED = "INPUT_CHANGED"
     #: Several phases lie in one series and no discriminator separates them (S18).
     PHASES_MIXED = "PHASES_MIXED"
-    #: Frames lie in more than one frame of reference, or in none.
+    #: The headers of one stack say different contrast phases (S18).
+    PHASE_CONTRADICTORY = "PHASE_CONTRADICTORY"
+    #: Frames lie in more than one frame of reference, or in none; or the phases of one
+    #: patient do.
     FRAME_OF_REFERENCE_MIXED = "FRAME_OF_REFERENCE_MIXED"
     FRAME_OF_REFERENCE_MISSING = "FRAME_OF_REFERENCE_MISSING"
     #: Image position or orientation is absent or not a number.

@@ -13,6 +13,10 @@ from node.radiomics_settings import RadiomicsSettings
 UNLIMITED = float("inf")
 
 
+#: Contrast phases in the order in which they follow a bolus.
+PHASES = ("non_contrast", "arterial", "portal_venous", "delayed")
+
+
 @dataclass(frozen=True)
 class Code:
     """A coded concept: value, coding scheme designator, meaning (PS3.3 section 8.8)."""
@@ -57,6 +61,8 @@ class InputRole:
     kernel: tuple[str, ...] = ()
     #: ``required``, ``absent`` or ``any``.
     contrast: str = "any"
+    #: Contrast phase, one of `PHASES`; "" = not asked for.
+    phase: str = ""
     #: Whether images with a lossy history (0028,2110) are accepted.
     lossy: bool = False
     #: Display window (centre, width) in the values' unit, for pictures; None: by modality.

@@ -29,6 +29,7 @@ The layout (* must be there; the rest shows its default or an example)::
     image_type_has = ["AXIAL"]               # words Image Type must carry
     kernel = ["B3*"]                         # globs for Convolution Kernel
     contrast = "any"                         # required | absent | any
+    phase = "arterial"                       # non_contrast | arterial | portal_venous | delayed
     lossy = false
     rank = ["original", "thin_slices", "large_coverage", "soft_kernel"]
     window = [40, 400]                       # centre, width of pictures
@@ -256,13 +257,17 @@ def _input(name: str, role: InputTable, where: str) -> InputRole:
     if role.values == "HU" and set(role.modality) != {"CT"}:
         _fail(where, f'inputs.{name}.values = "HU" needs modality = ["CT"]; write values = "raw"')
     at = f"inputs.{name}"
+    never = "required" if role.phase == "non_contrast" else "absent"
+    if role.phase and role.contrast == never:
+        _fail(where, f'{at}.contrast = "{never}" excludes phase = "{role.phase}"; leave one out')
     return InputRole(
         name=name,
         slices=_range(role.slices, f"{at}.slices", where),
         slice_spacing_mm=_range(role.slice_spacing_mm, f"{at}.slice_spacing_mm", where),
         slice_thickness_mm=_range(role.slice_thickness_mm, f"{at}.slice_thickness_mm", where),
         pixel_spacing_mm=_range(role.pixel_spacing_mm, f"{at}.pixel_spacing_mm", where),
-        **role.model_dump(exclude=_RANGES),
+        phase=role.phase or "",
+        **role.model_dump(exclude={*_RANGES, "phase"}),
     )
 
 

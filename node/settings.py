@@ -60,6 +60,34 @@ class RoiSettings:
     latest: bool = False
 
 
+#: What tells the contrast phase of a stack, in the order in which it is named; ``order`` only
+#: where a site says so.
+PHASE_EVIDENCE = ("code", "comments", "description", "protocol", "time", "order")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseSettings:
+    """How a site tells the contrast phases of its series (S18)."""
+
+    #: Words of the site for each phase of `PHASES`, beside ours.
+    non_contrast: tuple[str, ...] = ()
+    arterial: tuple[str, ...] = ()
+    portal_venous: tuple[str, ...] = ()
+    delayed: tuple[str, ...] = ()
+    #: Words of ours that mean no phase here.
+    ignore: tuple[str, ...] = ()
+    #: What is asked, of `PHASE_EVIDENCE`.
+    evidence: tuple[str, ...] = PHASE_EVIDENCE[:-1]
+    #: Seconds from the start of the bolus to the acquisition; between them nobody knows.
+    arterial_s: tuple[float, float] = (15.0, 45.0)
+    portal_venous_s: tuple[float, float] = (55.0, 100.0)
+    delayed_s: tuple[float, float] = (150.0, 1200.0)
+
+
+#: Our words and times, nothing of a site.
+PLAIN_PHASES = PhaseSettings()
+
+
 @dataclass(frozen=True, kw_only=True)
 class RuleSettings:
     """Header conditions → plugin (+ destinations)."""
@@ -79,6 +107,8 @@ class RuleSettings:
     roi_wait_s: float = 259200.0
     #: By ROI role of the plugin.
     rois: Mapping[str, RoiSettings] = field(default_factory=dict)
+    #: For plugins whose inputs ask for a contrast phase.
+    phases: PhaseSettings = PLAIN_PHASES
 
 
 @dataclass(frozen=True, kw_only=True)

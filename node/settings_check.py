@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 
 from node.errors import ManifestError, RefusalCode, SettingsError
-from node.manifest import Manifest
+from node.manifest import PHASES, Manifest
 from node.manifest_file import find_manifest
 from node.model import DestinationGrade, Grade
 from node.plugin_files import missing_libraries
 from node.settings import (
+    PLAIN_PHASES,
     Condition,
     DestinationSettings,
     PeerSettings,
+    PhaseSettings,
     ReleaseSettings,
     RuleSettings,
     Settings,
@@ -55,6 +57,10 @@ def check_against(settings: Settings, manifests: Mapping[str, Manifest]) -> None
             raise SettingsError(
                 f'rules["{rule.name}"].rois: {manifest.name_version} needs no region "{name}"'
                 f"{nearest(name, manifest.rois)}"
+            )
+        if rule.phases != PLAIN_PHASES and not any(i.phase for i in manifest.inputs.values()):
+            raise SettingsError(
+                f'rules["{rule.name}"].phases: no input of {manifest.name_version} asks for a phase'
             )
         for fault in _chain_faults(settings, manifest, manifests):
             raise SettingsError(f'rules["{rule.name}"]: {fault}')
@@ -208,6 +214,24 @@ def _rules(settings: Settings) -> Iterator[str]:
         if not rule.destinations and not rule.shadow:
             yield f"{at} has no destinations; name one, or say shadow = true"
         yield from _names_in(rule, settings)
+        yield from _phases(f"{at}.phases", rule.phases)
+
+
+def _phases(at: str, phases: PhaseSettings) -> Iterator[str]:
+    """Yield words that would mean two phases, and times that would."""
+    lists = {name: getattr(phases, name) for name in (*PHASES, "ignore")}
+    seen: dict[str, str] = {}
+    for name, words in lists.items():
+        for word in words:
+            other = seen.setdefault(word.casefold(), name)
+            if other != name:
+                yield f'{at}: "{word}" stands under {other} and under {name}; leave it in one'
+    spans = (phases.arterial_s, phases.portal_venous_s, phases.delayed_s)
+    if not spans[0][1] < spans[1][0] <= spans[1][1] < spans[2][0]:
+        yield (
+            f"{at}: arterial_s, portal_venous_s and delayed_s must follow each other and may not "
+            "touch: between them nobody knows"
+        )
 
 
 def _names_in(rule: RuleSettings, settings: Settings) -> Iterator[str]:

@@ -149,7 +149,7 @@ class PhaseTable(Table):
     ignore: _Words = ()
     evidence: tuple[
         Literal["code", "comments", "description", "protocol", "time", "order"], ...
-    ] = PLAIN_PHASES.evidence
+    ] = ("code", "comments", "description", "protocol", "time")
     arterial_s: _Span = PLAIN_PHASES.arterial_s
     portal_venous_s: _Span = PLAIN_PHASES.portal_venous_s
     delayed_s: _Span = PLAIN_PHASES.delayed_s

@@ -113,3 +113,17 @@ def date_text(value: object) -> str:
         return datetime.date.fromisoformat(str(value)).isoformat()
     except ValueError:
         raise ValueError("write a date like 2026-01-31") from None
+
+
+def phase_word(value: str) -> str:
+    """Return what a site calls a contrast phase: it is looked for as a word, so it must be one."""
+    if not any(letter.isalnum() for letter in value) or len(value) > 64:
+        raise ValueError("write a word or a few, with a letter or digit, at most 64 characters")
+    return value
+
+
+def span_s(value: tuple[float, float]) -> tuple[float, float]:
+    """Return the first and the last second after the start of a bolus."""
+    if not 0 <= value[0] < value[1] <= 36000:
+        raise ValueError("write the first and the last second after the bolus: [15, 45]")
+    return value

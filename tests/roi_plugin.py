@@ -1,4 +1,4 @@
-"""A plugin that returns the volume of each region that it got, on the grid that it got it on."""
+"""Plugins that need regions: one returns their volumes, one what two phases measure inside."""
 
 from __future__ import annotations
 
@@ -116,4 +116,67 @@ def write_finder(folder: Path, *, found: bool = True) -> Path:
     place.mkdir(parents=True)
     (place / "plugin.toml").write_text(_FINDER)
     (place / "plugin.py").write_text(_FINDER_CODE.replace("{found}", str(found)))
+    return folder
+
+
+_PHASES = """
+name = "two_phases"
+version = "1.0.0"
+title = "Two phases"
+intended_use = "Tests contrast phases."
+source = "tests"
+grade = "phantom"
+
+[inputs.arterial]
+modality = ["CT"]
+phase = "arterial"
+
+[inputs.portal_venous]
+modality = ["CT"]
+phase = "portal_venous"
+
+[rois.tumor]
+input = "portal_venous"
+codes = [{code}]
+
+[segments.copy]
+label = "Copy"
+category = ["49755003", "SCT", "Morphologically Abnormal Structure"]
+type = ["4147007", "SCT", "Mass"]
+
+[measurements.arterial]
+code = ["ARTERIAL", "99SENTINEL", "Mean of the arterial phase"]
+unit = ["[hnsf'U]", "UCUM", "Hounsfield unit"]
+
+[measurements.portal_venous]
+code = ["PORTAL-VENOUS", "99SENTINEL", "Mean of the portal venous phase"]
+unit = ["[hnsf'U]", "UCUM", "Hounsfield unit"]
+"""
+
+_PHASES_CODE = """
+from node.plugin import Measurement, Result, Segment
+
+
+class Plugin:
+    def load(self, device):
+        pass
+
+    def run(self, case):
+        (tumor,) = case.rois["tumor"]
+        return Result(
+            segments=(Segment(name="copy", mask=tumor.mask, role=tumor.role),),
+            measurements=tuple(
+                Measurement(name=name, value=float(volume.array[tumor.mask].mean()), segment="copy")
+                for name, volume in case.volumes.items()
+            ),
+        )
+"""
+
+
+def write_phase_plugin(folder: Path) -> Path:
+    """Write a plugin that returns the mean of each phase inside a region on the later one."""
+    place = folder / "two_phases"
+    place.mkdir(parents=True)
+    (place / "plugin.toml").write_text(_PHASES.format(code=NEOPLASM))
+    (place / "plugin.py").write_text(_PHASES_CODE)
     return folder

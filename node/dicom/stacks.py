@@ -155,7 +155,7 @@ def _natural(item: tuple[str, object]) -> list[tuple[float, str]]:
 
 def _by_time(frames: Sequence[Frame], keyword: str, parts: int, label: str) -> Groups:
     """Return groups of frames whose times lie together, {} if they do not lie far apart."""
-    read = number if keyword == "TriggerTime" else _seconds
+    read = number if keyword == "TriggerTime" else seconds_of
     found = [read(value_of(frame, keyword)) for frame in frames]
     times = np.array([time for time in found if time is not None])
     if len(times) < len(frames):
@@ -213,14 +213,14 @@ def clusters(times: NDArray[np.float64], parts: int) -> NDArray[np.int64] | None
     return numbering
 
 
-def _seconds(value: str) -> float | None:
+def seconds_of(value: str) -> float | None:
     """Return seconds of a TM or DT value (PS3.5 6.2), since midnight or since day 1.
 
     Examples
     --------
-    >>> _seconds("102551"), _seconds("110422.093"), _seconds("")
+    >>> seconds_of("102551"), seconds_of("110422.093"), seconds_of("")
     (37551.0, 39862.093, None)
-    >>> _seconds("20260102000001.5") - _seconds("20260101235959")
+    >>> seconds_of("20260102000001.5") - seconds_of("20260101235959")
     2.5
     """
     digits, _, fraction = value.partition("+")[0].partition("-")[0].replace(":", "").partition(".")

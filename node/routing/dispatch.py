@@ -196,7 +196,7 @@ def _ruling_with(
     try:
         guards = check_plugin(manifest, rule, desk.settings, desk.off)
         identity = check_identity([row.header for row in desk.rows])
-        selection = _select(desk, manifest, matched, document)
+        selection = _select(desk, rule, manifest, matched, document)
         inputs += _job_inputs(selection, desk.images)
         _refuse_conflict(inputs, desk.images)
         headers = _headers(selection.inputs)
@@ -281,7 +281,11 @@ def _matched(desk: _Desk, rule: RuleSettings, document: dict[str, object]) -> tu
 
 
 def _select(
-    desk: _Desk, manifest: Manifest, matched: Sequence[SeriesRow], document: dict[str, object]
+    desk: _Desk,
+    rule: RuleSettings,
+    manifest: Manifest,
+    matched: Sequence[SeriesRow],
+    document: dict[str, object],
 ) -> Selection:
     """Return the choice for every role; raises `Refused`."""
     sources, unreadable = [], []
@@ -292,7 +296,7 @@ def _select(
             sources.append(desk.images.source(row, whole=row.modality in wanted))
         except Refused as refusal:
             unreadable.append(f"{refusal.code}: {refusal.sentence}")
-    selection = select(manifest, sources)
+    selection = select(manifest, sources, rule.phases)
     document["candidates"] = [candidate_document(one) for one in selection.candidates]
     document["left_out"] = unreadable
     if selection.refusal is not None:

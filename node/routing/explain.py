@@ -206,7 +206,9 @@ def _candidates(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             continue
         scores = ", ".join(f"{name} {score:g}" for name, score in one["scores"].items())
         chosen = "CHOSEN" if one["chosen"] else "fits"
-        yield f"  candidate for {one['role']}: {place}: {chosen} [{scores}]"
+        # Decisions of older versions say nothing of a phase.
+        phase = f"; {one['phase']}" if one.get("phase") else ""
+        yield f"  candidate for {one['role']}: {place}: {chosen} [{scores}]{phase}"
 
 
 def _deliveries(db: Database, job_id: str) -> _Sent:

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from node.dicom.frames import Frame, Stack
 from node.dicom.kinds import not_hounsfield, unsuitable_kind
 from node.dicom.stacks import value_of
+from node.dicom.phases import Phase
 from node.dicom.values import lookup_in, text
 from node.errors import RefusalCode
 from node.manifest import UNLIMITED, InputRole, Range
@@ -20,6 +21,8 @@ Objection = tuple[str, str] | None
 #: Codes of requirements that have no refusal code of their own.
 WRONG_MODALITY = "MODALITY_UNSUITABLE"
 UNSUITABLE = RefusalCode.NO_SUITABLE_SERIES.value
+#: Nearer and nearer to the phase that a role asks for.
+PHASE_STEPS = ("another", "not known", "contradictory")
 #: What people write into Contrast/Bolus Agent when there was none.
 _NO_AGENT = frozenset({"", "NONE", "NO", "N", "0", "WITHOUT", "NATIVE", "NO CONTRAST"})
 
@@ -46,6 +49,25 @@ def objection_to(stack: Stack, header: Dataset, role: InputRole) -> tuple[int, O
         if objection is not None:
             return number, objection
     return len(REQUIREMENTS), None
+
+
+def wrong_phase(phase: Phase, role: InputRole) -> tuple[int, Objection]:
+    """Return why a contrast phase does not serve a role, as `objection_to` does."""
+    if phase.contradictory:
+        code = RefusalCode.PHASE_CONTRADICTORY.value
+        word = f"its headers say different contrast phases: {phase.sentence}"
+        return _step("contradictory"), (code, word)
+    if not phase.name:
+        word = f"its contrast phase is not known, {role.phase} is asked for: {phase.sentence}"
+        return _step("not known"), (UNSUITABLE, word)
+    if phase.name != role.phase:
+        word = f"its contrast phase is {phase.name}, not {role.phase}: {phase.sentence}"
+        return _step("another"), (UNSUITABLE, word)
+    return len(REQUIREMENTS) + len(PHASE_STEPS), None
+
+
+def _step(name: str) -> int:
+    return len(REQUIREMENTS) + PHASE_STEPS.index(name)
 
 
 def kernel_of(stack: Stack) -> str:

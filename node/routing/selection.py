@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from pydicom import Dataset
 
 from node.dicom.frames import SourceSeries, Stack
+from node.dicom.phases import Phase, phases_of
 from node.dicom.stacks import split_series
 from node.dicom.values import lookup_in, text, whole
 from node.errors import RefusalCode, Refused
 from node.manifest import InputRole, Manifest
 from node.routing.ranking import scores_of
-from node.routing.requirements import REQUIREMENTS, objection_to, wrong_modality
+from node.routing.requirements import (
+    PHASE_STEPS,
+    REQUIREMENTS,
+    Objection,
+    objection_to,
+    wrong_modality,
+    wrong_phase,
+)
+from node.settings import PLAIN_PHASES, PhaseSettings
 
-#: Progress of a candidate: modality, a kind that never serves, geometry, each requirement.
+#: Progress of a candidate: modality, a kind that never serves, geometry, each requirement, phase.
 _WRONG_MODALITY, _NEVER, _WRONG_GEOMETRY, _FIRST_REQUIREMENT = 0, 1, 2, 3
+#: Of a candidate that only another role, or the frame of reference, keeps from serving.
+_LAST = len(REQUIREMENTS) + len(PHASE_STEPS)
 _MOST_NAMED = 4
 
 
@@ -35,6 +47,8 @@ class Candidate:
     sentence: str
     #: By criterion, more is better; only for those that fit.
     scores: Mapping[str, float] = field(default_factory=dict)
+    #: What says that it is the phase that was asked for; "" if none was.
+    phase: str = ""
     chosen: bool = False
     #: How many checks it passed.
     progress: int = 0
@@ -85,12 +99,41 @@ class _Looked:
         return by_number, self.candidate.series_instance_uid, self.candidate.stack
 
 
-def select(manifest: Manifest, series: Sequence[SourceSeries]) -> Selection:
+#: Frames of reference that roles with a phase may be served from; None: any.
+_Frames = frozenset[str] | None
+
+
+class _Opened:
+    """A series with what is found in it once for all roles."""
+
+    def __init__(self, series: SourceSeries, settings: PhaseSettings):
+        self.series = series
+        self._settings = settings
+
+    @cached_property
+    def stacks(self) -> tuple[Stack, ...] | Refused:
+        try:
+            return split_series(self.series)
+        except Refused as refusal:
+            return refusal
+
+    @cached_property
+    def phases(self) -> Mapping[str, Phase]:
+        """Return the phase of each stack by its label."""
+        stacks = () if isinstance(self.stacks, Refused) else self.stacks
+        found = phases_of(self.series, stacks, self._settings)
+        return {stack.label: phase for stack, phase in zip(stacks, found, strict=True)}
+
+
+def select(
+    manifest: Manifest, series: Sequence[SourceSeries], phases: PhaseSettings = PLAIN_PHASES
+) -> Selection:
     """Choose a stack for every input role of a plugin.
 
     Candidates are looked at in a fixed order of requirements: modality, geometry gate (S18,
     S19), kind and values (S17, S20), plane, count, slice spacing, thickness, pixel spacing,
-    Image Type, kernel, contrast, lossy history. Those that fit are ranked by the manifest's
+    Image Type, kernel, contrast, lossy history, contrast phase. Roles that ask for a phase are
+    served from one frame of reference. Those that fit are ranked by the manifest's
     criteria; equal ones by the lowest Series Number, then UID. Equal stacks of one series
     are never guessed between.
 
@@ -99,12 +142,17 @@ def select(manifest: Manifest, series: Sequence[SourceSeries]) -> Selection:
     manifest : Manifest
     series : sequence of SourceSeries
         Those that the rule's condition matched, in any order.
+    phases : PhaseSettings
+        How the site tells contrast phases.
     """
+    opened = [_Opened(one, phases) for one in series]
+    roles = tuple(manifest.inputs.values())
+    shared = _shared_frames(roles, opened)
     inputs: dict[str, Chosen] = {}
     candidates: list[Candidate] = []
     notes: list[str] = []
-    for role in manifest.inputs.values():
-        looked = [each for one in series for each in _look_at(one, role, inputs)]
+    for role in roles:
+        looked = [each for one in opened for each in _look_at(one, role, inputs, shared)]
         try:
             best, note = _best(role, looked)
         except Refused as refusal:
@@ -118,13 +166,34 @@ def select(manifest: Manifest, series: Sequence[SourceSeries]) -> Selection:
         notes.append(note)
         if best.chosen is not None:
             inputs[role.name] = best.chosen
+            if role.phase and shared is not None:
+                shared = frozenset({best.chosen.stack.geometry.frame_of_reference_uid})
     return Selection(inputs=inputs, candidates=tuple(candidates), notes=tuple(notes))
 
 
+def _shared_frames(roles: Sequence[InputRole], opened: Sequence[_Opened]) -> _Frames:
+    """Return the frames of reference that hold a candidate for each role with a phase.
+
+    None where fewer than two roles ask for one, or one of them has no candidate at all.
+    """
+    found = [
+        frozenset(
+            looked.chosen.stack.geometry.frame_of_reference_uid
+            for one in opened
+            for looked in _look_at(one, role, {}, None)
+            if looked.chosen is not None
+        )
+        for role in roles
+        if role.phase
+    ]
+    return frozenset.intersection(*found) if len(found) > 1 and all(found) else None
+
+
 def _look_at(
-    series: SourceSeries, role: InputRole, taken: Mapping[str, Chosen]
+    opened: _Opened, role: InputRole, taken: Mapping[str, Chosen], shared: _Frames
 ) -> Iterator[_Looked]:
     """Yield the candidates that a series holds for a role."""
+    series = opened.series
     bare = Candidate(
         role=role.name,
         series_instance_uid=series.series_instance_uid,
@@ -138,36 +207,55 @@ def _look_at(
     if modality is not None:
         yield _excluded(bare, modality, _WRONG_MODALITY)
         return
-    try:
-        stacks = split_series(series)
-    except Refused as refusal:
+    if isinstance(opened.stacks, Refused):
+        refusal = opened.stacks
         never = refusal.code is RefusalCode.IMAGE_KIND_UNSUITABLE
         word = (refusal.code.value, refusal.sentence)
         yield _excluded(bare, word, _NEVER if never else _WRONG_GEOMETRY)
         return
-    for stack in stacks:
+    for stack in opened.stacks:
         named = replace(bare, stack=stack.label, slices=len(stack.frames))
-        yield _look_at_stack(named, series, stack, role, taken)
+        yield _look_at_stack(named, opened, stack, role, _taken_by(stack, taken), shared)
 
 
 def _look_at_stack(
     named: Candidate,
-    series: SourceSeries,
+    opened: _Opened,
     stack: Stack,
     role: InputRole,
-    taken: Mapping[str, Chosen],
+    taken_by: str,
+    shared: _Frames,
 ) -> _Looked:
-    header = _header_of(series, stack)
+    header = _header_of(opened.series, stack)
     passed, objection = objection_to(stack, header, role)
+    if objection is None and role.phase:
+        passed, objection = wrong_phase(opened.phases[stack.label], role)
+        named = replace(named, phase=opened.phases[stack.label].sentence)
+    if objection is None:
+        passed, objection = _LAST, _not_free(stack, role, taken_by, shared)
     if objection is not None:
-        return _excluded(named, objection, _FIRST_REQUIREMENT + passed)
-    other = next((name for name, c in taken.items() if _same(c.stack, stack)), None)
-    if other is not None:
-        word = (RefusalCode.NO_SUITABLE_SERIES.value, f"it serves the input {other} already")
-        return _excluded(named, word, _FIRST_REQUIREMENT + passed)
+        return _excluded(replace(named, phase=""), objection, _FIRST_REQUIREMENT + passed)
     scores = scores_of(stack, header, role)
-    fitting = replace(named, scores=scores, progress=_FIRST_REQUIREMENT + len(REQUIREMENTS) + 1)
-    return _Looked(candidate=fitting, chosen=Chosen(series=series, stack=stack, header=header))
+    fitting = replace(named, scores=scores, progress=_FIRST_REQUIREMENT + _LAST + 1)
+    return _Looked(
+        candidate=fitting, chosen=Chosen(series=opened.series, stack=stack, header=header)
+    )
+
+
+def _not_free(stack: Stack, role: InputRole, taken_by: str, shared: _Frames) -> Objection:
+    """Return why a stack that fits serves another role, or goes with no other phase."""
+    if taken_by:
+        return RefusalCode.NO_SUITABLE_SERIES.value, f"it serves the input {taken_by} already"
+    if not role.phase or shared is None:
+        return None
+    if stack.geometry.frame_of_reference_uid in shared:
+        return None
+    code = RefusalCode.FRAME_OF_REFERENCE_MIXED.value
+    return code, "it lies in another frame of reference than the other phases"
+
+
+def _taken_by(stack: Stack, taken: Mapping[str, Chosen]) -> str:
+    return next((name for name, chosen in taken.items() if _same(chosen.stack, stack)), "")
 
 
 def _excluded(bare: Candidate, objection: tuple[str, str], progress: int) -> _Looked:

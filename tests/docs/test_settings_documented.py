@@ -8,7 +8,7 @@ import pytest
 
 from node.condition_file import JOINING_OPERATORS, OWN_NAMES, VALUE_OPERATORS, parse_condition
 from node.profiles import MAX_SEG_FRAMES, PROFILES
-from node.settings_file import RoiTable, SettingsFile, parse_settings
+from node.settings_file import PhaseTable, RoiTable, SettingsFile, parse_settings
 from node.toml_file import Table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules-and-settings.md").read_text()
@@ -47,6 +47,15 @@ def test_every_table_has_its_section():
 
 def test_every_key_of_a_region_is_documented():
     assert set(rows("`[rules.rois.NAME]`")) == set(RoiTable.model_fields)
+
+
+def test_every_key_of_the_phases_is_documented_with_its_default():
+    said = rows("`[rules.phases]`")
+
+    assert set(said) == set(PhaseTable.model_fields)
+    for name, (default, _) in said.items():
+        written = tomllib.loads(f"x = {default.strip(' `')}")["x"]
+        assert tuple(written) == PhaseTable.model_fields[name].default, name
 
 
 @pytest.mark.parametrize(("heading", "key"), SECTIONS.items())

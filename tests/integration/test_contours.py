@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from node import app
 from node.cli.local import take_in
-from node.inference.child import load_module
-from node.inference.runner import RunOutcome
-from node.intake.completion import sweep
 from node.intake.versions import resolve_versions
-from node.manifest import Manifest
-from node.model import DestinationGrade, Job, JobState
-from node.parts import Node
-from node.pipeline import process
-from node.plugin import Case
+from node.model import Job, JobState
 from node.profiles import OHIF, PLAIN_PACS, STANDARD, ViewerProfile
-from node.routing.dispatch import dispatch_complete
-from node.routing.waiting import look_at_waiting
-from node.settings import Condition, DestinationSettings, RoiSettings, RuleSettings, Settings
+from node.settings import RoiSettings
 from node.storage.delivery_rows import evidence_of_job
 from node.storage.intake_rows import list_studies
-from node.storage.job_rows import get_job, get_report, jobs_of_study
-from node.worker import Worker
+from node.storage.job_rows import get_job, get_report
+from tests.hospital import Hospital, open_hospital, rule_for
 from tests.make import ct_series, mr_series, rtstruct, shared_data, with_identity_of
 from tests.regions_case import binary, blob, segmentation
 from tests.roi_plugin import write_finder, write_roi_plugin
@@ -40,62 +28,6 @@ from tests.roi_plugin import write_finder, write_roi_plugin
 SHAPE = (8, 24, 20)
 SPACING = (4.0, 0.9, 0.8)
 VOXEL = 4.0 * 0.9 * 0.8
-
-
-@dataclass
-class Hospital:
-    """A node whose clock the test turns."""
-
-    node: Node
-    worker: Worker
-    folder: Path
-    now: float
-
-    def receive(self, datasets: Sequence[Dataset]) -> None:
-        place = self.folder / generate_uid()
-        place.mkdir()
-        for number, ds in enumerate(datasets):
-            dcmwrite(place / f"{number}.dcm", ds, enforce_file_format=True)
-        take_in(self.node, sorted(place.iterdir()))
-
-    def sweep(self) -> None:
-        """Close and route what is quiet, and compute what is ready."""
-        self.route()
-        while self.worker.work_once() is not None:
-            pass
-
-    def route(self) -> None:
-        self.now = max(self.now, time.time()) + 1
-        node = self.node
-        sweep(node.db, node.settings, now=self.now)
-        look_at_waiting(node.db, node.settings, node.manifests, now=self.now)
-        dispatch_complete(node.db, node.files, node.settings, node.manifests, now=self.now)
-
-    def jobs(self, study_uid: str) -> tuple[Job, ...]:
-        return jobs_of_study(self.node.db, study_uid)
-
-    def report(self, job: Job) -> Dataset:
-        (one,) = [e for e in evidence_of_job(self.node.db, job.id) if e.role == "sr"]
-        return dcmread(self.node.files.absolute(one.path))
-
-
-class Here:
-    """Runs the plugin in this process: no child to start."""
-
-    device = "cpu"
-
-    def run(self, manifest: Manifest, case: Case, *, job_folder: Path) -> RunOutcome:
-        plugin = load_module(manifest.folder).Plugin()
-        plugin.load("cpu")
-        result = plugin.run(case)
-        return RunOutcome(
-            result=result,
-            peak_memory_mb=0.0,
-            device="cpu",
-            notes=(),
-            seconds=0.0,
-            load_seconds=0.0,
-        )
 
 
 @contextmanager
@@ -109,41 +41,12 @@ def opened(
     **settings: RoiSettings,
 ) -> Iterator[Hospital]:
     plugins = write_roi_plugin(folder / "plugins", roi=roi)
+    rules = [rule_for("contour_volume", name="contours", rois=settings)]
     if finds is not None:
         write_finder(plugins, found=finds)
-    place = DestinationSettings(
-        name="pacs",
-        kind="folder",
-        grade=DestinationGrade.TEST,
-        path=folder / "pacs",
-        profile=profile,
-    )
-    rule = RuleSettings(
-        name="contours",
-        plugin="contour_volume",
-        when=Condition(operator="all"),
-        destinations=("pacs",),
-        quiet_s=0.0,
-        max_age_days=float("inf"),
-        rois=settings,
-    )
-    site = Settings(
-        data_dir=folder / "data",
-        rules=(rule, *([] if finds is None else [replace(rule, name="find", plugin="finder")])),
-        destinations=(place,),
-        plugin_dirs=(plugins,),
-        quiet_s=0.0,
-        roi_quiet_s=0.0,
-    )
-    app.prepare_data(site)
-    node = app.open_node(site)
-    compute = process if child else lambda job, node, _: process(job, node, Here())
-    worker = Worker(node, device="cpu", owner="test", compute=compute)
-    try:
-        yield Hospital(node=node, worker=worker, folder=folder, now=time.time())
-    finally:
-        worker.close()
-        node.close()
+        rules.append(rule_for("finder", name="find", rois=settings))
+    with open_hospital(folder, plugins, *rules, profile=profile, child=child) as found:
+        yield found
 
 
 def images(**overrides: Any) -> list[Dataset]:

@@ -41,6 +41,7 @@ allow = ["RECON"]
 image_type_has = ["AXIAL"]
 kernel = ["B3*", "STANDARD"]
 contrast = "required"
+phase = "portal_venous"
 lossy = true
 rank = ["most_slices", "recent"]
 
@@ -124,6 +125,7 @@ def test_every_key_is_read(folder: Path):
     assert (role.slices, role.slice_spacing_mm) == (Range(20, 2000), Range(0.5, 5.0))
     assert (role.slice_thickness_mm, role.pixel_spacing_mm) == (Range(0, 5), Range(0.3, 1.5))
     assert (role.kernel, role.contrast, role.lossy) == (("B3*", "STANDARD"), "required", True)
+    assert (role.phase, found.inputs["t2"].phase) == ("portal_venous", "")
     assert (role.allow, role.image_type_has) == (("RECON",), ("AXIAL",))
     assert role.rank == ("most_slices", "recent")
     assert found.segments["mass"].region == Code("10200004", "SCT", "Liver")
@@ -157,6 +159,25 @@ FAULTS = {
     "grade of the site": ("", '"phantom"', '"approved here"', "[[releases]]"),
     "unknown grade": ("", '"phantom"', '"phantoms"', 'did you mean "phantom"?'),
     "version": ("", '"1.0.0"', '"1.0"', "version"),
+    "phase": (
+        "",
+        'modality = ["CT"]',
+        'modality = ["CT"]\nphase = "portal"',
+        'inputs.ct.phase = "portal" must be one of non_contrast, arterial, portal_venous, delayed '
+        '(did you mean "portal_venous"?)',
+    ),
+    "phase without contrast": (
+        "",
+        'modality = ["CT"]',
+        'modality = ["CT"]\nphase = "arterial"\ncontrast = "absent"',
+        'inputs.ct.contrast = "absent" excludes phase = "arterial"; leave one out',
+    ),
+    "native with contrast": (
+        "",
+        'modality = ["CT"]',
+        'modality = ["CT"]\nphase = "non_contrast"\ncontrast = "required"',
+        'contrast = "required" excludes phase = "non_contrast"',
+    ),
     "name": ("", '"small"', '"Small Plugin"', "name"),
     "no input": ("", '[inputs.ct]\nmodality = ["CT"]', "[inputs]", "inputs"),
     "HU of MR": ("", '["CT"]', '["MR"]', 'values = "raw"'),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from node.errors import SettingsError
 from node.manifest import InputRole, Manifest
 from node.model import DestinationGrade, Grade
-from node.settings import Condition, ReleaseSettings, Settings
+from node.settings import PLAIN_PHASES, Condition, PhaseSettings, ReleaseSettings, Settings
 from node.settings_file import check_against, load_settings, missing_secrets, parse_settings
 
 BASE = Path("/srv/sentinel")
@@ -406,6 +406,24 @@ def test_releases_are_values_with_everything_the_site_said():
             plugin="commissioning", digest=DIGEST, rule="check", by="B", on="2026-01-01"
         ),
     )
+
+
+def test_what_a_rule_says_of_phases_is_read():
+    said = parse(SITE + '[rules.phases]\narterial = ["Leber 1"]\ndelayed_s = [120, 600]\n')
+
+    (rule,) = said.rules
+    assert rule.phases == PhaseSettings(arterial=("Leber 1",), delayed_s=(120.0, 600.0))
+    assert parse(SITE).rules[0].phases == PLAIN_PHASES
+
+
+def test_a_rule_may_speak_of_phases_only_where_the_plugin_asks_for_one():
+    said = parse(SITE + '[rules.phases]\narterial = ["Leber 1"]\n')
+    plain = manifest(Grade.PHANTOM)
+    asks = {"ct": InputRole(name="ct", modality=("CT",), phase="arterial")}
+
+    with pytest.raises(SettingsError, match=r"no input of commissioning@1\.0\.0 asks for a phase"):
+        check_against(said, {"x": plain})
+    check_against(said, {"x": replace(plain, inputs=asks)})
 
 
 def test_the_sample_of_these_tests_is_toml():

@@ -7,6 +7,7 @@ from node.settings_file import parse_settings
 
 NODE = '[node]\ndata_dir = "data"\n'
 RULE = '[[rules]]\nname = "r"\nplugin = "commissioning"\nshadow = true\n'
+PHASES = NODE + RULE + "when = {}\n[rules.phases]\n"
 SHARE = '[[destinations]]\nname = "share"\nkind = "folder"\ngrade = "test"\n'
 
 
@@ -46,6 +47,12 @@ def test_no_sentence_holds_a_password(line, tmp_path):
         (NODE + RULE + "when = { SliceThickness = { min = 5, max = 1 } }\n", "swap them"),
         (NODE + RULE + "when = 3\n", "must be a table"),
         ('[node]\ndata_dir = "/"\n', "root of the disk"),
+        (PHASES + 'arterial = ["-"]\n', "with a letter or digit"),
+        (PHASES + 'arteriell = ["x"]\n', 'did you mean "arterial"'),
+        (PHASES + 'evidence = ["time", "brightness"]\n', "must be one of code, comments"),
+        (PHASES + "arterial_s = [45, 15]\n", "[15, 45]"),
+        (PHASES + "arterial_s = [15, 60]\n", "must follow each other"),
+        (PHASES + 'arterial = ["A"]\ndelayed = ["a"]\n', '"a" stands under arterial and under'),
         (NODE + SHARE + 'path = "data/out"\n', "our own data folder"),
     ],
 )
