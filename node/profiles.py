@@ -10,6 +10,7 @@ MAX_SEG_FRAMES = 20_000
 
 SEG_KINDS = ("binary", "labelmap", "fractional", "none")
 SR_SHAPES = ("outline", "segment", "text")
+PICTURES = ("images", "frames")
 SR_CLASSES = ("comprehensive 3d", "comprehensive")
 IOCM_KINDS = ("none", "quality", "safety")
 
@@ -32,6 +33,9 @@ class ViewerProfile:
         holds the same tree.
     secondary_capture : bool
         Pictures with burned-in outlines and values, for viewers that show no SEG.
+    pictures : ``images`` or ``frames``
+        Each of them an image of one series, which every viewer shows; or those of one input as
+        frames of one image, for a viewer that takes images without a place for one volume.
     key_objects : bool
         A Key Object Selection of the findings' images.
     presentation_state : bool
@@ -52,6 +56,7 @@ class ViewerProfile:
     sr: str = "segment"
     sr_class: str = "comprehensive 3d"
     secondary_capture: bool = False
+    pictures: str = "images"
     key_objects: bool = False
     presentation_state: bool = False
     parametric_map: bool = True
@@ -63,6 +68,7 @@ class ViewerProfile:
             ("seg", self.seg, SEG_KINDS),
             ("sr", self.sr, SR_SHAPES),
             ("sr_class", self.sr_class, SR_CLASSES),
+            ("pictures", self.pictures, PICTURES),
             ("iocm", self.iocm, IOCM_KINDS),
         ):
             if value not in known:
@@ -95,7 +101,8 @@ class ViewerProfile:
         # Last and only where it is not as usual: all other objects keep the UIDs they had.
         beyond = "" if self.labelmap_beyond else " lm=0"
         plain = " sr3d=0" if self.sr_class == "comprehensive" else ""
-        return f"seg={self.seg}/{self.max_seg_frames} sr={self.sr} {said}{beyond}{plain}"
+        frames = " scmf=1" if self.secondary_capture and self.pictures == "frames" else ""
+        return f"seg={self.seg}/{self.max_seg_frames} sr={self.sr} {said}{beyond}{plain}{frames}"
 
 
 #: For readers of the whole standard: research archives, dcmqi, highdicom, 3D Slicer.
@@ -109,11 +116,13 @@ PLAIN_PACS = ViewerProfile(
 #: FRACTIONAL spins for ever; groups without coordinates crash it unless titled 126001.
 OHIF = ViewerProfile(name="ohif", sr="outline", parametric_map=False, tested="OHIF 3.13.2")
 
-#: Takes BINARY with the segment named in every frame; LABELMAP and FRACTIONAL are refused.
+#: Takes BINARY with the segment named in every frame; LABELMAP and FRACTIONAL are refused, and so
+#: are several images without a place in one series.
 DWV = ViewerProfile(
     name="dwv",
     labelmap_beyond=False,
     secondary_capture=True,
+    pictures="frames",
     parametric_map=False,
     tested="dwv 0.36.4",
 )

@@ -203,6 +203,7 @@ class ProfileTable(Table):
     sr: Literal["outline", "segment", "text"] | None = None
     sr_class: Literal["comprehensive 3d", "comprehensive"] | None = None
     secondary_capture: Flag | None = None
+    pictures: Literal["images", "frames"] | None = None
     key_objects: Flag | None = None
     presentation_state: Flag | None = None
     parametric_map: Flag | None = None

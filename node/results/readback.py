@@ -165,21 +165,32 @@ def _frame(ds: Dataset, index: int) -> NDArray[np.generic]:
 
 
 def picture_faults(ds: Dataset, stack: Stack, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield what is wrong with a picture: its size, its source, an outline that is not there."""
+    """Yield what is wrong with pictures: their size, their source, an outline that is not there."""
     if ds.BurnedInAnnotation != "YES":
         yield "burned-in annotation is not declared"
-    size = int(ds.Rows) * int(ds.Columns) * 3
+    count = int(ds.get("NumberOfFrames") or 1)
+    size = int(ds.Rows) * int(ds.Columns) * 3 * count
     if len(ds.PixelData) != size + size % 2:
         yield "pixel data have another length than rows and columns say"
         return
-    source = ds.SourceImageSequence[0]
+    if len(ds.SourceImageSequence) != count:
+        yield "not every picture names its source image"
+        return
+    frames = np.frombuffer(ds.PixelData, np.uint8, size).reshape(count, -1, 3)
+    for source, pixels in zip(ds.SourceImageSequence, frames, strict=True):
+        yield from _frame_faults(source, pixels, stack, findings)
+
+
+def _frame_faults(
+    source: Dataset, pixels: NDArray[np.uint8], stack: Stack, findings: Sequence[Finding]
+) -> Iterator[str]:
+    """Yield what is wrong with one picture, (pixels, 3), of a source image."""
     place = (str(source.ReferencedSOPInstanceUID), int(source.get("ReferencedFrameNumber") or 0))
     planes = [_plane(stack, index) for index in range(len(stack.frames))]
     if place not in planes:
         yield "the source image is not of the input"
         return
     slice_index = planes.index(place)
-    pixels = np.frombuffer(ds.PixelData, np.uint8, size).reshape(-1, 3)
     shown = [f for f in findings if f.segment.mask[slice_index].any()]
     if not any((pixels == f.spec.color_rgb).all(axis=1).any() for f in shown):
         yield "no finding is outlined"

@@ -9,6 +9,7 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     KeyObjectSelectionDocumentStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
@@ -83,6 +84,9 @@ REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "ReferencedSeriesSequence": _SERIES,
     },
     SecondaryCaptureImageStorage: {"": (*_COMMON, *_CAPTURE)},
+    MultiFrameTrueColorSecondaryCaptureImageStorage: {
+        "": (*_COMMON, *_CAPTURE, "NumberOfFrames", "FrameIncrementPointer", "PageNumberVector")
+    },
     KeyObjectSelectionDocumentStorage: {
         "": (*_COMMON, *_DOCUMENT),
         "ReferencedRequestSequence": ("StudyInstanceUID",),

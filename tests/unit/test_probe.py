@@ -13,6 +13,7 @@ from pynetdicom import AE
 from node.delivery.probe import (
     ALWAYS,
     CAPTURE,
+    CAPTURES,
     COMMITMENT,
     KEY_OBJECTS,
     KINDS,
@@ -129,7 +130,7 @@ def test_a_folder_takes_everything(tmp_path) -> None:
     [
         (PLAIN_PACS, True, {SR_3D, CAPTURE}),
         (OHIF, True, {SEG, SR_3D}),
-        (DWV, False, {SEG, SR_3D, CAPTURE}),
+        (DWV, False, {SEG, SR_3D, CAPTURES}),
         (WEASIS, False, {SEG, SR_3D, KEY_OBJECTS}),
         (STANDARD, False, {SEG, SR_3D}),
         (STANDARD, True, {SEG, SR_3D, MAP}),

@@ -30,6 +30,8 @@ def test_what_nobody_proved_says_untested() -> None:
     [
         ({"seg": "mesh"}, "seg = 'mesh' is none of binary"),
         ({"sr": "pdf"}, "sr = 'pdf'"),
+        ({"sr_class": "basic text"}, "sr_class = 'basic text'"),
+        ({"pictures": "film"}, "pictures = 'film'"),
         ({"iocm": "yes"}, "iocm = 'yes'"),
         ({"presentation_state": True}, "not written by this version"),
         ({"max_seg_frames": 0}, "at least 1"),

@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import (
     ComprehensiveSRStorage,
     KeyObjectSelectionDocumentStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
 )
@@ -41,7 +42,9 @@ SHAPE = (5, 6, 7)
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 EVERYTHING = {"secondary_capture": True, "key_objects": True, "parametric_map": True}
 LABELS = ViewerProfile(name="labels", seg="labelmap", sr="outline", **EVERYTHING)
-FRACTIONS = ViewerProfile(name="fractions", seg="fractional", sr="text", **EVERYTHING)
+FRACTIONS = ViewerProfile(
+    name="fractions", seg="fractional", sr="text", pictures="frames", **EVERYTHING
+)
 BITS = ViewerProfile(name="bits", **EVERYTHING)
 #: A label map under each shape of report; the first is `LABELS`.
 LABELLED = (LABELS, *(replace(LABELS, name=f"labels {sr}", sr=sr) for sr in ("segment", "text")))
@@ -94,7 +97,7 @@ def test_s10_a_finding_has_one_tracking_uid_in_every_profile_and_another_in_anot
     [
         (PLAIN_PACS, ["sr", "sc", "sc2", "sc3", "sc4", "sc5"]),
         (OHIF, ["seg", "sr", "sr2"]),
-        (DWV, ["seg", "sr", "sc", "sc2", "sc3", "sc4", "sc5"]),
+        (DWV, ["seg", "sr", "sc"]),
         (WEASIS, ["seg", "sr", "kos"]),
         (STANDARD, ["seg", "pm", "sr"]),
         (BITS, ["seg", "pm", "sr", "sc", "sc2", "sc3", "sc4", "sc5", "kos"]),
@@ -309,6 +312,24 @@ def test_pictures_are_one_series_of_declared_burned_in_rgb() -> None:
         assert list(ds.PatientOrientation) == ["L", "P"]
     sources = [ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in pictures]
     assert sources == [f"1.2.3.4.{n}" for n in range(1, 6)]
+
+
+def test_pictures_as_frames_of_one_image_are_the_same_pictures() -> None:
+    images = [ds for role, ds in made(PLAIN_PACS).items() if role.startswith("sc")]
+    (frames,) = [ds for role, ds in made(DWV).items() if role.startswith("sc")]
+
+    assert frames.SOPClassUID == MultiFrameTrueColorSecondaryCaptureImageStorage
+    assert (frames.NumberOfFrames, list(frames.PageNumberVector)) == (5, [1, 2, 3, 4, 5])
+    assert frames.Rows == max(ds.Rows for ds in images)
+    for ds, source, pixels in zip(
+        images, frames.SourceImageSequence, frames.pixel_array, strict=True
+    ):
+        assert np.array_equal(pixels[: ds.Rows], ds.pixel_array)
+        assert not pixels[ds.Rows :].any()
+        wanted = ds.SourceImageSequence[0].ReferencedSOPInstanceUID
+        assert source.ReferencedSOPInstanceUID == wanted
+    assert (frames.BurnedInAnnotation, frames.Modality) == ("YES", "OT")
+    assert list(frames.PatientOrientation) == list(images[0].PatientOrientation)
 
 
 def test_many_slices_are_thinned_and_the_largest_stays() -> None:
