@@ -16,7 +16,7 @@ from node.radiomics_codes import STATISTICS
 PRIVATE_SCHEME = "99SENTINEL"
 
 #: UCUM units that PS3.16 does not list but that a measurement may well have.
-_MORE_UCUM = ("ml", "mL", "l", "L", "mg", "g", "kg", "g/cm3", "mg/cm3", "cm3", "ms", "s")
+_MORE_UCUM = ("/mm", "ml", "mL", "l", "L", "mg", "g", "kg", "g/cm3", "mg/cm3", "cm3", "ms", "s")
 
 
 def check_code(code: Code, private_schemes: Iterable[str] = ()) -> None:

@@ -27,6 +27,7 @@ _TABLES = {
     "### `[clinical.NAME]`": manifest_tables.ClinicalTable,
     "### `[limits]`": manifest_tables.LimitsTable,
     "### `[evaluation]`": manifest_tables.EvaluationTable,
+    "### `[radiomics]`": manifest_tables.RadiomicsTable,
 }
 
 

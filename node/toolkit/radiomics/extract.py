@@ -152,8 +152,9 @@ def _execute(
 
 def _said(error: Exception, settings: RadiomicsSettings) -> str:
     """Return pyradiomics' reason, without values that it may have put into it."""
-    after = "" if settings.spacing_mm is None else f" after resampling to {settings.spacing_mm} mm"
-    if "Size of the ROI" in str(error):
+    steps = " x ".join(f"{step:g}" for step in settings.spacing_mm or ())
+    after = f" after resampling to {steps} mm" if steps else ""
+    if "Size of the ROI" in str(error) or "not present" in str(error):
         return f"the region has fewer than {settings.least_voxels} voxels{after}"
     if "dimension" in str(error):
         return f"the region is a line or a point{after}; it needs two dimensions"

@@ -193,8 +193,9 @@ def _answer(
 def _read(path: Path, count: int) -> NDArray[np.float64] | None:
     """Return what stands in a file of the cache; None if it is not there or broken."""
     try:
-        with np.load(path, allow_pickle=False) as file:  # a zip: each array has a checksum
-            values: NDArray[np.float64] = file["values"]
+        # Opened here: np.load leaves a broken file open. Each array of a zip has a checksum.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            values: NDArray[np.float64] = arrays["values"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     fits = values.shape == (count,) and values.dtype == np.float64 and np.isfinite(values).all()
