@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from node.keywords import is_multi_valued, vr_of, why_no_attribute
+from node.keywords import NUMERIC_VRS, is_multi_valued, vr_of, why_no_attribute
 from node.manifest import ClinicalSpec, Code, Range
 from node.manifest_tables import ClinicalTable, CodeRow
 from node.units import ATTRIBUTE_UNITS, all_units, units_like
 
 _NO_UNIT = Code("1", "UCUM", "no units")
 _NUMBERS = ("number", "integer")
-_NUMERIC_VRS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "FL", "FD"})
 
 #: Keys that belong to some kinds only: key → kinds.
 _KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
@@ -98,7 +97,7 @@ def _attribute(table: ClinicalTable) -> Iterator[str]:
     if fault := why_no_attribute(keyword):
         yield f".attribute: {fault}"
         return
-    numeric = keyword in ATTRIBUTE_UNITS or vr_of(keyword) in _NUMERIC_VRS
+    numeric = keyword in ATTRIBUTE_UNITS or vr_of(keyword) in NUMERIC_VRS
     if is_multi_valued(keyword):
         yield f".attribute: {keyword} may hold several values; one is needed"
     elif table.kind not in _NUMBERS:

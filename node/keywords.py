@@ -18,6 +18,10 @@ _IDENTITY = re.compile(
 )
 
 
+#: Value representations of numbers.
+NUMERIC_VRS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "FL", "FD"})
+
+
 @cache
 def known_keywords() -> frozenset[str]:
     """Return every keyword of PS3.6."""
@@ -34,6 +38,21 @@ def vr_of(keyword: str) -> str:
     """
     tag = tag_for_keyword(keyword)
     return "" if tag is None else dictionary_VR(tag)
+
+
+def why_no_number(keyword: str) -> str:
+    """Return why a keyword does not name one number of a header, "" if it does.
+
+    Examples
+    --------
+    >>> why_no_number("EchoTime"), why_no_number("Modality")
+    ('', 'Modality holds no number')
+    """
+    if fault := why_no_attribute(keyword):
+        return fault
+    if vr_of(keyword) not in NUMERIC_VRS:
+        return f"{keyword} holds no number"
+    return f"{keyword} may hold several numbers" if is_multi_valued(keyword) else ""
 
 
 def is_multi_valued(keyword: str) -> bool:

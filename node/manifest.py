@@ -61,6 +61,8 @@ class InputRole:
     kernel: tuple[str, ...] = ()
     #: ``required``, ``absent`` or ``any``.
     contrast: str = "any"
+    #: Numbers of the header that a series must have, by DICOM keyword.
+    header: Mapping[str, Range] = field(default_factory=dict)
     #: Contrast phase, one of `PHASES`; "" = not asked for.
     phase: str = ""
     #: Whether images with a lossy history (0028,2110) are accepted.

@@ -29,6 +29,7 @@ The layout (* must be there; the rest shows its default or an example)::
     image_type_has = ["AXIAL"]               # words Image Type must carry
     kernel = ["B3*"]                         # globs for Convolution Kernel
     contrast = "any"                         # required | absent | any
+    header = { EchoTime = [60, 300] }        # ranges of numbers, by DICOM keyword
     phase = "arterial"                       # non_contrast | arterial | portal_venous | delayed
     lossy = false
     rank = ["original", "thin_slices", "large_coverage", "soft_kernel"]
@@ -116,7 +117,7 @@ from typing import NoReturn
 from node.clinical_file import clinical_codes, clinical_faults, clinical_spec
 from node.code_lists import check_code
 from node.errors import ManifestError
-from node.keywords import why_no_attribute
+from node.keywords import why_no_attribute, why_no_number
 from node.manifest import (
     Code,
     CohortSpec,
@@ -266,9 +267,17 @@ def _input(name: str, role: InputTable, where: str) -> InputRole:
         slice_spacing_mm=_range(role.slice_spacing_mm, f"{at}.slice_spacing_mm", where),
         slice_thickness_mm=_range(role.slice_thickness_mm, f"{at}.slice_thickness_mm", where),
         pixel_spacing_mm=_range(role.pixel_spacing_mm, f"{at}.pixel_spacing_mm", where),
+        header=_header(role.header, f"{at}.header", where),
         phase=role.phase or "",
-        **role.model_dump(exclude={*_RANGES, "phase"}),
+        **role.model_dump(exclude={*_RANGES, "header", "phase"}),
     )
+
+
+def _header(ranges: Mapping[str, RangeRow], at: str, where: str) -> Mapping[str, Range]:
+    for keyword in ranges:
+        if fault := why_no_number(keyword):
+            _fail(where, f"{at}: {fault}")
+    return {keyword: _range(bounds, f"{at}.{keyword}", where) for keyword, bounds in ranges.items()}
 
 
 def _segment(name: str, spec: SegmentTable) -> SegmentSpec:

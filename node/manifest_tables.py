@@ -43,6 +43,7 @@ class InputTable(Table):
     image_type_has: tuple[_Cs, ...] = ()
     kernel: tuple[Said, ...] = ()
     contrast: Literal["required", "absent", "any"] = "any"
+    header: dict[str, RangeRow] = Field(default_factory=dict)
     phase: Literal["non_contrast", "arterial", "portal_venous", "delayed"] | None = None
     lossy: Flag = False
     window: tuple[Number, Annotated[Number, Field(gt=0)]] | None = None

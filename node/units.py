@@ -21,6 +21,7 @@ _QUANTITIES: tuple[Mapping[str, float], ...] = (
     {"[IU]/L": 1, "m[IU]/mL": 1, "k[IU]/L": 1e3, "[IU]/mL": 1e3},
     {"U/L": 1, "kU/L": 1e3, "U/mL": 1e3},
     {"10*6/L": 1, "/uL": 1, "10*9/L": 1e3, "10*3/uL": 1e3},
+    {"{copies}/mL": 1e3, "{copies}/L": 1},
     {"kg/m2": 1},
     {"mm[Hg]": 1},
 )

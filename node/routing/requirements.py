@@ -9,9 +9,9 @@ from pydicom import Dataset
 
 from node.dicom.frames import Frame, Stack
 from node.dicom.kinds import not_hounsfield, unsuitable_kind
-from node.dicom.stacks import value_of
 from node.dicom.phases import Phase
-from node.dicom.values import lookup_in, text
+from node.dicom.stacks import value_of
+from node.dicom.values import lookup_in, number, text
 from node.errors import RefusalCode
 from node.manifest import UNLIMITED, InputRole, Range
 
@@ -44,10 +44,10 @@ def objection_to(stack: Stack, header: Dataset, role: InputRole) -> tuple[int, O
     header : Dataset
         Of its first instance.
     """
-    for number, requirement in enumerate(REQUIREMENTS):
+    for met, requirement in enumerate(REQUIREMENTS):
         objection = requirement(stack, header, role)
         if objection is not None:
-            return number, objection
+            return met, objection
     return len(REQUIREMENTS), None
 
 
@@ -164,6 +164,17 @@ def _contrast(_stack: Stack, header: Dataset, role: InputRole) -> Objection:
     return UNSUITABLE, f"contrast agent is {'named' if given else 'not named'}: {role.contrast}"
 
 
+def _numbers(_stack: Stack, header: Dataset, role: InputRole) -> Objection:
+    look = lookup_in(header)
+    for keyword, allowed in role.header.items():
+        value = number(look(keyword))
+        if value is None:
+            return UNSUITABLE, f"{keyword} is absent, {_shown(allowed)} is asked for"
+        if value not in allowed:
+            return UNSUITABLE, f"{keyword} {value:g} is not {_shown(allowed)}"
+    return None
+
+
 def _lossy(stack: Stack, _header: Dataset, role: InputRole) -> Objection:
     count = sum(frame.lossy for frame in stack.frames)
     if role.lossy or not count:
@@ -207,5 +218,6 @@ REQUIREMENTS: tuple[Callable[[Stack, Dataset, InputRole], Objection], ...] = (
     _image_type,
     _kernel,
     _contrast,
+    _numbers,
     _lossy,
 )

@@ -128,12 +128,19 @@ def choose_rois(
     choice = RoiChoice()
     for role in manifest.rois.values():
         said, image = settings.get(role.name, RoiSettings()), inputs[role.input]
-        made = _Desk(role, said, found, image).choose()
+        elsewhere = _elsewhere(image, inputs)
+        made = _Desk(role, said, found, image, elsewhere).choose()
         if made.missing:
             made = made.plus(_without(role, said, image, made.missing[0], results))
             made = replace(made, missing=made.missing[1:])
         choice = choice.plus(made)
     return choice
+
+
+def _elsewhere(image: Chosen, inputs: Mapping[str, Chosen]) -> frozenset[tuple[str, ...]]:
+    """Return the series of the other inputs, each as an object refers to it alone."""
+    own = image.series.series_instance_uid
+    return frozenset((one.series.series_instance_uid,) for one in inputs.values()) - {(own,)}
 
 
 def _without(
@@ -152,7 +159,7 @@ def _without(
     if result.pending:
         sentence = f"{role.name}: waits for the result of {role.from_plugin}"
         return RoiChoice(missing=(RoiMissing(role=role, sentence=sentence, pending=True),))
-    made = _Desk(role, settings, result.found, image).choose()
+    made = _Desk(role, settings, result.found, image, frozenset()).choose()
     if made.missing:
         why = result.sentence or f"{role.from_plugin} found no such region"
         sentence = f"{missing.sentence}; {why}"
@@ -188,11 +195,14 @@ class _Desk:
         settings: RoiSettings,
         found: Sequence[FoundRegion],
         image: Chosen,
+        elsewhere: frozenset[tuple[str, ...]],
     ):
         self._role = role
         self._settings = settings
         self._found = found
         self._image = image
+        #: Series of other inputs, each as an object refers to it alone.
+        self._elsewhere = elsewhere
         self._rules = RegionRules(fraction=role.fraction, unapproved=settings.unapproved)
 
     def choose(self) -> RoiChoice:
@@ -201,6 +211,7 @@ class _Desk:
         current = newest_edits(kept)
         faults = {id(one): self._fault(one) for one in current}
         usable = [one for one in current if faults[id(one)] is None]
+        usable = self._not_elsewhere(usable)
         if self._settings.latest:
             usable = latest_object(usable)
         refusal = self._refusal(current, usable, faults)
@@ -214,6 +225,14 @@ class _Desk:
             return RoiChoice(rois=rois, candidates=candidates, refusal=refusal)
         missing = RoiMissing(role=self._role, sentence=self._nothing(len(fitting)))
         return RoiChoice(candidates=candidates, missing=(missing,))
+
+    def _not_elsewhere(self, usable: list[FoundRegion]) -> list[FoundRegion]:
+        """Leave out what was drawn on the images of another role; all stay if all was.
+
+        Where each MR sequence has an outline of its own, the other one's is no rival.
+        """
+        here = [one for one in usable if one.region.referenced_series not in self._elsewhere]
+        return here or usable
 
     def _fits(self, one: FoundRegion) -> str:
         """Return how a region says that it is this role's, "" if it does not."""

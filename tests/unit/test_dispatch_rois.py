@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from node.manifest import Code, RoiRole
+from node.manifest import Code, InputRole, Range, RoiRole
 from node.model import InstanceState, JobState, Origin, StudyState
 from node.routing.explain import explain_document, explain_text
 from node.routing.waiting import look_at_waiting
@@ -253,6 +253,53 @@ def test_of_two_only_the_one_in_the_images_frame_of_reference_is_meant(
 
     assert last(site)[0] == "scheduled"
     assert site.jobs[-1].rois[0].sop_instance_uid == here.SOPInstanceUID
+
+
+@pytest.fixture
+def sequences(site: RoutingSite, images: list[Dataset]) -> tuple[list[Dataset], list[Dataset]]:
+    """Two series that one plugin takes as two inputs, each with a region of the same code."""
+    first, second = images, ct_series(SHAPE, SeriesNumber=9, KVP=80)
+    for number, ds in enumerate(first):
+        ds.KVP = 120
+        second[number].StudyInstanceUID = ds.StudyInstanceUID
+        second[number].FrameOfReferenceUID = ds.FrameOfReferenceUID
+    names = {"t1": Range(100), "t2": Range(high=100)}
+    inputs = {n: InputRole(name=n, modality=("CT",), header={"KVP": r}) for n, r in names.items()}
+    rois = {n: RoiRole(name=n, input=n, codes=(NEOPLASM,)) for n in names}
+    site.with_plugin(manifest(inputs=inputs, rois=rois))
+    return first, second
+
+
+def test_an_outline_on_each_of_two_inputs_serves_its_own(
+    site: RoutingSite, sequences: tuple[list[Dataset], list[Dataset]]
+):
+    drawn = [seg(one) for one in sequences]
+
+    site.route([*sequences[0], *sequences[1], *drawn])
+
+    chosen = {roi.role: roi.sop_instance_uid for roi in site.jobs[-1].rois}
+    assert chosen == {"t1": drawn[0].SOPInstanceUID, "t2": drawn[1].SOPInstanceUID}
+
+
+def test_an_outline_on_one_of_two_inputs_serves_both(
+    site: RoutingSite, sequences: tuple[list[Dataset], list[Dataset]]
+):
+    drawn = seg(sequences[1])
+
+    site.route([*sequences[0], *sequences[1], drawn])
+
+    assert {roi.sop_instance_uid for roi in site.jobs[-1].rois} == {drawn.SOPInstanceUID}
+    assert {roi.role for roi in site.jobs[-1].rois} == {"t1", "t2"}
+
+
+def test_s21_two_outlines_on_one_of_two_inputs_are_refused(
+    site: RoutingSite, sequences: tuple[list[Dataset], list[Dataset]]
+):
+    second = seg(sequences[1], ContentCreatorName="Reader^Two", ContentTime="120000")
+
+    site.route([*sequences[0], *sequences[1], seg(sequences[1]), second])
+
+    assert last(site) == ("refused", "ROI_SEVERAL")
 
 
 def test_a_contour_of_another_patient_makes_the_study_mixed(

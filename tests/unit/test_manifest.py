@@ -48,6 +48,7 @@ rank = ["most_slices", "recent"]
 [inputs.t2]
 modality = ["MR"]
 values = "raw"
+header = { EchoTime = [60, 300] }
 
 [segments.mass]
 label = "Mass"
@@ -125,6 +126,7 @@ def test_every_key_is_read(folder: Path):
     assert (role.slices, role.slice_spacing_mm) == (Range(20, 2000), Range(0.5, 5.0))
     assert (role.slice_thickness_mm, role.pixel_spacing_mm) == (Range(0, 5), Range(0.3, 1.5))
     assert (role.kernel, role.contrast, role.lossy) == (("B3*", "STANDARD"), "required", True)
+    assert found.inputs["t2"].header == {"EchoTime": Range(60, 300)}
     assert (role.phase, found.inputs["t2"].phase) == ("portal_venous", "")
     assert (role.allow, role.image_type_has) == (("RECON",), ("AXIAL",))
     assert role.rank == ("most_slices", "recent")
@@ -165,6 +167,18 @@ FAULTS = {
         'modality = ["CT"]\nphase = "portal"',
         'inputs.ct.phase = "portal" must be one of non_contrast, arterial, portal_venous, delayed '
         '(did you mean "portal_venous"?)',
+    ),
+    "header of words": (
+        "",
+        'modality = ["CT"]',
+        'modality = ["CT"]\nheader = { KVPP = [80, 140] }',
+        'inputs.ct.header: KVPP is not a DICOM keyword (did you mean "KVP"?)',
+    ),
+    "header without number": (
+        "",
+        'modality = ["CT"]',
+        'modality = ["CT"]\nheader = { Modality = [1, 2] }',
+        "inputs.ct.header: Modality holds no number",
     ),
     "phase without contrast": (
         "",

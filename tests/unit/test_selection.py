@@ -46,6 +46,7 @@ FITS = {
     "contrast": ({"ContrastBolusAgent": "Iomeprol"}, {"contrast": "required"}),
     "no contrast": ({"ContrastBolusAgent": ""}, {"contrast": "absent"}),
     "agent none": ({"ContrastBolusAgent": "NONE"}, {"contrast": "absent"}),
+    "number": ({"EchoTime": "95"}, {"header": {"EchoTime": Range(60, 300)}}),
     "lossy allowed": ({"LossyImageCompression": "01"}, {"lossy": True}),
 }
 
@@ -119,6 +120,18 @@ MISSES = {
         {"contrast": "absent"},
         "NO_SUITABLE_SERIES",
         "agent is named",
+    ),
+    "another number": (
+        {"EchoTime": "11"},
+        {"header": {"EchoTime": Range(60, 300)}},
+        "NO_SUITABLE_SERIES",
+        "EchoTime 11 is not 60 to 300",
+    ),
+    "no number": (
+        {},
+        {"header": {"EchoTime": Range(60)}},
+        "NO_SUITABLE_SERIES",
+        "EchoTime is absent, at least 60 is asked for",
     ),
     "lossy": ({"LossyImageCompression": "01"}, {}, "LOSSY_COMPRESSED", "6 of 6 images"),
     "gap": (
