@@ -221,7 +221,7 @@ def _clinical(plan, anatomy):
     """Return what a clinic would know of the patient, as the manifest names it."""
     t = t_category(plan.diameter_mm)
     return {
-        "sex": "female" if anatomy.sex == "F" else "male",
+        "sex": anatomy.sex.lower(),
         "age": float(round(anatomy.age)),
         "t_category": t,
         "n_category": plan.n_category,

@@ -1,0 +1,84 @@
+"""Judges an outlined nasopharyngeal carcinoma on MR: how likely it comes back after treatment."""
+
+import numpy as np
+from prepare import (
+    CLINICAL,
+    FOLDER,
+    SETTINGS,
+    TUMOR,
+    blocks_of,
+    check_regions,
+    measured,
+    model_named,
+    region_of,
+    table_of_one,
+)
+
+from node.plugin import Measurement, Quality, Result, Segment
+from node.toolkit.radiomics.extract import NoFeatures
+from node.toolkit.signature import Signature
+from node.toolkit.signature.shown import kept_measurements, kept_words
+from node.toolkit.training import read_weights
+
+#: Which signature of the weights file speaks by which measurement.
+SIGNATURES = {"p_recurrence": "model.", "p_radiomic": "radiomic."}
+
+
+class Plugin:
+    def load(self, device):
+        """Read the signatures; they count with NumPy, on any device."""
+        arrays = read_weights(FOLDER / "weights.safetensors")
+        self.models = {
+            name: Signature.from_arrays(arrays, prefix) for name, prefix in SIGNATURES.items()
+        }
+        self.sequence, _, _ = model_named(SETTINGS["model"])
+        blocks = {one.block for model in self.models.values() for one in model.kept}
+        self.blocks = tuple(sorted(blocks))
+        missing = blocks - set(blocks_of(self.sequence, "III"))
+        if missing:
+            raise ValueError(f"the weights are not of {SETTINGS['model']}: they need {missing}")
+
+    def run(self, case):
+        try:
+            check_regions(case)
+            found = measured(case, self.blocks)
+        except NoFeatures as error:
+            return Result(refusal=f"no features can be taken of the tumour: {error}")
+        notes = self._filled(found)
+        table, segment = table_of_one(found), TUMOR[self.sequence]
+        model = self.models["p_recurrence"]
+        (said,) = model.intervals(table)
+        measurements = [
+            Measurement(
+                name="p_recurrence",
+                value=100 * said.estimate,
+                interval=(100 * said.low, 100 * said.high),
+            ),
+            Measurement(
+                name="p_radiomic",
+                value=100 * float(self.models["p_radiomic"].probability(table)[0]),
+            ),
+            Measurement(name="score", value=float(model.score(table)[0])),
+            Measurement(name="threshold", value=100 * SETTINGS["threshold"]),
+            *kept_measurements(model, table, segment=segment, leave=("clinical",)),
+        ]
+        risk = "high" if said.estimate >= SETTINGS["threshold"] else "low"
+        return Result(
+            segments=(
+                Segment(name=segment, mask=region_of(case, self.sequence), role=self.sequence),
+            ),
+            measurements=tuple(measurements),
+            qualities=(Quality(name="risk_group", choice=risk),),
+            notes=(f"Model {SETTINGS['model']}; features kept: {kept_words(model)}.", *notes),
+        )
+
+    def _filled(self, found):
+        """Put the mean of the cases learned from where a clinical value is not known; say so."""
+        unknown = np.isnan(found.get("clinical", np.zeros(0)))
+        if not unknown.any():
+            return []
+        means = {one.name: one.mean for m in self.models.values() for one in m.kept}
+        names = [name for name, lacks in zip(CLINICAL, unknown, strict=True) if lacks]
+        for name in names:
+            found["clinical"][CLINICAL.index(name)] = means.get(name, 0.0)
+        return [f"Not known, taken as the mean of the cases learned from: {', '.join(names)}."]

@@ -1,0 +1,138 @@
+"""What is measured of a tumour in each sequence, the same in training and in a run."""
+
+import math
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from node.toolkit.crops import adjustable_crop
+from node.toolkit.deep_features import backbone, deep_features, deep_names
+from node.toolkit.intensity import hu_window
+from node.toolkit.radiomics import (
+    extract,
+    feature_names,
+    n4,
+    radiomics_settings,
+    standardized,
+)
+from node.toolkit.radiomics.extract import checked
+from node.toolkit.signature import table_of
+
+FOLDER = Path(__file__).resolve().parent
+MANIFEST = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))
+SETTINGS = MANIFEST["parameters"]
+RADIOMICS = radiomics_settings(MANIFEST["radiomics"])
+
+SEQUENCES = ("t2", "t1_contrast")
+#: The region that is outlined on each sequence.
+TUMOR = {role: f"tumor_{role}" for role in SEQUENCES}
+#: What each model of the paper is made of, of one sequence.
+PARTS = {"I": ("radiomic",), "II": ("radiomic", "deep"), "III": ("radiomic", "deep", "clinical")}
+CLASSIFIERS = ("random_forest", "logistic", "rbf_svm", "knn", "xgboost")
+CLINICAL = ("sex", "age", "t_category", "n_category", "stage", "log10_ebv_dna")
+#: Words of the clinical values, from the least to the worst.
+_WORDS = {
+    "sex": ("f", "m"),
+    "t_category": ("t1", "t2", "t3", "t4"),
+    "n_category": ("n0", "n1", "n2", "n3"),
+    "stage": ("i", "ii", "iii", "iva", "ivb"),
+}
+#: Scale on which features are taken: mean and deviation of what is not air, and its ends.
+MIDDLE, DEVIATION, OUTLIERS_SD = 300.0, 100.0, 3.0
+LOW, HIGH = MIDDLE - OUTLIERS_SD * DEVIATION, MIDDLE + OUTLIERS_SD * DEVIATION
+
+
+def blocks_of(sequence, model):
+    """Return the names of the blocks of features that a model looks at."""
+    return tuple(kind if kind == "clinical" else f"{sequence}_{kind}" for kind in PARTS[model])
+
+
+@cache
+def names_of(block):
+    """Return the names of the features of a block."""
+    if block == "clinical":
+        return CLINICAL
+    return feature_names(RADIOMICS) if block.endswith("radiomic") else deep_names(network())
+
+
+def model_named(name):
+    """Return sequence, model and classifier of a name such as ``t2-II-random_forest``."""
+    sequence, _, rest = name.partition("-")
+    model, _, classifier = rest.partition("-")
+    if sequence not in SEQUENCES or model not in PARTS or classifier not in CLASSIFIERS:
+        raise ValueError(
+            f'"{name}" is no model: say SEQUENCE-MODEL-CLASSIFIER, of {", ".join(SEQUENCES)}; '
+            f"{', '.join(PARTS)}; {', '.join(CLASSIFIERS)}"
+        )
+    return sequence, model, classifier
+
+
+def check_regions(case):
+    """Raise `NoFeatures` unless both sequences have a region that features can be taken of."""
+    for role in SEQUENCES:
+        checked(case.volumes[role], region_of(case, role), RADIOMICS)
+
+
+def region_of(case, role):
+    """Return the mask of the tumour on the grid of a sequence."""
+    (roi,) = case.rois[TUMOR[role]]
+    return roi.mask
+
+
+def measured(case, blocks):
+    """Return the features of some blocks of a case, float64 by block."""
+    found = {}
+    for role in SEQUENCES:
+        asked = [block for block in blocks if block.startswith(f"{role}_")]
+        if asked:
+            volume, mask = comparable(case.volumes[role]), region_of(case, role)
+            for block in asked:
+                take = radiomic if block.endswith("radiomic") else deep
+                found[block] = take(volume, mask)
+    if "clinical" in blocks:
+        found["clinical"] = clinical(case.values)
+    return found
+
+
+def table_of_one(found):
+    """Return the table of one case."""
+    return table_of([found], {block: names_of(block) for block in found})
+
+
+def comparable(volume):
+    """Return an MR volume without its bias field and on one scale, whatever the scanner."""
+    corrected = n4(volume, shrink=SETTINGS["n4_shrink"]) if SETTINGS["n4"] else volume
+    return standardized(corrected, scale=DEVIATION, shift=MIDDLE, outliers_sd=OUTLIERS_SD)
+
+
+def radiomic(volume, mask):
+    """Return the radiomics features of a region."""
+    return extract(volume, mask, RADIOMICS).values
+
+
+def deep(volume, mask):
+    """Return what the network says of a square around the region in its largest slice."""
+    size = (SETTINGS["crop_px"], SETTINGS["crop_px"])
+    crop = adjustable_crop(volume, mask, factor=SETTINGS["crop_factor"], size=size, fill=LOW)
+    return np.asarray(deep_features(network(), hu_window(crop.image, LOW, HIGH)), np.float64)
+
+
+@cache
+def network():
+    """Return the network that deep features come from; a ResNet's weights are the site's file."""
+    name, file = SETTINGS["backbone"], SETTINGS["backbone_file"]
+    return backbone(name, weights=Path(file) if file else None, sha256=SETTINGS["backbone_sha256"])
+
+
+def clinical(values):
+    """Return the clinical values as numbers, in the order of `CLINICAL`; NaN: not known."""
+    found = {
+        name: float(words.index(values[name])) for name, words in _WORDS.items() if name in values
+    }
+    if "age" in values:
+        found["age"] = float(values["age"])
+    if "ebv_dna" in values:
+        found["log10_ebv_dna"] = math.log10(max(float(values["ebv_dna"]), 1.0))
+    return np.array([found.get(name, math.nan) for name in CLINICAL])
