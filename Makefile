@@ -1,5 +1,7 @@
 # Each target installs what it needs into .venv; the second call is quick.
 PYTHON ?= python3
+# Of `weights` and `study`: make study PLUGIN=axillary_node_metastasis TEST=400 PAIRS=100
+PLUGIN ?= anterior_mediastinal_tumor
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -33,11 +35,12 @@ test-viewers: $(VENV)/peers.stamp  ## install OHIF, dwv, Chromium; prove that ov
 test-training: $(VENV)/dev.stamp  ## train two minutes on phantoms; the model must beat the threshold
 	$(BIN)/python -m pytest -m training tests --durations=5 --junitxml=$(VENV)/training.xml
 
-weights: $(VENV)/dev.stamp  ## train the shipped weights again, in place (20 minutes on 2 quiet cores)
-	$(BIN)/sentinel-node train anterior_mediastinal_tumor --phantom $(or $(N),320) --seed $(or $(SEED),0) --minutes 20 --in-place
+weights: $(VENV)/dev.stamp  ## train the shipped weights again, in place (20 minutes on 2 quiet cores); PLUGIN=name
+	$(BIN)/sentinel-node train $(PLUGIN) --phantom $(or $(N),320) --seed $(or $(SEED),0) --minutes $(or $(MINUTES),20) --in-place
 
-study: $(VENV)/dev.stamp  ## hours: three seeds, each trained, and tested on phantoms of other institutions
-	$(BIN)/sentinel-node study anterior_mediastinal_tumor --seeds 3 --phantom-train 320 --phantom-test 164 --report study-results
+study: $(VENV)/dev.stamp  ## hours: three seeds, each trained, and tested on phantoms of other institutions; PLUGIN=name
+	$(BIN)/sentinel-node study $(PLUGIN) --seeds $(or $(SEEDS),3) --phantom-train $(or $(N),320) \
+		--phantom-test $(or $(TEST),164) --pairs $(or $(PAIRS),0) --report study-results
 
 bench: $(VENV)/peers.stamp  ## measure (tests/benchmarks); takes minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files="bench_*.py"

@@ -13,6 +13,9 @@ from torch.nn import functional
 
 #: Of the noise, and how much stronger it is drawn: the mean of nine pixels is three times weaker.
 _COARSE, _COARSE_GAIN = 0.6, 2.5
+#: Of a hole: by how much, as a power of e, it may be longer than wide; its grey values, fat to
+#: water in a window of soft tissue.
+_LONGER, _HOLE_GREY = 0.7, (0.1, 0.4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,3 +81,30 @@ def scanned(images: Any, how: Alteration) -> Any:
     gain = 1 + how.gain * torch.randn(**one)
     shift = how.shift * torch.randn(**one)
     return ((images - 0.5) * gain + 0.5 + shift).clamp(0, 1)
+
+
+def erased(images: Any, *, chance: float, share: float) -> Any:
+    """Return images of which some have a hole: a rectangle of one grey value.
+
+    Parameters
+    ----------
+    images : tensor
+    chance : float
+        Share of the images that have one.
+    share : float
+        Greatest share of an image that the hole takes.
+    """
+    count, _, rows, columns = images.shape
+    like = {"device": images.device}
+    area = torch.empty(count, **like).uniform_(0, share)
+    longer = torch.empty(count, **like).uniform_(-_LONGER, _LONGER).exp()
+    sides = ((area * longer).sqrt(), (area / longer).sqrt())
+    inside = []
+    for pixels, side in zip((rows, columns), sides, strict=True):
+        middle = torch.rand(count, **like)
+        at = (torch.arange(pixels, **like) + 0.5) / pixels
+        inside.append((at - middle[:, None]).abs() < side[:, None] / 2)
+    hole = inside[0][:, :, None] & inside[1][:, None, :]
+    hole &= (torch.rand(count, **like) < chance)[:, None, None]
+    grey = torch.empty(count, 1, 1, 1, **like).uniform_(*_HOLE_GREY)
+    return torch.where(hole[:, None], grey, images)

@@ -60,6 +60,19 @@ def grad_cam(
     ----------
     Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74.
     """
+    heat, _ = explained(network, *inputs, layer=layer, output=output, toward=toward, size=size)
+    return heat
+
+
+def explained(
+    network: nn.Module,
+    *inputs: Any,
+    layer: str,
+    output: int = 0,
+    toward: Literal[1, -1] | None = 1,
+    size: tuple[int, ...] | None = None,
+) -> tuple[NDArray[np.float32], float]:
+    """Return what `grad_cam` returns, and the number that it explains, from one pass."""
     features, score = _forward(network, inputs, layer, output)
     if toward is None:
         toward = 1 if float(score.detach()) >= 0.0 else -1
@@ -75,7 +88,7 @@ def grad_cam(
         heat.float(), size=wanted, mode=_MODES[len(places)], align_corners=False
     )
     found: NDArray[np.float32] = large[0, 0].cpu().numpy()
-    return _scaled(found, layer, toward)
+    return _scaled(found, layer, toward), float(score.detach())
 
 
 def concentration(heat: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:

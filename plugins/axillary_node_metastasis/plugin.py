@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
-from prepare import CROPS, FOLDER, IMAGE, REGION, SETTINGS, crops_of, image_of, networks
+from prepare import CROPS, FOLDER, IMAGE, REGION, SETTINGS, crops_of, image_of, networks, not_a_node
 
 from node.plugin import Map, Measurement, Quality, Result, Segment
-from node.toolkit.gradcam import grad_cam
+from node.toolkit.gradcam import explained
+from node.toolkit.logistic import sigmoid
 from node.toolkit.networks import cam_layer, load_weights
 
 
@@ -19,6 +20,9 @@ class Plugin:
 
     def run(self, case):
         volume, nodes = case.volumes[IMAGE], case.rois[REGION]
+        for number, node in enumerate(nodes, start=1):
+            if why := not_a_node(volume, node.mask):
+                return Result(refusal=f"node {number}: {why}")
         heat = {crop: np.zeros(volume.array.shape, np.float32) for crop in CROPS}
         found = [self._judged(volume, node, heat) for node in nodes]
         segments, measurements, qualities = [], [], []
@@ -47,12 +51,10 @@ class Plugin:
         said = {}
         for name, crop in crops_of(volume, node.mask).items():
             image = torch.from_numpy(image_of(crop))[None].to(self.device)
-            network = self.networks[name]
-            with torch.no_grad():
-                said[f"p_{name}"] = float(torch.sigmoid(network(image).float())[0, 0])
             layer = SETTINGS["cam_layer"] or cam_layer(SETTINGS[f"{name}_network"])
-            own = crop.place.to_source(grad_cam(network, image, layer=layer, toward=None))
-            np.maximum(heat[name], own, out=heat[name])
+            cam, logit = explained(self.networks[name], image, layer=layer, toward=None)
+            said[f"p_{name}"] = float(sigmoid(logit))
+            np.maximum(heat[name], crop.place.to_source(cam), out=heat[name])
         share = SETTINGS["fsc_share"]
         return {"p_metastasis": share * said["p_fsc"] + (1 - share) * said["p_asc"], **said}
 

@@ -30,11 +30,31 @@ def networks():
     )
 
 
-def crops_of(volume, mask):
-    """Return the two crops of a node by name: its largest slice, in HU."""
+def not_a_node(volume, mask):
+    """Return why an outline cannot hold a node, or "": what is in it is no soft tissue.
+
+    The networks say something of anything: of lung, of bone, of HU that are 1024 too high.
+    """
+    low, high = SETTINGS["least_hu"], SETTINGS["most_hu"]
+    middle = float(np.median(volume.array[mask]))
+    if low <= middle <= high:
+        return ""
+    return (
+        f"this does not look like a lymph node: half of the outline lies above {middle:.0f} HU and "
+        f"half below, and a node's middle is expected between {low:g} and {high:g} HU"
+    )
+
+
+def crops_of(volume, mask, *, slice_index=None, wider=1.0):
+    """Return the two crops of a node by name, in HU: its largest slice, or another one.
+
+    `wider` stretches the box that the adjustable crop goes by, as a larger contour would.
+    """
+    fixed = {"side_mm": SETTINGS["fsc_mm"], "size": SIZE, "slice_index": slice_index}
+    factor = SETTINGS["asc_factor"] * wider
     return {
-        "fsc": fixed_crop(volume, mask, side_mm=SETTINGS["fsc_mm"], size=SIZE),
-        "asc": adjustable_crop(volume, mask, factor=SETTINGS["asc_factor"], size=SIZE),
+        "fsc": fixed_crop(volume, mask, **fixed),
+        "asc": adjustable_crop(volume, mask, factor=factor, size=SIZE, slice_index=slice_index),
     }
 
 

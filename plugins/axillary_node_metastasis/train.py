@@ -5,7 +5,7 @@ import torch
 from prepare import CROPS, IMAGE, REGION, crops_of, image_of, networks
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from node.toolkit.altering import Alteration, moved, scanned
+from node.toolkit.altering import Alteration, erased, moved, scanned
 from node.toolkit.crops import largest_slice
 from node.toolkit.learning import (
     Learner,
@@ -20,32 +20,54 @@ from node.toolkit.learning import (
 from node.toolkit.training import seed_everything
 
 #: Our choices; the paper states none of them.
-STEPS, LOOK_EVERY = 1500, 150
+STEPS, LOOK_EVERY = 1200, 100
 BATCH, RATE, WEIGHT_DECAY = 32, 2e-3, 1e-3
 #: Smoothing of the weights over steps: what is kept is their running mean.
 AVERAGING = 0.98
 SCHEDULE = Schedule(
     steps=STEPS, look_every=LOOK_EVERY, rate=lambda done: RATE * (one_cycle(done) + 1e-3)
 )
+#: What is learned of a node beside its largest slice: other slices, boxes of other contours.
+VIEWS = ((0, 1.0), (0, 1.25), (0, 0.85), (-1, 1.1), (1, 1.1), (0, 1.1))
+#: A slice shows the node if its area is at least this share of the largest.
+LEAST_AREA = 0.6
 #: Noise goes with institutions, and those with outcomes (cohort.toml): it must say nothing.
-HOW = Alteration(turn_deg=15.0, move=0.06, stretch=0.05, gain=0.1, shift=0.04, noise=0.05)
+#: The adjustable crop follows the contour, and contours differ: it is moved and stretched more.
+HOW = {
+    "fsc": Alteration(turn_deg=20.0, move=0.06, stretch=0.05, gain=0.1, shift=0.04, noise=0.05),
+    "asc": Alteration(turn_deg=20.0, move=0.08, stretch=0.10, gain=0.1, shift=0.04, noise=0.05),
+}
+#: Share of the images that have a hole, and its greatest share of the image: no single place
+#: decides, and a place that is covered speaks for nothing.
+HOLES, HOLE = 0.3, 0.3
 
 
 def examples(case, labels):
-    """Return both crops of each node in bytes (0..255), and which nodes have metastasis."""
-    volume, pairs = case.volumes[IMAGE], []
+    """Return both crops of each node in bytes (0..255), and which nodes have metastasis.
+
+    Crops have the shape (nodes, views, rows, columns); the first view is what `run` sees.
+    """
+    volume, views, outcome = case.volumes[IMAGE], [], []
     for number, node in enumerate(case.rois[REGION], start=1):
-        said = str(labels.values.get(f"metastasis_{number}", ""))
-        if said in ("yes", "no"):
-            pairs.append((crops_of(volume, node.mask), said == "yes"))
-    arrays = {
-        name: np.stack([np.rint(image_of(crops[name])[0] * 255) for crops, _ in pairs])
-        for name in CROPS
-    }
-    return {
-        **{name: array.astype(np.uint8) for name, array in arrays.items()},
-        "outcome": np.array([outcome for _, outcome in pairs], np.uint8),
-    }
+        said_of = str(labels.values.get(f"metastasis_{number}", ""))
+        if said_of in ("yes", "no"):
+            views.append(views_of(volume, node.mask))
+            outcome.append(said_of == "yes")
+    arrays = {crop: np.array([view[crop] for view in views], np.uint8) for crop in CROPS}
+    return {**arrays, "outcome": np.array(outcome, np.uint8)}
+
+
+def views_of(volume, mask):
+    """Return images of both crops of a node in bytes: the largest slice, and others like it."""
+    areas, largest = np.count_nonzero(mask, axis=(1, 2)), largest_slice(mask)
+    found = {crop: [] for crop in CROPS}
+    for away, wider in VIEWS:
+        at = int(np.clip(largest + away, 0, len(mask) - 1))
+        at = at if areas[at] >= LEAST_AREA * areas[largest] else largest
+        crops = crops_of(volume, mask, slice_index=at, wider=wider)
+        for crop in CROPS:
+            found[crop].append(np.rint(image_of(crops[crop])[0] * 255))
+    return found
 
 
 def score(case):
@@ -62,13 +84,17 @@ def score(case):
 def fit(examples, *, seed, run):
     """Return the weights; goes on from the checkpoint of an interrupted training."""
     seed_everything(seed)
-    nets = networks().to(run.device)
+    nets = networks().to(run.device, memory_format=torch.channels_last)
     train, tuning = Nodes(examples.train, run.device), Nodes(examples.tuning, run.device)
 
     def loss(net, crop, chosen):
-        images, wanted = train.tensor(crop, chosen), torch.from_numpy(train.outcome[chosen])
-        logits = net(scanned(moved(images, HOW), HOW))[:, 0].float()
-        return binary_cross_entropy_with_logits(logits, wanted.to(run.device))
+        nodes, views = chosen
+        images = scanned(moved(train.tensor(crop, nodes, views), HOW[crop]), HOW[crop])
+        images = erased(images, chance=HOLES, share=HOLE)
+        with torch.autocast(torch.device(run.device).type, torch.bfloat16):
+            logits = net(images.contiguous(memory_format=torch.channels_last))
+        wanted = torch.from_numpy(train.outcome[nodes]).to(run.device)
+        return binary_cross_entropy_with_logits(logits[:, 0].float(), wanted)
 
     def look(net, crop):
         parts = np.split(np.arange(len(tuning.outcome)), range(128, len(tuning.outcome), 128))
@@ -83,7 +109,7 @@ def fit(examples, *, seed, run):
         SCHEDULE,
         run=run,
         seed=seed,
-        batch=lambda chance: balanced(train.outcome, BATCH, chance),
+        batch=train.batch,
         loss=loss,
         look=look,
     )
@@ -99,7 +125,12 @@ class Nodes:
         self.outcome = np.concatenate([one["outcome"] for one in cases]).astype(np.float32)
         self.device = device
 
-    def tensor(self, crop, chosen):
+    def batch(self, chance):
+        """Return the nodes of one step, half of them with metastasis, and a view of each."""
+        nodes = balanced(self.outcome, BATCH, chance)
+        return nodes, chance.integers(len(VIEWS), size=len(nodes))
+
+    def tensor(self, crop, nodes, views=0):
         """Return the crops of nodes in [0, 1], shape (nodes, 1, rows, columns)."""
-        images = torch.from_numpy(self.images[crop][chosen])
+        images = torch.from_numpy(self.images[crop][nodes, views])
         return images.to(self.device)[:, None].float() / 255

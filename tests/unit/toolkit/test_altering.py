@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from node.toolkit.altering import Alteration, moved, scanned, ways_of  # noqa: E402
+from node.toolkit.altering import Alteration, erased, moved, scanned, ways_of  # noqa: E402
 
 STILL = Alteration(turn_deg=0.0, move=0.0, stretch=0.0)
 UNCHANGED = Alteration(sharpness=0.0, noise=0.0, gain=0.0, shift=0.0)
@@ -78,3 +78,19 @@ def test_noise_is_as_strong_as_asked_for():
     spread = (scanned(flat, noise) - flat).std(dim=(1, 2, 3))
 
     assert spread.min() < 0.01 and 0.08 < spread.max() < 0.105
+
+
+def test_holes_are_as_many_and_as_large_as_asked_for_and_nothing_else_changes():
+    torch.manual_seed(0)
+    image = torch.full((2000, 2, 20, 30), 0.9)
+
+    found = erased(image, chance=0.5, share=0.2)
+
+    hole = found != 0.9
+    assert torch.equal(hole[:, 0], hole[:, 1])  # the same place in all channels
+    size = hole[:, 0].float().mean(dim=(1, 2))
+    assert 0.44 < (size > 0).float().mean() < 0.54
+    assert 0.15 < size.max() <= 0.25
+    values = found[hole]
+    assert values.min() >= 0.1 and values.max() <= 0.4
+    assert torch.equal(erased(image, chance=0.0, share=0.2), image)

@@ -11,7 +11,7 @@ pytest.importorskip("monai")
 from torch import nn  # noqa: E402
 
 from node.errors import ResultInvalid  # noqa: E402
-from node.toolkit.gradcam import concentration, grad_cam, hottest  # noqa: E402
+from node.toolkit.gradcam import concentration, explained, grad_cam, hottest  # noqa: E402
 from node.toolkit.networks import cam_layer, classifier  # noqa: E402
 
 
@@ -44,6 +44,16 @@ def test_heat_is_where_the_number_comes_from(dimensions):
     assert toward.shape == image.shape[2:] and toward.dtype == np.float32
     assert (toward[..., 1:3, 1:3] == 1.0).all() and toward.sum() == (toward == 1.0).sum()
     assert (away[..., 5:7, 5:7] > 0).all() and away[..., 1:3, 1:3].max() == 0
+
+
+def test_what_is_explained_comes_with_the_heat():
+    image = torch.rand((1, 1, 8, 8))
+    network = Bright()
+
+    heat, number = explained(network, image, layer="features")
+
+    assert number == pytest.approx(network(image).item(), abs=1e-6)
+    assert np.array_equal(heat, grad_cam(network, image, layer="features"))
 
 
 def test_the_network_stays_as_it_was_and_inference_mode_does_no_harm():
