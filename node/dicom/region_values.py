@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from pydicom.sequence import Sequence
 from node.dicom.values import lookup_in, text, texts
 from node.errors import RefusalCode
 from node.manifest import Code
+
+#: A tree deeper than any template is broken.
+_DEEPEST = 30
 
 #: Why something cannot be used: code and sentence.
 Fault = tuple[RefusalCode, str]
@@ -104,6 +107,18 @@ def items(ds: Dataset, keyword: str) -> list[Dataset]:
     """Return the items of a sequence; none if it is absent or no sequence."""
     sequence = lookup_in(ds)(keyword)
     return list(sequence) if isinstance(sequence, Sequence) else []
+
+
+def content_below(item: Dataset, depth: int = 0) -> Iterator[Dataset]:
+    """Yield all content items of a report below this one, in reading order.
+
+    A file that nests deeper than any template does is read no further: it may nest without end.
+    """
+    if depth > _DEEPEST:
+        return
+    for child in items(item, "ContentSequence"):
+        yield child
+        yield from content_below(child, depth + 1)
 
 
 def value_of(ds: Dataset, keyword: str) -> str:

@@ -19,6 +19,7 @@ from node.dicom.region_values import (
     GridMask,
     Region,
     code_in,
+    content_below,
     first_of,
     floats,
     items,
@@ -48,8 +49,6 @@ _DEVICE = frozenset({("121013", "DCM"), ("121015", "DCM")})
 #: Referenced Segment, Referenced Segmentation Frame.
 _SEGMENT = frozenset({("121191", "DCM"), ("121214", "DCM")})
 
-#: A tree deeper than any template is broken.
-_DEEPEST = 30
 
 _Concepts = frozenset[tuple[str, str]]
 
@@ -115,18 +114,9 @@ def _region(group: Dataset, place: int, about: dict[str, Any], parts: Any) -> Re
 
 def _groups(ds: Dataset) -> Iterator[Dataset]:
     """Yield the measurement groups of the report in their order."""
-    for item in _below(ds):
+    for item in content_below(ds):
         if _is(item, _GROUP) and value_of(item, "ValueType") == "CONTAINER":
             yield item
-
-
-def _below(item: Dataset, depth: int = 0) -> Iterator[Dataset]:
-    """Yield all content items below this one, in reading order."""
-    if depth > _DEEPEST:
-        return
-    for child in items(item, "ContentSequence"):
-        yield child
-        yield from _below(child, depth + 1)
 
 
 def _is(item: Dataset, concepts: _Concepts) -> bool:
@@ -179,7 +169,7 @@ def _shapes(group: Dataset, root: Dataset) -> list[_Shape]:
         measurements = [
             item for item in items(group, "ContentSequence") if value_of(item, "ValueType") == "NUM"
         ]
-        own = [item for one in measurements for item in _below(one) if _is_shape(item)]
+        own = [item for one in measurements for item in content_below(one) if _is_shape(item)]
     return [_shape(item, root) for item in own]
 
 

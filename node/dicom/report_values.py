@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 
 from pydicom import Dataset
 
-from node.dicom.region_values import code_in, first_of, items, moment, value_of
+from node.dicom.region_values import code_in, content_below, first_of, items, moment, value_of
 from node.dicom.values import lookup_in, number
 from node.manifest import Code
 
 _OBSERVER = ("121008", "DCM")
-#: A tree deeper than any template is broken.
-_DEEPEST = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,7 @@ def read_report(ds: Dataset, concepts: Collection[tuple[str, str]]) -> Report:
         series_instance_uid=value_of(ds, "SeriesInstanceUID"),
         author=_author(ds),
         dated=moment(ds, ("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime")),
-        items=tuple(found for item in _below(ds) for found in _item(item, concepts)),
+        items=tuple(found for item in content_below(ds) for found in _item(item, concepts)),
         complete=value_of(ds, "CompletionFlag").upper() != "PARTIAL",
         predecessors=tuple(_predecessors(ds)),
     )
@@ -84,14 +82,6 @@ def _item(item: Dataset, concepts: Collection[tuple[str, str]]) -> Iterator[Repo
         value = number(lookup_in(measured[0])("NumericValue")) if measured else None
         unit = code_in(measured[0], "MeasurementUnitsCodeSequence") if measured else None
         yield ReportItem(concept=concept, number=value, unit=unit)
-
-
-def _below(item: Dataset, depth: int = 0) -> Iterator[Dataset]:
-    if depth > _DEEPEST:
-        return
-    for child in items(item, "ContentSequence"):
-        yield child
-        yield from _below(child, depth + 1)
 
 
 def _author(ds: Dataset) -> str:

@@ -49,8 +49,8 @@ class Variant:
         What was changed, as a report says it.
     kind : str
         ``cause`` (its risk is another), ``nuisance`` (nothing that matters), ``input`` (images or
-        contours are less exact), ``blank`` (the lesion is covered), ``control`` (an institution
-        that the outcome has no say in).
+        contours are less exact), ``swap`` (a part is another patient's), ``blank`` (the lesion is
+        covered), ``control`` (an institution that the outcome has no say in).
     plan : what the cohort's `render` takes
     """
 

@@ -12,7 +12,7 @@ from node.clinical_values import Value
 from node.errors import NodeError
 from node.model import LEGAL_STUDY_CHANGES, StudyState, check_change
 from node.storage.database import Database
-from node.storage.decision_rows import Decision, record_decision
+from node.storage.decision_rows import record_release
 from node.storage.statements import columns_of
 from node.storage.tables import clinical_value, study
 
@@ -123,15 +123,7 @@ def _to_the_rules(connection: Connection, row: Any, now: float) -> bool:
         return False
     if row.state == StudyState.ROUTED.value:
         check_change(LEGAL_STUDY_CHANGES, StudyState.ROUTED, StudyState.COMPLETE)
-        released = Decision(
-            study_revision=row.revision,
-            rule="",
-            plugin="",
-            at=now,
-            outcome="released",
-            sentence=_SENTENCE,
-        )
-        record_decision(connection, row.id, released)
+        record_release(connection, row, _SENTENCE, now)
     connection.execute(
         update(study)
         .where(study.c.id == row.id)

@@ -43,6 +43,19 @@ def record_decision(connection: Connection, study_id: int, made: Decision) -> No
     connection.execute(insert(decision).values(study_id=study_id, **values))
 
 
+def record_release(connection: Connection, study_row: Any, sentence: str, now: float) -> None:
+    """Add that the rules look at a study again, inside a write transaction of the caller."""
+    released = Decision(
+        study_revision=study_row.revision,
+        rule="",
+        plugin="",
+        at=now,
+        outcome="released",
+        sentence=sentence,
+    )
+    record_decision(connection, study_row.id, released)
+
+
 def decisions_of_study(db: Database, study_instance_uid: str) -> tuple[Decision, ...]:
     """Return every decision about a study, the oldest first."""
     query = (

@@ -12,7 +12,7 @@ from node.errors import NodeError
 from node.model import LEGAL_STUDY_CHANGES, Job, JobState, Study, StudyState, check_change
 from node.storage.completion_rows import release_held
 from node.storage.database import Database
-from node.storage.decision_rows import Decision, record_decision
+from node.storage.decision_rows import Decision, record_decision, record_release
 from node.storage.job_rows import insert_job_in, supersede
 from node.storage.tables import study as study_table
 from node.storage.waiting_rows import start_waiting
@@ -75,16 +75,8 @@ def release_to_rules(db: Database, study_instance_uid: str, *, now: float) -> No
             raise NodeError("there is no such study")
         if row.state != StudyState.HELD.value:
             raise NodeError(f"the study is {row.state}, not HELD; there is nothing to release")
-        released = Decision(
-            study_revision=row.revision,
-            rule="",
-            plugin="",
-            at=now,
-            outcome="released",
-            sentence=reason,
-        )
         # Before the study moves: the sweep that finds it must find the word as well.
-        record_decision(connection, row.id, released)
+        record_release(connection, row, reason, now)
     release_held(db, study_instance_uid, reason=reason)
 
 

@@ -1,51 +1,41 @@
 """Synthetic livers with one carcinoma in two phases, and the fat beside them: `cohort.toml`."""
 
-import tomllib
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 
 import numpy as np
 
+from node.phantom import cohort
 from node.phantom.abdomen import Omentum, abdomen
-from node.phantom.acquisition import Acquisition, acquire
+from node.phantom.acquisition import acquire
 from node.phantom.altered import covered, disc_at, grown, shifted
+from node.phantom.cohort import BODY, OTHER_SCAN, PLAN, SCAN, Cohort
 from node.phantom.grid import Pose, turned
-from node.phantom.institutions import institutions
-from node.phantom.law import Law, Survival, by_noise, in_first_group, mirrored
+from node.phantom.law import Survival, mirrored
 from node.phantom.masses import Radial
 from node.phantom.scene import Layer, Paint, Texture, axial_grid
 from node.phantom.shapes import Both, Ellipsoid, Grown, Union, Waves, Wavy
-from node.phantom.subject import Streams, Subject, Variant
+from node.phantom.subject import Subject
 from node.phantom.thorax import ChestAnatomy
 from node.phantom.tissue import contrast
 from node.plugin import Case, Labels, Roi, Volume
 
-#: Splits draw from streams of their own: no subject of one is ever in another.
-SPLITS = {"train": 0, "tuning": 1, "test": 2}
+COHORT = Cohort.beside(__file__)
 #: Input role to the phase that the phantom draws.
 PHASES = {"arterial": "early", "portal_venous": "portal"}
 #: Contours are drawn on this one.
 DRAWN_ON = "portal_venous"
 TUMOR, FAT = "tumor", "lesser_omental_fat"
-#: What may change without changing the risk.
-NUISANCES = ("institution", "noise", "table", "pose")
 SHIFTED, GROWN, COVERED = "contours shifted", "contours grown", "discs over tumor and fat"
 SWAPPED = "fat of another patient"
 #: Cross-section of the fat's region at size 1 in the average body, cm2.
 REGION_CM2 = np.pi * 30 * 20 / 100
-# What a subject's streams are spawned for.
-_PLAN, _BODY, _SCAN, _OTHER_SCAN = range(4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(cohort.Plan):
     """One subject before it is drawn; the same plan gives the same voxels."""
 
-    split: str
-    seed: int
-    index: int
-    institution: int = 0
     #: Where each cause lies in its range, and what the law made of it.
     places: tuple[tuple[str, float], ...] = ()
     risk: float = 0.5
@@ -53,36 +43,6 @@ class Plan:
     #: Until death or the last visit.
     months: float = 0.0
     died: bool = False
-    #: Which of `NUISANCES` is another one than drawn.
-    changed: str = ""
-    #: What happens to fat, images and contours without the risk knowing.
-    altered: str = ""
-
-    @property
-    def patient(self):
-        return f"{self.split}-{self.seed}-{self.index:04d}"
-
-    def streams(self, purpose):
-        return Streams.of(table()["seed"], SPLITS[self.split], self.seed, self.index, purpose)
-
-
-@cache
-def table():
-    """Return what `cohort.toml` says."""
-    return tomllib.loads(Path(__file__).with_name("cohort.toml").read_text(encoding="utf-8"))
-
-
-@cache
-def law():
-    """Return the law of invasion."""
-    return Law.of(table()["law"])
-
-
-@cache
-def sites(split):
-    """Return the institutions of a split; those of the test are never seen in training."""
-    family = "test" if split == "test" else "train"
-    return institutions(table()["institutions"][family], seed=table()["seed"], family=family)
 
 
 def subjects(split, count, *, seed):
@@ -92,28 +52,18 @@ def subjects(split, count, *, seed):
 
 def variants(plan):
     """Return the same patient with one thing changed, for each thing that may be."""
-    apart = _apart(plan)
-    return [
-        *(
-            Variant(name=what, kind="input", plan=replace(plan, altered=what))
-            for what in (SHIFTED, GROWN, SWAPPED)
-        ),
-        # Noise tells institutions apart, and those go with the outcome: not in these two.
-        Variant(name=COVERED, kind="blank", plan=replace(apart, altered=COVERED)),
-        Variant(name="institution drawn apart", kind="control", plan=apart),
-        *(Variant(name=cause, kind="cause", plan=_mirrored(plan, cause)) for cause in law().causes),
-        *(Variant(name=what, kind="nuisance", plan=_other(plan, what)) for what in NUISANCES),
-    ]
+    kinds = {SHIFTED: "input", GROWN: "input", SWAPPED: "swap", COVERED: "blank"}
+    return COHORT.variants(plan, kinds=kinds, mirror=_mirrored)
 
 
 def render(plan):
     """Draw one subject."""
     subject = _drawn(plan if plan.altered == SWAPPED else replace(plan, altered=""))
-    altered, volumes = table()["altered"], dict(subject.case.volumes)
+    altered, volumes = COHORT.table["altered"], dict(subject.case.volumes)
     spacing_mm = volumes[DRAWN_ON].spacing_mm
     masks = {name: roi.mask for name, (roi,) in subject.case.rois.items()}
     if plan.altered == SHIFTED:
-        turn = plan.streams(_OTHER_SCAN).lesion.uniform(0, 2 * np.pi)
+        turn = COHORT.streams(plan, OTHER_SCAN).lesion.uniform(0, 2 * np.pi)
         away = (altered["shift_mm"] * np.sin(turn), altered["shift_mm"] * np.cos(turn))
         masks = {name: shifted(mask, spacing_mm, away) for name, mask in masks.items()}
     elif plan.altered == GROWN:
@@ -140,11 +90,11 @@ def render(plan):
 @lru_cache(maxsize=2)
 def _drawn(plan):
     """Draw one subject as it is; the cases altered afterwards use it again."""
-    body, scan = plan.streams(_BODY), _scan(plan)
+    body, scan = COHORT.streams(plan, BODY), COHORT.scan(plan)
     anatomy = ChestAnatomy.drawn(body.anatomy)
-    values = law().values(_shown(plan))
-    grid = _grid(anatomy.wall, scan, plan.streams(_SCAN).lesion)
-    noise = plan.streams(_OTHER_SCAN if plan.changed == "noise" else _SCAN).noise
+    values = COHORT.law.values(_shown(plan))
+    grid = _grid(anatomy.wall, scan, COHORT.streams(plan, SCAN).lesion)
+    noise = COHORT.streams(plan, OTHER_SCAN if plan.changed == "noise" else SCAN).noise
     volumes, masks = {}, {}
     for role, pose in zip(PHASES, _poses(plan, scan), strict=True):
         belly = _belly(plan, role, anatomy, values, pose)
@@ -171,16 +121,14 @@ def _drawn(plan):
 
 def _plan(split, seed, index):
     plan = Plan(split=split, seed=seed, index=index)
-    streams = plan.streams(_PLAN)
-    places = law().drawn(streams.lesion)
-    risk = law().risk(places)
+    streams = COHORT.streams(plan, PLAN)
+    places = COHORT.law.drawn(streams.lesion)
+    risk = COHORT.law.risk(places)
     invasion = bool(streams.outcome.random() < risk)
-    months, died = Survival(**table()["survival"]).drawn(invasion, streams.outcome)
-    share = table()["institutions"]["share"][split]
-    first = in_first_group([invasion], share, streams.acquisition)
+    months, died = Survival(**COHORT.table["survival"]).drawn(invasion, streams.outcome)
     return replace(
         plan,
-        institution=int(streams.acquisition.choice(by_noise(sites(split))[0 if first else 1])),
+        institution=COHORT.site_of(plan, [invasion], streams.acquisition),
         places=tuple(places.items()),
         risk=risk,
         invasion=invasion,
@@ -192,21 +140,7 @@ def _plan(split, seed, index):
 def _mirrored(plan, cause):
     """Return the same patient, scan and noise with one cause mirrored."""
     places = mirrored(dict(plan.places), cause)
-    return replace(plan, places=tuple(places.items()), risk=law().risk(places))
-
-
-def _other(plan, what):
-    """Return the same patient with another institution, noise, table or pose."""
-    if what != "institution":
-        return replace(plan, changed=what)
-    other = (plan.institution + len(sites(plan.split)) // 2) % len(sites(plan.split))
-    return replace(plan, changed=what, institution=other)
-
-
-def _apart(plan):
-    """Return the same patient at an institution that the outcome has no say in."""
-    chance = plan.streams(_PLAN).noise
-    return replace(plan, institution=int(chance.integers(len(sites(plan.split)))))
+    return replace(plan, places=tuple(places.items()), risk=COHORT.law.risk(places))
 
 
 def _shown(plan):
@@ -217,31 +151,17 @@ def _shown(plan):
     return places
 
 
-def _scan(plan):
-    """Return the scan of a plan: as its institution scans, but a part of the belly."""
-    images, streams = table()["images"], plan.streams(_SCAN)
-    other = plan.streams(_OTHER_SCAN)
-    drawn_from = other if plan.changed == "institution" else streams
-    scan = Acquisition.drawn(sites(plan.split)[plan.institution], drawn_from.acquisition)
-    if plan.changed == "pose":
-        scan = replace(scan, pose=Acquisition.drawn(scan.institution, other.acquisition).pose)
-    if plan.changed == "table":
-        scan = replace(scan, table={"none": "flat", "flat": "curved"}.get(scan.table, "none"))
-    scan = scan.with_slices(float(np.clip(scan.slice_mm, *images["slice_mm"])))
-    return replace(scan, noise_hu=images["noise"] * scan.noise_hu, circle=False)
-
-
 def _poses(plan, scan):
     """Return how the patient lies in the two phases: nearly the same."""
-    chance = plan.streams(_OTHER_SCAN if plan.changed == "pose" else _SCAN).outcome
-    moved = chance.normal(0, 1, 3) * table()["images"]["moved_mm"]
+    chance = COHORT.streams(plan, OTHER_SCAN if plan.changed == "pose" else SCAN).outcome
+    moved = chance.normal(0, 1, 3) * COHORT.table["images"]["moved_mm"]
     later = tuple(float(v) for v in np.array(scan.pose.shift_mm) + moved)
     return scan.pose, Pose(turn_deg=scan.pose.turn_deg, shift_mm=later)
 
 
 def _grid(wall, scan, chance):
     """Return the grid of both phases, whatever lies in it."""
-    images = table()["images"]
+    images = COHORT.table["images"]
     low, high = (wall.size[2] * end for end in images["z_mm"])
     step = round(float(chance.uniform(*images["pixel_mm"])), 4)
     middle = wall.at(*images["middle_mm"], 0.0)
@@ -252,8 +172,8 @@ def _grid(wall, scan, chance):
 
 def _belly(plan, role, anatomy, values, pose):
     """Return the abdomen with its tumour in one phase; both phases draw the same shapes."""
-    body, phase = plan.streams(_BODY), PHASES[role]
-    fat, size = table()["omentum"], anatomy.wall.size
+    body, phase = COHORT.streams(plan, BODY), PHASES[role]
+    fat, size = COHORT.table["omentum"], anatomy.wall.size
     omentum = Omentum(
         # The drawn area is that in this patient, not in the average one.
         size=float(np.sqrt(values["loat"] / REGION_CM2 / (size[0] * size[1]))),
@@ -268,7 +188,7 @@ def _belly(plan, role, anatomy, values, pose):
 
 def _tumor(plan, wall, blood, values, chance, liver):
     """Return the paints of a tumour in one phase, and of what enhances around it."""
-    tumor, arterial = table()["tumor"], blood.phase == PHASES["arterial"]
+    tumor, arterial = COHORT.table["tumor"], blood.phase == PHASES["arterial"]
     shape_chance, inside, look = chance.spawn(3)
     shape = _shape(plan, wall, values, shape_chance)
     whole = Both((shape, Grown(liver, 1.0)))
@@ -300,7 +220,7 @@ def _tumor(plan, wall, blood, values, chance, liver):
 
 def _shape(plan, wall, values, chance):
     """Return the outline of a tumour in the body, before the liver ends it."""
-    tumor = table()["tumor"]
+    tumor = COHORT.table["tumor"]
     place = tumor["places_mm"][int(chance.integers(len(tumor["places_mm"])))]
     centre = tuple(
         float(v) for v in np.array(wall.at(*place)) + chance.normal(0, tumor["spread_mm"], 3)
@@ -355,5 +275,5 @@ def _labels(plan):
 
 
 def _facts(plan, scan):
-    values = {name: round(value, 4) for name, value in law().values(_shown(plan)).items()}
+    values = {name: round(value, 4) for name, value in COHORT.law.values(_shown(plan)).items()}
     return {"oracle": plan.risk, "kernel": scan.kernel, "slice_mm": scan.slice_mm, **values}

@@ -72,7 +72,7 @@ def _run(
     watch = Watch()
     senders = [Sender(n, site.port, b, material) for n, b in enumerate(plan.senders)]
     site.keep_running()
-    site.wait(lambda: site.state().get("ready") is True, "the node to be ready", 30)
+    site.wait(lambda: site.state().get("ready") is True, "the node to be ready", 90)
     watch.note("start")
     for sender in senders:
         sender.start()
