@@ -9,9 +9,8 @@ device out of memory makes the run slower, not fail.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, get_args
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from node.toolkit import tiling
+from node.toolkit.devices import has_bfloat16, is_out_of_memory, sent, switches
 from node.toolkit.layers import cpu_copy
 
 Activation = Literal["sigmoid", "softmax", "none"]
@@ -33,13 +33,8 @@ _ROUGH_TOLERANCE = 0.2
 _ROUGH_COST = 0.6
 #: Exact passes that rough ones may cost in vain before they are given up for an image.
 _ROUGH_CREDIT = 3.0
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "_STATUS_ALLOC_FAILED",
-    "could not create a memory",
-)
+#: Voxels of a window, below which two at a time are quicker on a CPU than one.
+_SMALL = 500_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ class SlidingWindow:
     activation : "sigmoid", "softmax" or "none"
         Makes probabilities of the blended output. "softmax": class 0 is the background.
     batch : int
-        Windows computed at a time; 0: 1 on the CPU, 4 on a GPU.
+        Windows computed at a time; 0: 4 on a GPU, on the CPU 1, of small windows 2.
     air : float or None
         Windows whose values are all at or below it, in every channel, are not computed: where
         no other window lies the probability is 0 (softmax: background, 1). After `hu_window`
@@ -158,7 +153,7 @@ class Predictor:
         image = np.ascontiguousarray(image, dtype=np.float32)
         if not np.isfinite(image).all():
             raise ValueError("the image holds values that are not finite numbers")
-        with torch.inference_mode(), _flags(self._settings):
+        with torch.inference_mode(), self._switches():
             if self._device != "cpu":
                 made = self._attempt(image, notes)
                 if made is not None:
@@ -172,9 +167,13 @@ class Predictor:
         try:
             return self._run_on(self._device).over(image, notes)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         return None
+
+    def _switches(self) -> AbstractContextManager[None]:
+        settings = self._settings
+        return switches(deterministic=settings.deterministic, tf32=settings.precision == "auto")
 
     def _run_on(self, device: str) -> _Run:
         if device not in self._runs:
@@ -192,13 +191,13 @@ class _Run:
         self._rough: nn.Module | None = None
         auto = settings.precision == "auto"
         self._half = auto and device != "cpu"
-        self._batch = settings.batch or (1 if device == "cpu" else 4)
+        self._batch = settings.batch or (4 if device != "cpu" else _batch_on_cpu(settings.size))
         if device != "cpu":
             there: Any = copy.deepcopy(network).to(self._device, torch.float32)
             self._exact = there.to(memory_format=torch.channels_last_3d).eval()
             return
         self._exact = cpu_copy(network)
-        if auto and settings.activation != "none" and _has_bfloat16():
+        if auto and settings.activation != "none" and has_bfloat16():
             self._rough = cpu_copy(network, torch.bfloat16)
 
     def over(self, image: NDArray[np.float32], notes: list[str]) -> NDArray[np.float32]:
@@ -232,7 +231,7 @@ class _Run:
             only_air = not occupied
             # One window is always computed: it says how many classes there are.
             indices = occupied or indices[:1]
-        outputs = self._outputs(_sent(image, self._device), indices, passes, notes)
+        outputs = self._outputs(sent(image, self._device), indices, passes, notes)
         first = next(outputs)
         total = torch.zeros((len(first[1]), *image.shape[1:]), device=self._device)
         covered = torch.zeros(image.shape[1:], device=self._device)
@@ -281,7 +280,7 @@ class _Run:
             with torch.autocast(self._device.type, torch.float16, enabled=self._half):
                 return passes.outputs(stacked.to(memory_format=torch.channels_last_3d)).float()
         except RuntimeError as error:
-            if len(part) == 1 or not _is_out_of_memory(error):
+            if len(part) == 1 or not is_out_of_memory(error):
                 raise
         return None
 
@@ -329,7 +328,7 @@ class _Passes:
         try:
             output: torch.Tensor = network(windows.bfloat16()).float()
         except RuntimeError as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             return None
         return output
@@ -352,43 +351,6 @@ class _Passes:
         return not bool(gap <= _ROUGH_TOLERANCE)  # not a number differs too
 
 
-def _has_bfloat16() -> bool:
-    """Return whether this CPU multiplies bfloat16 faster than float32."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
-def _sent(image: NDArray[np.float32], device: torch.device) -> torch.Tensor:
-    """Return `image` on the device; from pinned memory the copy does not wait for the CPU."""
-    here = torch.from_numpy(image)
-    if device.type == "cuda":
-        here = here.pin_memory()
-    return here.to(device, non_blocking=True)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-@contextmanager
-def _flags(settings: SlidingWindow) -> Iterator[None]:
-    """Set PyTorch's global switches for one run, and put them back."""
-    deterministic = settings.deterministic
-    cudnn = torch.backends.cudnn.flags(
-        enabled=True,
-        benchmark=not deterministic,
-        deterministic=deterministic,
-        allow_tf32=settings.precision == "auto",
-    )
-    before = torch.are_deterministic_algorithms_enabled()
-    with cudnn:
-        if deterministic:
-            # cuBLAS reads it when it starts; without it PyTorch refuses to be deterministic.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
+def _batch_on_cpu(size: tuple[int, int, int]) -> int:
+    """Return how many windows are quickest: a small one alone meets a slow layer of PyTorch."""
+    return 2 if np.prod(size) < _SMALL else 1

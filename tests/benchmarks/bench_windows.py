@@ -3,8 +3,8 @@
 `make bench` runs it; alone: ``OMP_NUM_THREADS=2 python -m tests.benchmarks.bench_windows``.
 ``SENTINEL_RUNS`` lowers the number of runs. On a machine with CUDA it measures there too.
 
-The image is a chest in air, cut to the box of the patient as a plugin would, or grown so far that
-no window is left out. MONAI runs in eager float32, in batches of 1 and of 4; the faster one counts.
+The images are test phantoms as the plugin prepares them, stretched to 200 x 256 x 256. MONAI runs
+in eager float32, in batches of 4, which suit it best.
 """
 
 from __future__ import annotations
@@ -17,24 +17,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
+from scipy.ndimage import zoom
 from torch import nn
 
+from node.inference.child import load_module
 from node.inference.registry import builtin_plugin_folder
 from node.toolkit import tiling
 from node.toolkit.networks import load_weights, unet
 from node.toolkit.windows import Predictor, SlidingWindow
 
 SHAPE = (200, 256, 256)
-WINDOWS = {"96 x 96 x 96": (96, 96, 96), "48 x 72 x 80, as shipped": (48, 72, 80)}
+WINDOWS = {"48 x 72 x 80, as shipped": (48, 72, 80), "96 x 96 x 96": (96, 96, 96)}
 RUNS = int(os.environ.get("SENTINEL_RUNS", "5"))
-MONAI_BATCHES = (1, 4)
-PEAKS = ("ours auto", "ours exact", "MONAI 1", "MONAI 4")
+#: Numbers of test phantoms: what a window costs depends on what is seen in it.
+PHANTOMS = (0, 1)
+#: One window at a time is two to three times slower with PyTorch 2.13: not measured again.
+MONAI_BATCHES = (4,)
+PEAKS = ("ours auto", "ours exact", "MONAI 4")
 REQUIRED = {"cpu": 1.8, "cuda:0": 4.0}
 REQUIRED_DICE = 0.999
 
@@ -45,9 +51,9 @@ def main() -> dict[str, Any]:
     report: dict[str, Any] = {"runs": RUNS, "threads": torch.get_num_threads(), "weights": weights}
     for device in ["cpu", *(["cuda:0"] if torch.cuda.is_available() else [])]:
         report[device] = {
-            f"{name}; {where}": compare(network, chest(air=where == "air around"), size, device)
+            f"{name}; phantom {index}": compare(network, chest(index), size, device)
             for name, size in WINDOWS.items()
-            for where in ("air around", "no air")
+            for index in PHANTOMS
         }
     report["peak_memory_mb"] = {side: peak(side) for side in PEAKS}
     return report
@@ -65,26 +71,18 @@ def trained() -> tuple[nn.Module, str]:
     return network, "none: random"
 
 
-def chest(*, air: bool) -> np.ndarray:
-    """Return a chest between 0 (air) and 1, float32, shape (1, slices, rows, columns).
+@cache
+def chest(index: int) -> np.ndarray:
+    """Return a test phantom as the plugin's network sees it, float32, (1, slices, rows, columns).
 
-    With `air` the patient fills 80 % of the width, as after a crop with a margin; without, all.
+    It fills the volume: cut to the patient by the plugin, then stretched to `SHAPE`.
     """
-    rng = np.random.default_rng(4)
-    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in SHAPE), indexing="ij")
-    width, depth = (0.8, 0.55) if air else (2.0, 2.0)
-    hu = np.full(SHAPE, -1000, np.float32)
-    body = (x / width) ** 2 + (y / depth) ** 2 < 1
-    hu[body] = -90
-    hu[body & ((x / 0.74) ** 2 + (y / 0.5) ** 2 > 1)] = 40
-    for side in (-0.4, 0.4):
-        hu[((x - side) / 0.27) ** 2 + (y / 0.35) ** 2 + (z / 1.1) ** 2 < 1] = -850
-    hu[(x / 0.2) ** 2 + (y / 0.18) ** 2 + ((z + 0.5) / 0.35) ** 2 < 1] = 120
-    hu[(x / 0.06) ** 2 + ((y - 0.35) / 0.07) ** 2 < 1] = 250
-    mass = ((x - 0.03) / 0.12) ** 2 + ((y + 0.25) / 0.1) ** 2 + ((z - 0.2) / 0.16) ** 2 < 1
-    hu[mass] = 45
-    hu += np.where(hu > -1000, rng.normal(0, 15, SHAPE), 0)
-    return np.clip((hu + 160) / 400, 0, 1, dtype=np.float32)[None]
+    folder = builtin_plugin_folder() / "anterior_mediastinal_tumor"
+    cohort, prepare = (load_module(folder, name) for name in ("cohort.py", "prepare.py"))
+    plan = cohort.subjects("test", index + 1, seed=0)[index]
+    image, _ = prepare.image_of(cohort.render(plan).case.volumes["ct"])
+    stretched = zoom(image, np.divide(SHAPE, image.shape), order=1, grid_mode=True, mode="nearest")
+    return np.clip(stretched, 0, 1).astype(np.float32)[None]
 
 
 def compare(
@@ -129,7 +127,7 @@ def agreement(
     computed = np.zeros(SHAPE, dtype=bool)
     for index in tiling.occupied(image, tiling.windows(SHAPE, size, 0.5), 0.0):
         computed[index] = True
-    monai = results["MONAI 1"]
+    monai = results["MONAI 4"]
     return {
         "dice": {
             name: dice(made[:, computed], monai[:, computed]) for name, made in results.items()
@@ -178,7 +176,7 @@ def peak(side: str) -> int:
 def peak_here(side: str) -> int:
     """Return by how many MB the peak of this process grows with one prediction."""
     network, _ = trained()
-    image, size = chest(air=True), WINDOWS["96 x 96 x 96"]
+    image, size = chest(PHANTOMS[0]), WINDOWS["48 x 72 x 80, as shipped"]
     gc.collect()
     # Linux: the peak begins anew, so that making the image does not count.
     Path("/proc/self/clear_refs").write_text("5")
@@ -203,7 +201,7 @@ def test_windows() -> None:
     for device in ("cpu", "cuda:0"):
         for name, figures in report.get(device, {}).items():
             assert min(figures["dice"].values()) >= REQUIRED_DICE, name
-            assert "no air" in name or figures["times_faster"] >= figures["required"], name
+            assert figures["times_faster"] >= figures["required"], name
 
 
 if __name__ == "__main__":

@@ -204,6 +204,22 @@ def test_a_device_too_small_for_one_window_leaves_the_work_to_the_cpu():
     ]
 
 
+@pytest.mark.parametrize(("size", "counts"), [((8, 8, 8), [2, 2, 1]), ((80, 80, 80), [1, 1])])
+def test_small_windows_are_computed_by_twos_on_the_cpu(size, counts):
+    found = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, x):
+            found.append(len(x))
+            return x
+
+    settings = SlidingWindow(size=size, overlap=0.0, precision="exact", air=None)
+
+    predict(Counting(), image(size[0], size[1], size[2] * sum(counts)), settings, notes=[])
+
+    assert found == counts
+
+
 def test_the_smaller_batch_is_kept_for_the_next_case():
     settings = SlidingWindow(size=(8, 8, 8), batch=4, precision="exact", activation="none")
     predictor = Predictor(Failing(torch.OutOfMemoryError("x"), only_above=2), settings)
@@ -221,7 +237,7 @@ def test_the_smaller_batch_is_kept_for_the_next_case():
     ids=["a defect", "one window is too much for the CPU"],
 )
 def test_what_no_smaller_batch_helps_is_raised(error):
-    settings = SlidingWindow(size=(8, 8, 8), precision="exact")
+    settings = SlidingWindow(size=(8, 8, 8), batch=1, precision="exact")
 
     with pytest.raises(RuntimeError, match=str(error)):
         predict(Failing(error), image(8, 8, 40), settings, notes=[])
@@ -277,15 +293,14 @@ def test_float32_computes_every_window_in_which_something_is_seen():
     picture = np.full((1, 8, 8, 80), 0.1, np.float32)
     picture[..., 60:62] = 0.8
     net = Seeing()
-    settings = SlidingWindow(size=(8, 8, 8), overlap=0.0)
+    settings = SlidingWindow(size=(8, 8, 8), overlap=0.0, batch=1)
 
     made = predict(net, picture, settings, notes=[])
 
     # the first window is computed by both; the eighth holds what is seen
     assert net.asked == ["rough", "exact", *["rough"] * 6, "rough", "exact", "exact", "rough"]
-    exact = predict(
-        Seeing(), picture, SlidingWindow(size=(8, 8, 8), overlap=0.0, precision="exact"), notes=[]
-    )
+    exactly = SlidingWindow(size=(8, 8, 8), overlap=0.0, precision="exact")
+    exact = predict(Seeing(), picture, exactly, notes=[])
     np.testing.assert_array_equal(made[..., 56:64], exact[..., 56:64])
     np.testing.assert_allclose(made, exact, atol=1e-4)
 
@@ -297,7 +312,7 @@ def test_a_rough_pass_that_saves_nothing_is_given_up():
     picture.reshape(1, 8, 8, 40, 8)[..., 1::2, :] = 0.8
     net = Seeing()
 
-    predict(net, picture, SlidingWindow(size=(8, 8, 8), overlap=0.0), notes=[])
+    predict(net, picture, SlidingWindow(size=(8, 8, 8), overlap=0.0, batch=1), notes=[])
 
     assert net.asked[-30:] == ["exact"] * 30
     assert net.asked.count("rough") < 10
