@@ -10,6 +10,8 @@ from node.toolkit.networks import classifier, without_head
 #: learned with the fat of others: it must add nothing there (docs/decisions).
 BOTH, ALONE, OTHERS = "mvi", "tumor_only", "other_fat"
 NETWORKS = (BOTH, *(name for name in (ALONE, OTHERS) if SETTINGS[name]))
+#: The control has a file of its own: a plugin is used without it.
+FILES = {"weights.safetensors": (BOTH, ALONE), "control.safetensors": (OTHERS,)}
 FUSIONS, BRANCHES = ("sum", "concat", "cross_attention"), ("phases", "regions")
 
 
@@ -21,6 +23,12 @@ def networks():
     return nn.ModuleDict(
         {name: Fusion([channels for _, channels in branches_of(name)]) for name in NETWORKS}
     )
+
+
+def by_file(found):
+    """Return what is known of each network by the file that its weights are in."""
+    kept = {file: {n: found[n] for n in names if n in found} for file, names in FILES.items()}
+    return {file: part for file, part in kept.items() if part}
 
 
 def branches_of(name):

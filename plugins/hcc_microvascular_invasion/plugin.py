@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from checks import Unsuitable
-from network import BOTH, NETWORKS, heat_layers, inputs_of, networks
+from network import BOTH, NETWORKS, by_file, heat_layers, inputs_of, networks
 from prepare import DRAWN_ON, FAT, FOLDER, SETTINGS, TUMOR, seen_of
 
 from node.errors import ResultInvalid
@@ -22,7 +22,8 @@ class Plugin:
         """Read the weights and get the networks ready for `device`."""
         self.device, self.logistic = device, logistic_weights()
         self.networks = networks()
-        load_weights(self.networks, FOLDER / "weights.safetensors")
+        for file, part in by_file(self.networks).items():
+            load_weights(torch.nn.ModuleDict(part), FOLDER / file)
         self.networks.to(device).eval()
         self.risk_from = risk_threshold(self.networks[BOTH])
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from network import BOTH, NETWORKS, OTHERS, inputs_of, networks
-from prepare import DRAWN_ON, FAT, PHASES, SETTINGS, TUMOR, areas_cm2, fat_in, seen_of
+from network import BOTH, NETWORKS, OTHERS, by_file, inputs_of, networks
+from prepare import DRAWN_ON, FAT, PHASES, TUMOR, areas_cm2, fat_in, seen_of
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from node.toolkit.altering import Alteration, moved, scanned
@@ -16,7 +16,6 @@ from node.toolkit.learning import (
     learn,
     one_cycle,
     said,
-    told_apart,
 )
 from node.toolkit.logistic import sigmoid
 from node.toolkit.operating import youden
@@ -34,6 +33,7 @@ SCHEDULE = Schedule(
     steps=STEPS,
     look_every=LOOK_EVERY,
     patience=PATIENCE,
+    figure="minus_log_loss",
     rate=lambda done: RATE * (one_cycle(done) + 1e-3),
 )
 #: Noise goes with institutions, and those with outcomes (cohort.toml): it must say nothing.
@@ -52,7 +52,11 @@ def examples(case, labels):
 
 def score(case):
     """Return what simple rules say: how large tumour and fat are, how bright the tumour is."""
-    volume, (tumor,), (region,) = case.volumes[DRAWN_ON], case.rois[TUMOR], case.rois[FAT]
+    volume, (tumor,), (region,) = (
+        case.volumes[DRAWN_ON],
+        case.rois[TUMOR],
+        case.rois[FAT],
+    )
     found = {
         "volume": float(np.count_nonzero(tumor.mask) * volume.voxel_volume_mm3 / 1000),
         "diameter": longest_3d_mm(tumor.mask, volume.affine),
@@ -69,16 +73,29 @@ def fit(examples, *, seed, run):
     """Return the weights; goes on from the checkpoint of an interrupted training."""
     seed_everything(seed)
     nets = networks().to(run.device)
-    train, tuning = Cases(examples.train, run.device), Cases(examples.tuning, run.device)
+    seed_everything(seed)  # as many networks as there are: the same chance for each of them
+    train, tuning = (
+        Cases(examples.train, run.device),
+        Cases(examples.tuning, run.device),
+    )
 
-    def loss(net, name, chosen):
-        images = altered(train.tensors(chosen, name))
-        logits = net(*inputs_of(images, name))[:, 0].float()
-        wanted = torch.from_numpy(train.outcome[chosen]).to(run.device)
+    def batch(chance):
+        chosen = balanced(train.outcome, BATCH, chance)
+        step = int(chance.integers(1, len(train.outcome)))
+        images = altered(train.tensors(chosen))
+        with apart(OTHERS, run.device):
+            if OTHERS in NETWORKS:
+                images["fat of others"] = altered_fat(train.fat_of_others(chosen, step))
+        return images, torch.from_numpy(train.outcome[chosen]).to(run.device)
+
+    def loss(net, name, given):
+        images, wanted = given
+        with apart(name, run.device):
+            logits = net(*inputs_of(shown(images, name), name))[:, 0].float()
         return binary_cross_entropy_with_logits(logits, wanted)
 
     def look(net, name):
-        return told_apart(said_of(net, name, tuning), tuning.outcome)
+        return -log_loss(said_of(net, name, tuning), tuning.outcome)
 
     kept = learn(
         {
@@ -88,18 +105,41 @@ def fit(examples, *, seed, run):
         SCHEDULE,
         run=run,
         seed=seed,
-        batch=lambda chance: balanced(train.outcome, BATCH, chance),
+        batch=batch,
         loss=loss,
         look=look,
     )
     kept[BOTH]["cut"] = cut_of(nets[BOTH], kept[BOTH], tuning)
-    return {"weights.safetensors": joined(kept)}
+    return {file: joined(part) for file, part in by_file(kept).items()}
+
+
+def apart(name, device):
+    """Give a network's chance back: the control takes none from the others."""
+    return torch.random.fork_rng(
+        devices=[device] if device != "cpu" else [], enabled=name == OTHERS
+    )
+
+
+def shown(images, name):
+    """Return the images that a network learns from: one of them, with the fat of others."""
+    return {**images, "fat": images["fat of others"]} if name == OTHERS else images
 
 
 def said_of(net, name, cases):
     """Return what a network says of cases, as log-odds."""
     parts = np.split(np.arange(len(cases.outcome)), range(64, len(cases.outcome), 64))
-    return said(net, (inputs_of(cases.tensors(part, name), name) for part in parts))
+    found = []
+    for part in parts:
+        images = cases.tensors(part)
+        if name == OTHERS:
+            images["fat of others"] = cases.fat_of_others(part)
+        found.append(inputs_of(shown(images, name), name))
+    return said(net, found)
+
+
+def log_loss(log_odds, outcome):
+    """Return the mean surprise at outcomes; steadier on few cases than an AUROC."""
+    return float(np.logaddexp(0.0, np.where(outcome > 0.5, -log_odds, log_odds)).mean())
 
 
 def cut_of(net, weights, tuning):
@@ -119,15 +159,16 @@ class Cases:
         self.outcome = np.array([float(one["outcome"]) for one in cases], np.float32)
         self.device = device
 
-    def tensors(self, chosen, name):
-        """Return the images of cases in [0, 1] by name; one network learns with others' fat."""
-        numbers = dict.fromkeys(IMAGES, chosen)
-        if name == OTHERS:
-            numbers["fat"] = (chosen + 1) % len(self.outcome)
-        return {
-            image: torch.from_numpy(array[numbers[image]]).to(self.device).float() / 255
-            for image, array in self.images.items()
-        }
+    def tensors(self, chosen):
+        """Return the images of cases in [0, 1] by name."""
+        return {name: self._tensor(name, chosen) for name in IMAGES}
+
+    def fat_of_others(self, chosen, step=1):
+        """Return for each case the fat of another one, so many places further on."""
+        return self._tensor("fat", (chosen + step) % len(self.outcome))
+
+    def _tensor(self, name, chosen):
+        return torch.from_numpy(self.images[name][chosen]).to(self.device).float() / 255
 
 
 def altered(images):
@@ -136,7 +177,13 @@ def altered(images):
     The fat moves by itself; around the fat stays nothing.
     """
     tumor = torch.cat([images[name] for name in (*PHASES, "outline")], dim=1)
-    tumor, fat = moved(tumor, HOW), moved(images["fat"], HOW)
-    *phases, outline = tumor.split([images[name].shape[1] for name in (*PHASES, "outline")], dim=1)
+    *phases, outline = moved(tumor, HOW).split(
+        [images[name].shape[1] for name in (*PHASES, "outline")], dim=1
+    )
     grey = {role: scanned(image, HOW) for role, image in zip(PHASES, phases, strict=True)}
-    return {**grey, "outline": outline, "fat": torch.where(fat > 0, scanned(fat, HOW), fat)}
+    return {**grey, "outline": outline, "fat": altered_fat(images["fat"])}
+
+
+def altered_fat(fat):
+    fat = moved(fat, HOW)
+    return torch.where(fat > 0, scanned(fat, HOW), fat)
