@@ -15,6 +15,8 @@ from tests.chaos.senders import Material
 from tests.chaos.site import ChaosSite
 
 _DONE = frozenset({"PROVEN", "ACCEPTED"})
+#: Of a withdrawal: what stands at the destination is known, or is a task for a person.
+_LOOKED_AT = frozenset({"HIDDEN", "VISIBLE", "UNKNOWN", "NOT SENT"})
 _JOB_ENDED = frozenset({"COMPLETED", "CANCELED", "REFUSED"})
 
 
@@ -60,9 +62,12 @@ class Checker:
 
     def _unfinished_deliveries(self, rows: Rows) -> Iterator[str]:
         canceled = {j["id"] for j in rows.job if j["reason_code"] or j["state"] != "COMPLETED"}
+        withdrawn = {w["delivery_id"] for w in rows.withdrawal if w["state"] in _LOOKED_AT}
         for one in rows.delivery:
             superseded = one["state"] == "CANCELED" and (
-                one["job_id"] in canceled or "SUPERSEDED" in one["reason"]
+                one["job_id"] in canceled
+                or one["id"] in withdrawn
+                or "SUPERSEDED" in one["reason"]
             )
             if one["state"] not in _DONE and not superseded:
                 yield f"delivery {one['id']} is {_why(one)}"

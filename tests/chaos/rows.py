@@ -22,6 +22,7 @@ class Rows:
     job: tuple[Row, ...]
     evidence: tuple[Row, ...]
     delivery: tuple[Row, ...]
+    withdrawal: tuple[Row, ...]
     leader: tuple[Row, ...]
     association: tuple[Row, ...]
 

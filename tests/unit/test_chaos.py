@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,6 +65,7 @@ def storm(tmp_path: Path):
         job=(job,),
         evidence=({**evidence, "path": "evidence/seg.dcm", "sha256": sha256},),
         delivery=(delivery,),
+        withdrawal=(),
         leader=(),
         association=(),
     )
@@ -139,6 +141,21 @@ def test_the_checker_finds(storm, harm, words):
     harm(storm)
 
     assert words in complaints(storm)
+
+
+@pytest.mark.parametrize(
+    ("state", "ended"), [("REQUESTED", False), ("PREPARED", False), ("VISIBLE", True)]
+)
+def test_an_answer_lost_before_a_newer_result_ends_with_its_withdrawal(storm, state, ended):
+    lost = {**storm.rows.delivery[0], "state": "CANCELED", "status": "NO ANSWER"}
+    lost["reason"] = "WITHDRAWN: a newer result replaces it"
+    rows = replace(
+        storm.rows, delivery=(lost,), withdrawal=({"delivery_id": lost["id"], "state": state},)
+    )
+
+    pending = storm.checker.pending(rows, storm.acknowledged)
+
+    assert (pending == []) == ended
 
 
 def test_a_dead_letter_without_an_alarm_is_a_problem(storm):
