@@ -86,7 +86,7 @@ def fit(examples, *, seed, run):
     """Return signature and nomogram, and the threshold for the manifest."""
     cases = [*examples.train, *examples.tuning]
     table, outcome = table_from(cases), outcomes(cases)
-    how = replace(HOW, seed=seed, classifier=getattr(run, "model", "") or SETTINGS["classifier"])
+    how = replace(HOW, seed=seed, classifier=run.model or SETTINGS["classifier"])
     signature = fit_signature(table, outcome, None, how)
     run.progress(1, 2, threshold=signature.threshold)
     judged = nested_auroc(table, outcome, None, how)
@@ -95,7 +95,8 @@ def fit(examples, *, seed, run):
     # The nomogram learns from what was said of patients that the signature had not seen.
     arrays = {**signature.arrays("rdp."), **nomogram(cases, judged.probability, outcome)}
     threshold = round(float(np.clip(signature.threshold, 0.01, 0.99)), 3)
-    return {"weights.safetensors": arrays, "parameters": {"threshold": threshold}}
+    parameters = {"threshold": threshold, "classifier": how.classifier}
+    return {"weights.safetensors": arrays, "parameters": parameters}
 
 
 def nomogram(cases, probability, outcome):
