@@ -59,7 +59,7 @@ def score(case):
 def fit(examples, *, seed, run):
     """Return the signature that is asked for, and that of radiomics alone to compare it with."""
     cases = [*examples.train, *examples.tuning]
-    name = getattr(run, "model", "") or SETTINGS["model"]
+    name = run.model or SETTINGS["model"]
     sequence, _, classifier = model_named(name)
     model = learned(name, cases, seed)
     run.progress(1, 2)

@@ -1,0 +1,324 @@
+"""The nasopharyngeal plugin on a made-up tumour, with signatures of made-up numbers."""
+
+import re
+import shutil
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node.clinical_check import checked
+from node.errors import ClinicalValueRefused
+from node.inference.child import load_module
+from node.manifest_file import parse_manifest
+from node.plugin import Case, Labels, Roi, Volume
+
+pytest.importorskip("torch")
+pytest.importorskip("radiomics")
+pytest.importorskip("sklearn")
+
+PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "nasopharyngeal_recurrence"
+#: Modules of the plugin that import each other by name; each folder needs its own.
+OWN = ("prepare", "train", "plugin", "cohort")
+#: Until its weights are trained the manifest is a draft, so that the node lists no such plugin.
+MANIFEST = next(
+    path.read_text(encoding="utf-8")
+    for path in (PLUGIN / "plugin.toml", PLUGIN / "plugin.toml.draft")
+    if path.is_file()
+)
+ROLES = ("t2", "t1_contrast")
+#: What the made-up signatures keep.
+KEPT = {
+    "t2_radiomic": ("original_shape_Sphericity", "original_glcm_Contrast"),
+    "t2_deep": ("efficientnet_lite0.output.0007",),
+}
+CLINICAL = ("sex", "age", "t_category", "n_category", "stage", "log10_ebv_dna")
+VALUES = {
+    **{"sex": "m", "age": 50.0, "t_category": "t3", "n_category": "n2"},
+    **{"stage": "iii", "ebv_dna": 1000.0},
+}
+
+
+@cache
+def case_of(*, ball_mm=16.0, flat=False, step_mm=2.0, values=()):
+    """A ball of varying signal in a larger one, steps of 3, 2 and 2 mm, in both sequences."""
+    chance, shape = np.random.default_rng(3), (12, 32, 32)
+    steps = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    away = (steps - np.reshape([6, 16, 16], (3, 1, 1, 1))) * np.reshape(
+        [3.0, step_mm, step_mm], (3, 1, 1, 1)
+    )
+    far = np.sqrt((away**2).sum(axis=0))
+    mask = far <= ball_mm / 2
+    affine = np.diag([step_mm, step_mm, 3.0, 1.0])[:, [2, 1, 0, 3]]
+    volumes, rois = {}, {}
+    for number, role in enumerate(ROLES):
+        array = np.where(far < 28, 400, 10) + chance.normal(0, 8, shape)
+        array[mask] += 150 + chance.normal(0, 40, np.count_nonzero(mask))
+        if flat and number == 0:
+            array[mask] = 500
+        array = np.clip(np.rint(array), 0, 4095).astype(np.int16)
+        volumes[role] = Volume(array=array, affine=affine, unit="1", modality="MR")
+        rois[f"tumor_{role}"] = (Roi(mask=mask, role=role, label="tumor", source="tests"),)
+    return Case(volumes=volumes, rois=rois, values=dict(values))
+
+
+def manifest(**changed):
+    """The manifest with few features and without N4, and other values in [parameters]."""
+    text = MANIFEST.split("[weights]")[0]
+    for old, new in (
+        ('image_types = ["original", "wavelet", "log"]', 'image_types = ["original"]'),
+        ("log_sigma_mm = [2, 3, 4, 5]", ""),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    start, parameters = text.split("[parameters]")
+    for name, value in {"n4": False, **changed}.items():
+        shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
+        pattern = re.compile(rf"^{name} = .*$", flags=re.MULTILINE)
+        assert pattern.search(parameters), name
+        parameters = pattern.sub(f"{name} = {shown}", parameters, count=1)
+    return f"{start}[parameters]{parameters}"
+
+
+@pytest.fixture
+def module_of(tmp_path, monkeypatch):
+    """Load a module of the plugin from a folder that may be written to."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
+    folder = tmp_path / "nasopharynx"
+
+    def forget():
+        for name in OWN:
+            sys.modules.pop(name, None)
+
+    def load(file, **parameters):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(PLUGIN, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+        (folder / "plugin.toml").write_text(manifest(**parameters), encoding="utf-8")
+        forget()
+        return load_module(folder, file)
+
+    yield load
+    forget()
+
+
+@cache
+def signature(blocks=("t2_radiomic", "t2_deep")):
+    """A signature learned from numbers that were drawn."""
+    from node.toolkit.signature import Block, SignatureSettings, Table, fit_signature
+
+    chance = np.random.default_rng(5)
+    outcome = chance.random(60) < 0.5
+    named = {**KEPT, "clinical": CLINICAL}
+    made = {
+        name: Block(
+            names=named[name], values=chance.normal(outcome[:, None], 1.0, (60, len(named[name])))
+        )
+        for name in blocks
+    }
+    how = SignatureSettings(univariate_p=1.0, whole=("clinical",), inner_folds=3, lasso_folds=3)
+    return fit_signature(Table(blocks=made), outcome, None, how)
+
+
+def plugin_of(module_of, blocks=("t2_radiomic", "t2_deep"), **parameters):
+    """The plugin, ready to run."""
+    from node.toolkit.training import write_weights
+
+    module = module_of("plugin.py", **parameters)
+    arrays = signature(blocks).arrays("model.")
+    arrays |= signature(("t2_radiomic",)).arrays("radiomic.")
+    write_weights(module.FOLDER / "weights.safetensors", arrays)
+    plugin = module.Plugin()
+    plugin.load("cpu")
+    return plugin
+
+
+def by_name(result):
+    return {one.name: one for one in result.measurements}
+
+
+def test_the_paper_s_counts_are_met(module_of):
+    text = MANIFEST.split("[weights]")[0]
+    module = module_of("prepare.py")
+    (module.FOLDER / "plugin.toml").write_text(text, encoding="utf-8")
+    sys.modules.pop("prepare", None)
+    module = load_module(module.FOLDER, "prepare.py")
+    assert (
+        len(module.names_of("t2_radiomic")) == len(module.names_of("t1_contrast_radiomic")) == 975
+    )
+    assert len(module.names_of("t2_deep")) == 1000
+    assert module.CLINICAL == CLINICAL == module.names_of("clinical")
+
+
+def test_there_are_thirty_models_and_the_paper_s_best_comes_first(module_of):
+    train = module_of("train.py")
+    assert len(set(train.MODELS)) == 30
+    assert train.MODELS[0] == "t2-II-random_forest" == train.SETTINGS["model"]
+
+
+@pytest.mark.parametrize("name", ["t2-II", "t3-II-knn", "t2-IV-knn", "t2-II-mlp"])
+def test_a_model_that_there_is_not_is_refused_with_all_that_there_are(module_of, name):
+    with pytest.raises(ValueError, match="t2, t1_contrast; I, II, III; random_forest"):
+        module_of("prepare.py").model_named(name)
+
+
+def test_a_run_says_probability_interval_score_threshold_and_features(module_of, tmp_path):
+    plugin = plugin_of(module_of)
+    result = plugin.run(case_of())
+    found = by_name(result)
+    low, high = found["p_recurrence"].interval
+    assert 0 <= low <= found["p_recurrence"].value <= high <= 100
+    assert 0 <= found["score"].value <= 1 and found["threshold"].value == 50
+    assert {"original_shape_sphericity", "original_glcm_contrast", "deep_7"} <= set(found)
+    assert found["original_shape_sphericity"].segment == "tumor_t2"
+    assert 0.5 < found["original_shape_sphericity"].value <= 1.0
+    (risk,), (segment,) = result.qualities, result.segments
+    assert (risk.choice == "high") == (found["p_recurrence"].value >= 50)
+    assert np.array_equal(segment.mask, case_of().rois["tumor_t2"][0].mask)
+    spec = parse_manifest(tmp_path / "nasopharynx").measurements
+    assert set(found) <= set(spec)
+    assert spec["original_shape_sphericity"].code.scheme == "IBSI"
+
+
+def test_the_threshold_of_the_manifest_decides(module_of):
+    said = by_name(plugin_of(module_of).run(case_of()))["p_recurrence"].value / 100
+    for threshold, expected in ((said / 2, "high"), ((1 + said) / 2, "low")):
+        result = plugin_of(module_of, threshold=threshold).run(case_of())
+        assert result.qualities[0].choice == expected
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [({"ball_mm": 6.0}, "at least 64"), ({"flat": True}, "have the value")],
+    ids=["small", "constant"],
+)
+def test_a_region_without_features_is_refused_with_a_sentence(module_of, changed, sentence):
+    result = plugin_of(module_of).run(case_of(**changed))
+    assert sentence in result.refusal and not result.measurements
+
+
+def test_both_regions_are_looked_at_whichever_sequence_the_model_takes(module_of):
+    case = case_of()
+    small = case_of(ball_mm=6.0).rois["tumor_t1_contrast"]
+    mixed = replace(case, rois={**case.rois, "tumor_t1_contrast": small})
+    assert "at least 64" in plugin_of(module_of).run(mixed).refusal
+
+
+def test_clinical_values_that_are_not_known_are_named(module_of):
+    blocks = ("t2_radiomic", "t2_deep", "clinical")
+    plugin = plugin_of(module_of, blocks, model="t2-III-random_forest")
+    known = plugin.run(case_of(values=tuple(VALUES.items())))
+    assert not any("Not known" in note for note in known.notes)
+    less = {name: value for name, value in VALUES.items() if name not in ("age", "ebv_dna")}
+    unknown = plugin.run(case_of(values=tuple(less.items())))
+    assert unknown.notes[-1].endswith("the cases learned from: age, log10_ebv_dna.")
+    assert not {"age", "sex"} & set(by_name(known))
+
+
+def test_clinical_values_become_numbers_in_order(module_of):
+    module = module_of("prepare.py")
+    assert module.clinical(VALUES).tolist() == [1.0, 50.0, 2.0, 2.0, 2.0, 3.0]
+    assert np.isnan(module.clinical({})).all()
+
+
+def test_examples_hold_every_block_and_what_is_run_is_the_same(module_of):
+    train = module_of("train.py")
+    made = train.examples(case_of(), Labels(values={"recurrence": "yes"}))
+    assert set(made) == {*train.BLOCKS, "outcome"} and bool(made["outcome"])
+    assert all(made[block].shape == (len(train.names_of(block)),) for block in train.BLOCKS)
+    again = train.measured(case_of(), ("t2_radiomic", "t2_deep"))
+    assert all(np.array_equal(again[block], made[block]) for block in again)
+    assert not np.array_equal(made["t2_radiomic"], made["t1_contrast_radiomic"])
+
+
+def test_rules_are_numbers(module_of):
+    found = module_of("train.py").score(case_of(values=tuple(VALUES.items())))
+    assert found["n_category"] == 2.0 and found["ebv_dna"] == 1000.0
+    assert all(np.isfinite(list(found.values()))) and found["volume"] > 100
+
+
+class Cases:
+    """Cases whose T2 features differ by outcome."""
+
+    def __init__(self, train, count=40):
+        chance = np.random.default_rng(1)
+        self.made = []
+        for number in range(count):
+            outcome = number % 2 == 0
+            one = {
+                block: chance.normal(0.0, 1.0, len(train.names_of(block))) for block in train.BLOCKS
+            }
+            for block in ("t2_radiomic", "t2_deep"):
+                one[block][:3] += 2.0 * outcome
+            self.made.append({**one, "outcome": np.array(outcome)})
+
+
+class Run:
+    model = "t2-II-logistic"
+
+    @staticmethod
+    def progress(done, total, **figures):
+        assert 0 <= done <= total
+
+
+def test_what_is_fitted_is_what_the_plugin_loads(module_of):
+    from types import SimpleNamespace
+
+    from node.toolkit.training import write_weights
+
+    train = module_of("train.py")
+    cases = Cases(train).made
+    made = train.fit(SimpleNamespace(train=cases[:30], tuning=cases[30:]), seed=1, run=Run)
+    assert made["parameters"]["model"] == "t2-II-logistic"
+    assert 0 < made["parameters"]["threshold"] < 1
+    write_weights(train.FOLDER / "weights.safetensors", made["weights.safetensors"])
+    plugin = load_module(train.FOLDER, "plugin.py").Plugin()
+    plugin.load("cpu")
+    assert plugin.models["p_recurrence"].classifier == "logistic"
+    assert {one.block for one in plugin.models["p_radiomic"].kept} == {"t2_radiomic"}
+    assert 0 <= by_name(plugin.run(case_of()))["p_radiomic"].value <= 100
+
+
+def test_unknown_clinical_values_are_the_middle_of_the_others(module_of):
+    train = module_of("train.py")
+    cases = Cases(train, 4).made
+    for number, one in enumerate(cases):
+        one["clinical"] = np.full(6, float(number))
+    cases[0]["clinical"][1] = np.nan
+    table = train.table(cases, ("clinical",))
+    assert table.blocks["clinical"].values[:, 1].tolist() == [2.0, 1.0, 2.0, 3.0]
+
+
+def test_kept_features_are_counted_by_the_causes_they_show(module_of):
+    (prepare := module_of("prepare.py")).FOLDER.joinpath("plugin.toml").write_text(
+        MANIFEST.split("[weights]")[0], encoding="utf-8"
+    )
+    for name in OWN:
+        sys.modules.pop(name, None)
+    train = load_module(prepare.FOLDER, "train.py")
+    found = train.planted(
+        ["original_shape_Sphericity", "wavelet-LLL_firstorder_Mean", "original_glcm_Idm"]
+    )
+    assert (found.families_kept, found.families) == (3, 4)
+    assert found.share_null == 0.0 and found.enrichment == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "unit", "sentence"),
+    [
+        ("ebv_dna", -1.0, "{copies}/mL", "0"),
+        ("ebv_dna", 500.0, "ng/mL", "copies"),
+        ("age", 400.0, "a", "110"),
+        ("t_category", "t7", "", "t4"),
+    ],
+)
+def test_a_clinical_value_out_of_range_or_in_the_wrong_unit_is_refused(
+    module_of, tmp_path, name, value, unit, sentence
+):
+    module_of("prepare.py")
+    spec = parse_manifest(tmp_path / "nasopharynx").clinical[name]
+    with pytest.raises(ClinicalValueRefused, match=sentence):
+        checked(spec, value, unit)
