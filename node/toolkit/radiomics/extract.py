@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from node.plugin import Volume
 from node.radiomics_settings import RadiomicsSettings, feature_names, features_of
-from node.toolkit.grids import outside_value
+from node.toolkit.grids import Box, outside_value
 
 #: Steps are rounded to this many digits: 0.9999999 mm is no other grid than 1 mm.
 _DIGITS_OF_MM = 6
@@ -81,9 +81,8 @@ def extract(volume: Volume, mask: NDArray[np.bool_], settings: RadiomicsSettings
         A `ValueError` with a sentence: the region is too small, on another grid, outside of what
         was scanned, or all of one value; or a value is not finite.
     """
-    array = checked(volume, mask, settings)
     names = feature_names(settings)
-    found = _execute(array, mask, volume.spacing_mm, settings)
+    found = _execute(*_checked(volume, mask, settings), volume.spacing_mm, settings)
     if missing := [name for name in names if name not in found]:
         image = missing[0].split("_")[0]
         raise NoFeatures(f"the image is too small for {image}: {len(missing)} features are missing")
@@ -94,27 +93,40 @@ def extract(volume: Volume, mask: NDArray[np.bool_], settings: RadiomicsSettings
     return Features(names=names, values=values)
 
 
-def checked(
+def _checked(
     volume: Volume, mask: NDArray[np.bool_], settings: RadiomicsSettings
-) -> NDArray[np.float64]:
-    """Return the values that features are taken of; raises `NoFeatures` as `extract` does."""
-    array = np.asarray(volume.array, dtype=np.float64)
-    if mask.shape != array.shape or mask.dtype != np.bool_:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the values that features are taken of and the region in them."""
+    if mask.shape != volume.array.shape or mask.dtype != np.bool_:
         raise NoFeatures(
             f"the region has shape {mask.shape} and type {mask.dtype}; "
-            f"it must be bool on the grid of the image, {array.shape}"
+            f"it must be bool on the grid of the image, {volume.array.shape}"
         )
     _check_region(mask, volume.padding, settings.least_voxels)
+    if volume.array.dtype.kind == "f" and not np.isfinite(volume.array).all():
+        wrong = np.count_nonzero(~np.isfinite(volume.array))
+        raise NoFeatures(f"{wrong} values are not finite numbers")
+    part = _part(mask, settings)
+    array, mask = volume.array[part].astype(np.float64), mask[part]
     if volume.padding is not None and volume.padding.any():
-        array = np.where(volume.padding, outside_value(volume), array)
-    if not np.isfinite(array).all():
-        raise NoFeatures(f"{np.count_nonzero(~np.isfinite(array))} values are not finite numbers")
+        array[volume.padding[part]] = outside_value(volume)
     if settings.clip is not None:
         array = np.clip(array, *settings.clip)
     inside = array[mask]
     if inside.min() == inside.max():
         raise NoFeatures(f"all {inside.size} voxels of the region have the value {inside[0]:g}")
-    return array
+    return array, mask
+
+
+def _part(mask: NDArray[np.bool_], settings: RadiomicsSettings) -> tuple[slice, slice, slice]:
+    """Return what pyradiomics would cut out at once; a whole body need not be copied for that.
+
+    Resampling and normalizing look at the whole image.
+    """
+    box = Box.of(mask)
+    if box is None or not settings.pre_crop or settings.normalize or settings.spacing_mm:
+        return (slice(None), slice(None), slice(None))
+    return box.grown([settings.pad_voxels] * 3, mask.shape).slices
 
 
 def _check_region(
@@ -139,7 +151,7 @@ def _execute(
     extractor = _extractor(settings)
     images = []
     for values in (array, mask.astype(np.uint8)):
-        image = SimpleITK.GetImageFromArray(values)
+        image: Any = SimpleITK.GetImageFromArray(values)
         image.SetSpacing([round(step, _DIGITS_OF_MM) for step in reversed(spacing_mm)])
         images.append(image)
     with _quiet(), one_thread():
@@ -182,7 +194,7 @@ def _extractor(settings: RadiomicsSettings) -> Any:
 def _pyradiomics_settings(settings: RadiomicsSettings) -> dict[str, Any]:
     """Return the settings by pyradiomics' names; what it would choose itself is said too."""
     spacing_mm = settings.spacing_mm
-    levels = (
+    levels: dict[str, Any] = (
         {"binWidth": settings.bin_width}
         if settings.bin_width is not None
         else {"binCount": settings.bin_count}

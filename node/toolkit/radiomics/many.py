@@ -92,7 +92,8 @@ def extract_many(
             kept.take(_answer(*task))
     else:
         with Workers(count) as pool:
-            for answer in raised(pool.each(_answer, kept.tasks(), ahead=1)):
+            answers: Iterator[_Answer] = raised(pool.each(_answer, kept.tasks(), ahead=1))
+            for answer in answers:
                 kept.take(answer)
     return Batch(feature_names(settings), kept.values, kept.refused, kept.cached)
 

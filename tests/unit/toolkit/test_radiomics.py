@@ -93,31 +93,34 @@ def test_every_kind_of_image_gives_its_features():
     assert found["log-sigma-1-5-mm-3D_firstorder_Mean"] != found["original_firstorder_Mean"]
 
 
-def test_they_are_pyradiomics_own_numbers():
+@pytest.mark.parametrize(
+    ("said", "theirs"),
+    [
+        (
+            {"spacing_mm": [1.5, 1, 1], "normalize": True, "normalize_scale": 100,
+             "remove_outliers_sd": 3},
+            {"resampledPixelSpacing": [1, 1, 1.5], "normalize": True, "normalizeScale": 100,
+             "removeOutliers": 3, "preCrop": True},
+        ),
+        ({}, {"preCrop": True}),
+        ({"pre_crop": False}, {}),
+    ],
+    ids=["resampled", "cut", "whole"],
+)  # fmt: skip
+def test_they_are_pyradiomics_own_numbers(said, theirs):
     from radiomics.featureextractor import RadiomicsFeatureExtractor
     from SimpleITK import GetImageFromArray
 
-    settings = settings_of(
-        image_types=["original", "wavelet", "log"],
-        log_sigma_mm=[2.0],
-        classes=list(CLASSES),
-        spacing_mm=[1.5, 1, 1],
-        normalize=True,
-        normalize_scale=100,
-        remove_outliers_sd=3,
-    )
-    volume, mask = region()
-    found = extract(volume, mask, settings)
+    filters = {"image_types": ["original", "wavelet", "log"], "log_sigma_mm": [2.0]}
+    volume, mask = region(shape=(14, 40, 44))
+    found = extract(volume, mask, settings_of(**filters, classes=list(CLASSES), **said))
     image, label = GetImageFromArray(volume.array.astype(float)), GetImageFromArray(mask * 1)
     for one in (image, label):  # where it lies in the patient makes no difference
         one.SetSpacing(volume.spacing_mm[::-1])
         one.SetOrigin((-120.0, 33.5, 701.25))
-    theirs = RadiomicsFeatureExtractor(
-        binWidth=25, resampledPixelSpacing=[1, 1, 1.5], preCrop=True, normalize=True,
-        normalizeScale=100, removeOutliers=3, additionalInfo=False,
-    )  # fmt: skip
-    theirs.enableImageTypes(Wavelet={}, LoG={"sigma": [2.0]})
-    values = theirs.execute(image, label)
+    extractor = RadiomicsFeatureExtractor(binWidth=25, additionalInfo=False, **theirs)
+    extractor.enableImageTypes(Wavelet={}, LoG={"sigma": [2.0]})
+    values = extractor.execute(image, label)
 
     assert set(values) == set(found.names)
     for name in found.names:
