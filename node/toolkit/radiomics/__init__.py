@@ -7,7 +7,7 @@ from node.manifest_radiomics import radiomics_settings
 from node.radiomics_codes import code_of, unit_of
 from node.radiomics_settings import RadiomicsSettings, feature_names
 from node.toolkit.radiomics.bias import n4, standardized
-from node.toolkit.radiomics.extract import Features, NoFeatures, extract
+from node.toolkit.radiomics.extract import Features, NoFeatures, checked, extract
 from node.toolkit.radiomics.many import Batch, extract_many
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Features",
     "NoFeatures",
     "RadiomicsSettings",
+    "checked",
     "code_of",
     "extract",
     "extract_many",

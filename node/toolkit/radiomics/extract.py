@@ -82,7 +82,7 @@ def extract(volume: Volume, mask: NDArray[np.bool_], settings: RadiomicsSettings
         was scanned, or all of one value; or a value is not finite.
     """
     names = feature_names(settings)
-    found = _execute(*_checked(volume, mask, settings), volume.spacing_mm, settings)
+    found = _execute(*checked(volume, mask, settings), volume.spacing_mm, settings)
     if missing := [name for name in names if name not in found]:
         image = missing[0].split("_")[0]
         raise NoFeatures(f"the image is too small for {image}: {len(missing)} features are missing")
@@ -93,10 +93,16 @@ def extract(volume: Volume, mask: NDArray[np.bool_], settings: RadiomicsSettings
     return Features(names=names, values=values)
 
 
-def _checked(
+def checked(
     volume: Volume, mask: NDArray[np.bool_], settings: RadiomicsSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the values that features are taken of and the region in them."""
+    """Return the values that features are taken of and the region in them.
+
+    Raises
+    ------
+    NoFeatures
+        As `extract` does, before anything long has begun.
+    """
     if mask.shape != volume.array.shape or mask.dtype != np.bool_:
         raise NoFeatures(
             f"the region has shape {mask.shape} and type {mask.dtype}; "
@@ -175,15 +181,17 @@ def _said(error: Exception, settings: RadiomicsSettings) -> str:
 
 @cache
 def _extractor(settings: RadiomicsSettings) -> Any:
+    filters: dict[str, dict[str, Any]] = {
+        "wavelet": {"wavelet": settings.wavelet},
+        "log": {"sigma": list(settings.log_sigma_mm)},
+    }
     with _quiet():
         from radiomics.featureextractor import RadiomicsFeatureExtractor
 
         extractor = RadiomicsFeatureExtractor(**_pyradiomics_settings(settings))
         extractor.disableAllImageTypes()
         for kind in settings.image_types:
-            own = {"log": {"sigma": list(settings.log_sigma_mm)}}.get(kind, {})
-            if kind == "wavelet":
-                own = {"wavelet": settings.wavelet}
+            own = filters.get(kind, {})
             extractor.enableImageTypeByName(_IMAGE_TYPES[kind], customArgs=own)
         extractor.disableAllFeatures()
         asked = {name: list(some) for name, some in features_of(settings).items() if some}
