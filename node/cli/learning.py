@@ -49,7 +49,7 @@ _STARTS_OVER = "stopped, no report was written; the same command starts over"
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (train, evaluate, study):
+    for command in (train, compare, evaluate, study):
         app.command()(command)
 
 
@@ -66,6 +66,9 @@ def train(  # noqa: PLR0913 one parameter for each option
         bool, typer.Option("--in-place", help="Write into the plugin's own folder.")
     ] = False,
     minutes: Annotated[float | None, typer.Option(help="Most minutes for learning.")] = None,
+    model: Annotated[
+        str, typer.Option(help="Which of the plugin's models, where it has several.")
+    ] = "",
     device: DeviceOption = "auto",
     cache: CacheOption = None,
     fresh: Annotated[
@@ -91,6 +94,7 @@ def train(  # noqa: PLR0913 one parameter for each option
             device=_device(device),
             store=_store(cache),
             fresh=fresh,
+            model=model,
         )
         with _bars() as bars:
             trained = run(order, bars.show)
@@ -102,6 +106,39 @@ def train(  # noqa: PLR0913 one parameter for each option
             f"{trained.tuning}, in {fitted.seconds:.0f} s{f' ({figures})' if figures else ''}"
             f"{early if fitted.done < fitted.total else ''}; it is in {trained.folder}"
         )
+
+
+def compare(
+    plugin: PluginArgument,
+    report: Annotated[Path, typer.Option(help="A new folder for the table.")],
+    data: DataOption = None,
+    phantom: PhantomOption = None,
+    seed: Annotated[int, typer.Option(help="Same seed and machine: same table.")] = 0,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+) -> None:
+    """Judge every model of a plugin on the same cases, in one table: HTML and compare.json."""
+    with interruptible(_STARTS_OVER), sentences():
+        from node.training.compare import CompareOrder
+        from node.training.compare import compare as run
+
+        order = CompareOrder(
+            plugin=_plugin_folder(plugin),
+            data=data,
+            phantoms=phantom,
+            seed=seed,
+            report=report,
+            device=_device(device),
+            store=_store(cache),
+        )
+        with _bars() as bars:
+            document = run(order, bars.show)
+        for row in document["rows"]:
+            _say(
+                f"{row['model']} {row['classifier']}: AUROC "
+                f"{row['cross_validated']['auroc']:.3f} by cross-validation"
+            )
+        _say(f"{len(document['rows'])} models; the table is {report / 'compare.html'}")
 
 
 def evaluate(  # noqa: PLR0913 one parameter for each option

@@ -72,12 +72,18 @@ class TrainingRun:
         What is left of the time that may be spent in `fit`, at the start; None: no limit.
     progress : callable (done, total, **figures)
         Moves the bar; figures are shown beside it, and the last ones kept with the weights.
+    model : str
+        Which of the plugin's `MODELS` was asked for; "" where it has none.
+    workers : int
+        Processes that may be started.
     """
 
     device: str
     folder: Path
     max_seconds: float | None = None
     progress: Callable[..., None] = _say_nothing
+    model: str = ""
+    workers: int = 1
     started: float = field(default_factory=time.monotonic)
 
     @property

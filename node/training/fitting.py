@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,8 +32,10 @@ from node.toolkit.workers import (
     unreached_by_interrupts,
 )
 from node.training import plugin_code
+from node.training.manifest_edit import Parameter
 
 _SPENT, _FITTED, _WEIGHTS = "spent.json", "fitted.json", "weights"
+_COMPARED = "compared.json"
 _NOTE_EVERY_S = 2.0
 
 
@@ -50,6 +52,10 @@ class FitJob:
     max_seconds: float | None
     #: Checkpoint, time spent, and at the end the weights.
     folder: Path
+    #: One of the plugin's models; "" where it has none.
+    model: str = ""
+    #: Compare all models, learn none to keep.
+    comparing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +75,15 @@ class Fitted:
     #: How far `progress` was at the end, and how far it could have gone.
     done: float
     total: float
+    #: Values found for ``[parameters]``.
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
-def fit(job: FitJob, progress: Callable[[float, float, Mapping[str, float]], None]) -> Fitted:
+#: Of a training or comparison: what is done, how much there is, figures.
+Advance = Callable[[float, float, Mapping[str, float]], None]
+
+
+def fit(job: FitJob, progress: Advance) -> Fitted:
     """Run a training to its end, or find that it ended already.
 
     Raises
@@ -81,6 +93,27 @@ def fit(job: FitJob, progress: Callable[[float, float, Mapping[str, float]], Non
     """
     if (found := _fitted(job)) is not None:
         return found
+    _run(job, progress)
+    found = _fitted(job)
+    assert found is not None
+    return found
+
+
+def compare(job: FitJob, progress: Advance) -> dict[str, Any]:
+    """Run a comparison of models to its end; return its rows and what it was made with.
+
+    Raises
+    ------
+    LearningError
+        What went wrong.
+    """
+    _run(job, progress)
+    document: dict[str, Any] = json.loads((job.folder / _COMPARED).read_text(encoding="utf-8"))
+    return document
+
+
+def _run(job: FitJob, progress: Advance) -> None:
+    """Do a job in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_fit_process, args=(job, theirs), name="fit")
@@ -94,9 +127,6 @@ def fit(job: FitJob, progress: Callable[[float, float, Mapping[str, float]], Non
         if process.pid is not None:
             process.kill()  # after its last word there is nothing left to do for it
             process.join()
-    found = _fitted(job)
-    assert found is not None
-    return found
 
 
 def _follow(process: BaseProcess, answers: Connection, progress: Callable[..., None]) -> None:
@@ -121,7 +151,7 @@ def _follow(process: BaseProcess, answers: Connection, progress: Callable[..., N
 def _fit_process(job: FitJob, answers: Connection) -> None:
     start_worker()
     try:
-        _fit(job, answers)
+        _compare(job, answers) if job.comparing else _fit(job, answers)
     except NodeError as error:
         failure = failure_of(error)
         answers.send(("failed", failure.code, failure.sentence))
@@ -140,17 +170,12 @@ def _fit(job: FitJob, answers: Connection) -> None:
     left = None if job.max_seconds is None else max(0.0, job.max_seconds - watch.before)
     plugin_code.abilities(job.plugin)  # torch is imported before it is seeded
     seed_everything(job.seed)
-    weights = plugin_code.fit(
-        job.plugin,
-        Examples(train=CachedExamples(job.train), tuning=CachedExamples(job.tuning)),
-        seed=job.seed,
-        run=TrainingRun(
-            device=job.device, folder=job.folder, max_seconds=left, progress=watch.progress
-        ),
+    learned = plugin_code.fit(
+        job.plugin, _examples(job), seed=job.seed, run=_training_run(job, watch, left)
     )
     folder = job.folder / _WEIGHTS
     folder.mkdir(exist_ok=True)
-    for name, tensors in weights.items():
+    for name, tensors in learned.weights.items():
         try:
             write_weights(folder / name, tensors)
         except (ValueError, TypeError) as error:
@@ -158,7 +183,8 @@ def _fit(job: FitJob, answers: Connection) -> None:
                 f"{error}; the training diverged", code="MODEL_COLLAPSED"
             ) from error
     document = {
-        "files": sorted(weights),
+        "files": sorted(learned.weights),
+        "parameters": dict(learned.parameters),
         "figures": watch.figures,
         "seconds": round(watch.spent(), 1),
         "versions": _versions(),
@@ -167,6 +193,31 @@ def _fit(job: FitJob, answers: Connection) -> None:
         "total": watch.total,
     }
     write_whole(job.folder / _FITTED, json.dumps(document).encode())
+
+
+def _compare(job: FitJob, answers: Connection) -> None:
+    watch = _Watch(job, answers)
+    seed_everything(job.seed)
+    rows = plugin_code.compare(
+        job.plugin, _examples(job), seed=job.seed, run=_training_run(job, watch, None)
+    )
+    document = {"rows": rows, "seconds": round(watch.spent(), 1), "versions": _versions()}
+    write_whole(job.folder / _COMPARED, json.dumps(document, allow_nan=False).encode())
+
+
+def _examples(job: FitJob) -> Examples:
+    return Examples(train=CachedExamples(job.train), tuning=CachedExamples(job.tuning))
+
+
+def _training_run(job: FitJob, watch: _Watch, left: float | None) -> TrainingRun:
+    return TrainingRun(
+        device=job.device,
+        folder=job.folder,
+        max_seconds=left,
+        progress=watch.progress,
+        model=job.model,
+        workers=job.threads,
+    )
 
 
 class _Watch:
@@ -212,6 +263,7 @@ def _fitted(job: FitJob) -> Fitted | None:
         threads=document.get("threads", job.threads),
         done=document.get("done", 0.0),
         total=document.get("total", 0.0),
+        parameters=document.get("parameters", {}),
     )
 
 
@@ -221,6 +273,6 @@ def _threads(job: FitJob) -> int:
 
 
 def _versions() -> dict[str, str]:
-    names = ("numpy", "torch", "monai", "sklearn", "scipy")
+    names = ("numpy", "torch", "monai", "sklearn", "scipy", "xgboost", "lightgbm", "radiomics")
     found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
     return {name: str(version) for name, version in found.items() if version}

@@ -9,11 +9,19 @@ from collections.abc import Mapping
 
 from node.errors import LearningError
 
+#: Of ``[parameters]``: a number, a word, yes or no.
+Parameter = str | float | bool
+
 _TABLE = re.compile(r"^\s*\[")
 
 
-def edited(text: str, keys: Mapping[str, str], weights: Mapping[str, str]) -> str:
-    """Return a manifest with text values at the top, and ``[weights]``, set.
+def edited(
+    text: str,
+    keys: Mapping[str, str],
+    weights: Mapping[str, str],
+    parameters: Mapping[str, Parameter] | None = None,
+) -> str:
+    """Return a manifest with text values at the top, parameters and ``[weights]`` set.
 
     Parameters
     ----------
@@ -22,6 +30,8 @@ def edited(text: str, keys: Mapping[str, str], weights: Mapping[str, str]) -> st
     keys : mapping of top-level key to text
     weights : mapping of file name to SHA-256
         Replaces the whole table.
+    parameters : mapping of key of ``[parameters]`` to number or text
+        Each is there already.
 
     Raises
     ------
@@ -36,10 +46,15 @@ def edited(text: str, keys: Mapping[str, str], weights: Mapping[str, str]) -> st
     [weights]
     "a" = "0"
     """
-    expected = tomllib.loads(text) | dict(keys) | {"weights": dict(weights)}
+    before = tomllib.loads(text)
+    expected = before | dict(keys) | {"weights": dict(weights)}
     lines = text.splitlines()
     for key, value in keys.items():
         lines = _with_key(lines, key, value)
+    if parameters:
+        expected["parameters"] = before.get("parameters", {}) | dict(parameters)
+        for key, value in parameters.items():
+            lines = _with_parameter(lines, key, value)
     lines = _with_weights(lines, weights)
     made = "\n".join(lines) + "\n"
     try:
@@ -48,8 +63,9 @@ def edited(text: str, keys: Mapping[str, str], weights: Mapping[str, str]) -> st
         right = False
     if not right:
         raise LearningError(
-            f"plugin.toml cannot be edited line by line; write {', '.join(keys)} and each entry "
-            "of [weights] on one line of their own"
+            "plugin.toml cannot be edited line by line; write "
+            f"{', '.join([*keys, *(parameters or ())])} and each entry of [weights] on one line of "
+            "their own"
         )
     return made
 
@@ -65,6 +81,19 @@ def _with_key(lines: list[str], key: str, value: str) -> list[str]:
     while top and not lines[top - 1].strip():
         top -= 1
     return [*lines[:top], written, *lines[top:]]
+
+
+def _with_parameter(lines: list[str], key: str, value: Parameter) -> list[str]:
+    """Return the lines with another value of a key of ``[parameters]``, its comment kept."""
+    pattern = re.compile(rf"^(\s*{re.escape(key)}\s*=\s*)(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s#]+)")
+    written, inside = json.dumps(value, ensure_ascii=False), False
+    for index, line in enumerate(lines):
+        if _TABLE.match(line):
+            inside = line.strip().startswith("[parameters]")
+        elif inside and pattern.match(line):
+            changed = pattern.sub(lambda found: f"{found[1]}{written}", line)
+            return [*lines[:index], changed, *lines[index + 1 :]]
+    return lines
 
 
 def _with_weights(lines: list[str], weights: Mapping[str, str]) -> list[str]:

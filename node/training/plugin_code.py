@@ -6,6 +6,7 @@ Only worker processes import this code: two plugins may each have a ``net.py``.
 from __future__ import annotations
 
 import re
+import tomllib
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,13 +20,18 @@ from numpy.typing import NDArray
 
 from node.errors import LearningError, NodeError
 from node.inference.child import load_module
+from node.manifest_file import MANIFEST_NAME
 from node.phantom.subject import Subject, Variant
 from node.plugin import Case, Labels
+from node.toolkit.signature import Compared
 from node.toolkit.training import Examples, TrainingRun
+from node.training.manifest_edit import Parameter
 
 TRAIN, COHORT = "train.py", "cohort.py"
 #: What a cohort may change of a subject (docs/evaluation.md).
 VARIANT_KINDS = ("cause", "nuisance", "input", "swap", "blank", "control")
+#: What `fit` may return beside weights files: values for ``[parameters]`` of plugin.toml.
+_PARAMETERS = "parameters"
 #: What a column of labels may hold: ``number``, ``text``, or one of these words.
 Kind = str | tuple[str, ...]
 
@@ -43,6 +49,16 @@ class Abilities:
     labels: Mapping[str, Kind]
     #: Whether its cohort knows how to change one thing of a subject.
     has_variants: bool = False
+    #: Names that `train --model` takes, the one without it first.
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Learned:
+    """What `fit` returned: arrays by weights file, and values for ``[parameters]``."""
+
+    weights: Mapping[str, Mapping[str, NDArray[Any]]]
+    parameters: Mapping[str, Parameter]
 
 
 def abilities(folder: Path) -> Abilities:
@@ -53,13 +69,24 @@ def abilities(folder: Path) -> Abilities:
         for name in ("subjects", "render"):
             if not hasattr(cohort, name):
                 raise LearningError(f"{COHORT} of {folder.name} has no function `{name}`")
-    offered = {name for name in ("examples", "fit", "score") if hasattr(train, name)}
+    offered = {name for name in ("examples", "fit", "score", "compare") if hasattr(train, name)}
     return Abilities(
         train=frozenset(offered),
         has_cohort=cohort is not None,
         labels={str(k): _kind(folder, k, v) for k, v in getattr(train, "LABELS", {}).items()},
         has_variants=hasattr(cohort, "variants"),
+        models=tuple(str(name) for name in getattr(train, "MODELS", ())),
     )
+
+
+def model_of(able: Abilities, asked: str) -> str:
+    """Return the plugin's model that is asked for, "" of a plugin that has but one."""
+    if asked and asked not in able.models:
+        there = (
+            f"it has {', '.join(able.models)}" if able.models else "it has no MODELS in train.py"
+        )
+        raise LearningError(f"--model {asked} is no model of the plugin; {there}")
+    return asked or (able.models[0] if able.models else "")
 
 
 def examples(folder: Path, case: Case, labels: Labels) -> dict[str, NDArray[Any]]:
@@ -78,12 +105,14 @@ def score(folder: Path, case: Case) -> dict[str, NDArray[Any]]:
         return _arrays(function(case), f"`score` of {folder.name}")
 
 
-def fit(
-    folder: Path, learned: Examples, *, seed: int, run: TrainingRun
-) -> dict[str, dict[str, NDArray[Any]]]:
-    """Return the weights by file name."""
+def fit(folder: Path, learned: Examples, *, seed: int, run: TrainingRun) -> Learned:
+    """Return what the plugin's `fit` returns."""
     with plugin_code(folder, TRAIN, "fit"):
         weights = _module(folder, TRAIN).fit(learned, seed=seed, run=run)
+    parameters = {}
+    if isinstance(weights, Mapping) and _PARAMETERS in weights:
+        parameters = _parameters(folder, weights[_PARAMETERS])
+        weights = {name: arrays for name, arrays in weights.items() if name != _PARAMETERS}
     if not isinstance(weights, Mapping) or not weights:
         raise LearningError(
             f"`fit` of {folder.name} returned {_what(weights)}; it must return weights by file "
@@ -95,7 +124,49 @@ def fit(
                 f"`fit` of {folder.name} names a weights file {str(name)!r}; use letters, digits "
                 "and _ with the ending .safetensors"
             )
-    return {name: _arrays(arrays, f"{name} of `fit`") for name, arrays in sorted(weights.items())}
+    return Learned(
+        weights={
+            name: _arrays(arrays, f"{name} of `fit`") for name, arrays in sorted(weights.items())
+        },
+        parameters=parameters,
+    )
+
+
+def _parameters(folder: Path, given: object) -> dict[str, Parameter]:
+    """Return what `fit` found for ``[parameters]``: numbers and words, by keys that are there."""
+    if not isinstance(given, Mapping):
+        raise LearningError(f"`fit` of {folder.name} returned {_what(given)} as parameters")
+    known = tomllib.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    found: dict[str, Parameter] = {}
+    for key, value in given.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if not isinstance(plain, str | bool | int | float) or plain != plain:
+            raise LearningError(
+                f"`fit` of {folder.name} found {key} = {plain!r}; a parameter is a number or a word"
+            )
+        if key not in known.get("parameters", {}):
+            raise LearningError(
+                f"`fit` of {folder.name} found {key}, which [parameters] of plugin.toml lacks"
+            )
+        found[str(key)] = plain
+    return found
+
+
+def compare(
+    folder: Path, learned: Examples, *, seed: int, run: TrainingRun
+) -> list[dict[str, object]]:
+    """Return the rows of a table of models, as JSON knows them."""
+    with plugin_code(folder, TRAIN, "compare"):
+        rows = list(_module(folder, TRAIN).compare(learned, seed=seed, run=run))
+    for row in rows:
+        if not isinstance(row, Compared):
+            raise LearningError(
+                f"`compare` of {folder.name} returned {_what(row)}; it must return what "
+                "node.toolkit.signature.compare_classifiers does"
+            )
+    if not rows:
+        raise LearningError(f"`compare` of {folder.name} compared nothing")
+    return [row.document() for row in rows]
 
 
 @cache

@@ -26,7 +26,7 @@ from node.training.examples import Made, keys_of, make_examples
 from node.training.fitting import FitJob, Fitted, fit
 from node.training.folder import studies_of
 from node.training.manifest_edit import edited
-from node.training.plugin_code import Abilities, abilities
+from node.training.plugin_code import Abilities, abilities, model_of
 from node.training.relevant import manifest_part
 from node.training.splits import SEEDS, TRAIN_SPLIT, TUNING_SPLIT
 from node.training.store import Store, check_new_folder, check_writable
@@ -65,6 +65,8 @@ class TrainOrder(Order):
     minutes: float | None = None
     #: Neither examples nor checkpoint of an earlier call.
     fresh: bool = False
+    #: One of the plugin's `MODELS`; "": the first of them.
+    model: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,19 +101,9 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
     with Workers() as workers:
         able = workers.one(abilities, order.plugin)
         _check_able(manifest, able, order)
-        tasks = _tasks(order, able, workers, store, progress)
-        made = {
-            split: make_examples(
-                tasks_of(tasks, split),
-                workers=workers,
-                store=store,
-                fresh=order.fresh,
-                advance=partial(_advance, progress, f"{split} examples"),
-            )
-            for split in (TRAIN_SPLIT, TUNING_SPLIT)
-        }
-    _check_distinct(made[TRAIN_SPLIT], made[TUNING_SPLIT])
-    run = store.run_folder(_run_key(order, tasks, store))
+        model = model_of(able, order.model)
+        tasks, made = examples_of(order, able, workers, progress, fresh=order.fresh)
+    run = store.run_folder(_run_key(order, model, tasks, store))
     if order.fresh:
         store.drop(run)
         run.mkdir()
@@ -124,6 +116,7 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
         threads=fit_threads(),
         max_seconds=None if order.minutes is None else 60.0 * order.minutes,
         folder=run,
+        model=model,
     )
     fitted = fit(job, lambda done, total, figures: progress("fit", done, total, figures))
     candidate = _candidate(order, manifest, fitted, job, made, run)
@@ -142,6 +135,26 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
         train=len(job.train),
         tuning=len(job.tuning),
     )
+
+
+def examples_of(
+    order: Order, able: Abilities, workers: Workers, progress: Progress, *, fresh: bool
+) -> tuple[tuple[Task, ...], dict[str, tuple[Made, ...]]]:
+    """Return the cases that are learned from and tuned on, and their examples by split."""
+    store = Store(order.store)
+    tasks = _tasks(order, able, workers, store, progress)
+    made = {
+        split: make_examples(
+            tasks_of(tasks, split),
+            workers=workers,
+            store=store,
+            fresh=fresh,
+            advance=partial(_advance, progress, f"{split} examples"),
+        )
+        for split in (TRAIN_SPLIT, TUNING_SPLIT)
+    }
+    _check_distinct(made[TRAIN_SPLIT], made[TUNING_SPLIT])
+    return tasks, made
 
 
 def check_source(data: Path | None, phantoms: int | None, *, fewest: int) -> None:
@@ -177,8 +190,9 @@ def check_cohort(manifest: Manifest, able: Abilities) -> None:
         )
 
 
-def _check_able(manifest: Manifest, able: Abilities, order: TrainOrder) -> None:
-    missing = [name for name in ("examples", "fit") if name not in able.train]
+def check_functions(manifest: Manifest, able: Abilities, order: Order, *names: str) -> None:
+    """Raise `LearningError` unless ``train.py`` has these functions, and seed and cohort serve."""
+    missing = [name for name in names if name not in able.train]
     if missing:
         raise LearningError(
             f"{manifest.name} cannot be trained: no function `{missing[0]}` in a train.py beside "
@@ -186,14 +200,18 @@ def _check_able(manifest: Manifest, able: Abilities, order: TrainOrder) -> None:
         )
     if not 0 <= order.seed < SEEDS:
         raise LearningError(f"--seed {order.seed} is not from 0 to {SEEDS - 1}; choose another one")
-    if order.minutes is not None and not order.minutes > 0:
-        raise LearningError(f"--minutes {order.minutes:g} is no time; give more than 0")
     if order.phantoms is not None:
         check_cohort(manifest, able)
 
 
+def _check_able(manifest: Manifest, able: Abilities, order: TrainOrder) -> None:
+    check_functions(manifest, able, order, "examples", "fit")
+    if order.minutes is not None and not order.minutes > 0:
+        raise LearningError(f"--minutes {order.minutes:g} is no time; give more than 0")
+
+
 def _tasks(
-    order: TrainOrder, able: Abilities, workers: Workers, store: Store, progress: Progress
+    order: Order, able: Abilities, workers: Workers, store: Store, progress: Progress
 ) -> tuple[Task, ...]:
     if order.phantoms is not None:
         tuning = max(4, order.phantoms // 8)
@@ -233,11 +251,12 @@ def _check_distinct(train: Sequence[Made], tuning: Sequence[Made]) -> None:
         )
 
 
-def _run_key(order: TrainOrder, tasks: Sequence[Task], store: Store) -> str:
+def _run_key(order: TrainOrder, model: str, tasks: Sequence[Task], store: Store) -> str:
     """Return a key for all that decides the outcome: only the same command finds the same run."""
     hashes = file_hashes(order.plugin)
     code = sorted(f"{name} {sha}" for name, sha in hashes.items() if name.endswith(".py"))
     asked = f"{order.seed} {order.minutes} {order.device} {fit_threads()}"
+    asked += f" {model}" if model else ""
     return store.key("run", *code, manifest_part(order.plugin), *keys_of(tasks, store), asked)
 
 
@@ -260,7 +279,9 @@ def _candidate(
     if order.out is not None:
         words["version"] = _version(manifest.version, hashes)
     text = (folder / MANIFEST_NAME).read_text(encoding="utf-8")
-    (folder / MANIFEST_NAME).write_text(edited(text, words, hashes), encoding="utf-8")
+    (folder / MANIFEST_NAME).write_text(
+        edited(text, words, hashes, fitted.parameters), encoding="utf-8"
+    )
     provenance = _provenance(order, manifest, fitted, job, made)
     (folder / PROVENANCE).write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     return parse_manifest(folder)
@@ -297,6 +318,8 @@ def _provenance(
         "device": job.device,
         "threads": fitted.threads,
         "minutes": order.minutes,
+        "model": job.model,
+        "parameters": dict(fitted.parameters),
         "fit_seconds": fitted.seconds,
         "progress": {"done": fitted.done, "total": fitted.total},
         "figures": dict(fitted.figures),

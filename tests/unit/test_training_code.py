@@ -54,7 +54,8 @@ def test_a_cohort_without_a_function_is_said(learner):
 def test_weights_come_back_and_depend_on_the_seed(learner):
     folder = learner()
 
-    one, other = (fit(folder, seed=n)["weights.safetensors"]["threshold"] for n in (0, 1))
+    learned = [fit(folder, seed=n) for n in (0, 1)]
+    one, other = (each.weights["weights.safetensors"]["threshold"] for each in learned)
 
     assert one == pytest.approx(50, abs=0.1) and one != other
 
@@ -70,6 +71,9 @@ def test_weights_come_back_and_depend_on_the_seed(learner):
         ("return {'x.pkl': {}}", "names a weights file 'x.pkl'"),
         ("return {'x.safetensors': 3}", "returned int, not arrays by name"),
         ("return {'x.safetensors': {'a': object()}}", "a is no array"),
+        ("return {'parameters': {'cut': 0.5}}", "cut, which .parameters. of plugin.toml lacks"),
+        ("return {'parameters': 0.5}", "returned float as parameters"),
+        ("return {'parameters': {'cut': float('nan')}}", "cut = nan; a parameter is a number"),
     ],
 )
 def test_a_wrong_fit_is_said(learner, body, said):

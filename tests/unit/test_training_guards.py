@@ -137,6 +137,31 @@ def test_an_answer_keeps_parts_and_values_and_whether_there_is_something():
     assert answer_of(Result(), Labels()).truth is None
 
 
+def test_parameters_that_were_learned_are_set_where_they_stand():
+    text = """version = "1"
+
+[parameters]
+# Where to cut.
+threshold = 0.5   # ours
+model = "a # b"
+also = 3
+
+[other]
+threshold = 1
+"""
+
+    made = edited(text, {"version": "2"}, {"w": "0"}, {"threshold": 0.25, "model": "rf"})
+
+    assert 'threshold = 0.25   # ours\nmodel = "rf"\nalso = 3' in made
+    assert "[other]\nthreshold = 1\n" in made and 'version = "2"' in made
+
+
+def test_a_parameter_on_several_lines_is_refused():
+    text = '[parameters]\nx = """a\nb"""\n'
+    with pytest.raises(LearningError, match="write x and each entry"):
+        edited(text, {}, {"w": "0"}, {"x": "c"})
+
+
 def test_an_edited_manifest_keeps_its_comments_and_order():
     text = (
         "# top\n"

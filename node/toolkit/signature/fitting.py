@@ -16,7 +16,7 @@ from node.toolkit.signature import predictors
 from node.toolkit.signature.calibrated import Calibration, calibrate
 from node.toolkit.signature.folds import Fold, folds_of
 from node.toolkit.signature.learners import GRIDS, learn
-from node.toolkit.signature.parallel import Advance, each
+from node.toolkit.signature.parallel import Advance, each, one_thread
 from node.toolkit.signature.selection import Selected, alone, select
 from node.toolkit.signature.signature import Kept, Signature
 from node.toolkit.signature.table import Array, Rows, SignatureSettings, Table, Truth
@@ -56,7 +56,8 @@ def fit_signature(
     everybody = np.arange(len(table))
     desk = Desk(table, truth, settings, workers=workers)
     desk.select(desk.needed(everybody))
-    return desk.fit(everybody, tuple(table.blocks), settings.classifier)
+    with one_thread():
+        return desk.fit(everybody, tuple(table.blocks), settings.classifier)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

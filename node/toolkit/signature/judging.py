@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from node.toolkit.operating import wilson
 from node.toolkit.signature.fitting import Desk
 from node.toolkit.signature.folds import Fold, check_folds, check_scaling, folds_of
 from node.toolkit.signature.learners import GRIDS
-from node.toolkit.signature.parallel import Advance, each
+from node.toolkit.signature.parallel import Advance, each, one_thread
 from node.toolkit.signature.signature import Signature
 from node.toolkit.signature.table import (
     CLASSIFIERS,
@@ -112,9 +113,10 @@ def nested_auroc(
     desk = Desk(table, truth, settings, workers=workers)
     desk.select([rows for learned, _ in folds for rows in desk.needed(learned)], advance)
     blocks = tuple(table.blocks)
-    return cross_validated(
-        table, truth, folds, lambda rows: desk.fit(rows, blocks, settings.classifier)
-    )
+    with one_thread():
+        return cross_validated(
+            table, truth, folds, lambda rows: desk.fit(rows, blocks, settings.classifier)
+        )
 
 
 def outer_folds(truth: Truth, settings: SignatureSettings) -> list[Fold]:
@@ -197,10 +199,25 @@ class Compared:
             "model": self.model,
             "classifier": self.classifier,
             "kept": kept,
-            "cross_validated": self.judged.figures(),
+            "features": [
+                {"block": one.block, "name": one.name, "coefficient": _known(one.coefficient)}
+                for one in self.signature.kept
+            ],
+            "given": dict(self.signature.given),
+            "threshold": self.signature.threshold,
+            "cross_validated": _figures(self.judged),
             "fold_aurocs": list(self.judged.fold_aurocs),
-            "held_out": None if self.held_out is None else self.held_out.figures(),
+            "held_out": None if self.held_out is None else _figures(self.held_out),
+            "notes": list(self.signature.notes),
         }
+
+
+def _figures(judged: Judged) -> dict[str, float | None]:
+    return {name: _known(value) for name, value in judged.figures().items()}
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 #: Table, outcome, and whose case it is (None: each of another patient).

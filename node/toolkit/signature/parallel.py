@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from node.toolkit.workers import Workers, raised
 
 Found = TypeVar("Found")
 #: What is done, and how much there is.
@@ -20,23 +23,30 @@ def each(
 ) -> list[Found]:
     """Return what a function of a module says of each task, in their order.
 
-    The same whatever the number of `workers`: nothing is shared, every seed is in its task.
+    The same whatever the number of `workers`: nothing is shared, every seed is in its task, and
+    numeric libraries have one thread.
     """
-    found = []
-    for one in _made(function, tasks, min(workers, count)):
-        found.append(one)
-        if advance is not None:
-            advance(len(found), count)
+    found: list[Found] = []
+
+    def take(results: Iterator[Found]) -> None:
+        for one in results:
+            found.append(one)
+            if advance is not None:
+                advance(len(found), count)
+
+    if min(workers, count) <= 1:
+        with one_thread():
+            take(function(*task) for task in tasks)
+    else:
+        with Workers(min(workers, count)) as pool:
+            take(raised(pool.each(function, tasks)))
     return found
 
 
-def _made(
-    function: Callable[..., Found], tasks: Iterable[tuple[Any, ...]], workers: int
-) -> Iterator[Found]:
-    if workers <= 1:
-        return (function(*task) for task in tasks)
-    from joblib import Parallel, delayed
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have numeric libraries use one thread inside: another number adds in another order."""
+    from threadpoolctl import threadpool_limits
 
-    run = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
-    made: Iterator[Found] = run(delayed(function)(*task) for task in tasks)
-    return made
+    with threadpool_limits(1):
+        yield

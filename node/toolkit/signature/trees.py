@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int32]
@@ -70,7 +70,7 @@ class Trees:
 
 
 #: Of one tree: feature, threshold, left, right, value; numbers of nodes within the tree.
-Grown = tuple[Sequence[int], Sequence[float], Sequence[int], Sequence[int], Sequence[float]]
+Grown = tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike, ArrayLike]
 
 
 def joined(grown: Sequence[Grown]) -> Trees:
@@ -78,7 +78,7 @@ def joined(grown: Sequence[Grown]) -> Trees:
     parts: list[tuple[NDArray[Any], ...]] = []
     roots, start = [], 0
     for feature, threshold, left, right, value in grown:
-        count = len(feature)
+        count = np.asarray(feature).size
         own = np.arange(start, start + count)
         leaf = (np.asarray(left) < 0) | (np.asarray(feature) < 0)
         parts.append(
@@ -92,15 +92,13 @@ def joined(grown: Sequence[Grown]) -> Trees:
         )
         roots.append(start)
         start += count
-    feature, threshold, left, right, value = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Trees(
-        feature=feature.astype(np.int32),
-        threshold=threshold.astype(np.float64),
-        left=left.astype(np.int32),
-        right=right.astype(np.int32),
-        value=value.astype(np.float64),
+        feature=columns[0].astype(np.int32),
+        threshold=columns[1].astype(np.float64),
+        left=columns[2].astype(np.int32),
+        right=columns[3].astype(np.int32),
+        value=columns[4].astype(np.float64),
         roots=np.array(roots, np.int32),
     )
 

@@ -17,6 +17,7 @@ from node.training.report.classified import (
     classify_case,
 )
 from node.training.report.compare import paired
+from node.training.report.compared import signatures_of
 from node.training.report.evaluation import Evaluation
 from node.training.report.write import NUMBERS_NAME, write_report
 
@@ -37,5 +38,6 @@ __all__ = [
     "classify_case",
     "paired",
     "read_reference",
+    "signatures_of",
     "write_report",
 ]

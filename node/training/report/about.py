@@ -88,6 +88,8 @@ class About:
     notes: tuple[str, ...] = ()
     #: Why these are the answers of a model that learned nothing, as a sentence.
     collapsed: str = ""
+    #: What the signatures in the weights are made of (`compared.signatures_of`).
+    signatures: tuple[Document, ...] = ()
 
 
 def read_reference(path: Path) -> Reference | None:

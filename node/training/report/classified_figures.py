@@ -75,6 +75,7 @@ def classification_document(evaluation: Classification) -> Document:
         "headers": headers,
         "by_institution": grouped(evaluation, lambda case: case.known.institution),
         "by_fact": {name: grouped(evaluation, _fact(name)) for name in evaluation.group_by},
+        "signatures": list(evaluation.signatures),
         **provenance_of(evaluation),
         "cases": [_case(case) for case in rows],
     }

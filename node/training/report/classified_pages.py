@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from node.training.report.about import Document
+from node.training.report.compared import signature_section
 from node.training.report.html import (
     about_the_paper,
     folded,
@@ -57,6 +58,7 @@ def classification_page(document: Document, folder: Path, captions: Mapping[str,
             section("ROC", pictures(folder, captions, ("roc",)) + _confusion(document)),
             section("Calibration and use", pictures(folder, captions, shown)),
             section("Survival", pictures(folder, captions, ("survival",)) + _survival(document)),
+            signature_section(document["signatures"]),
             section("Measured factors", _factors(document)),
             section("What it rests on", _changes(document)),
             section("Worst cases", pictures(folder, captions, ("worst",))),

@@ -10,7 +10,8 @@ from typing import Any
 
 from node.training.report.about import Document
 
-_STYLE = """
+#: Of every page.
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1b1f24;background:#fff;margin:2rem auto;
 max-width:62rem;padding:0 1rem}
 .say{background:#fff3c4;border-left:5px solid #d9a400;padding:.7rem 1rem;font-weight:600}
@@ -51,7 +52,7 @@ def page(document: Document, *, counts: str, parts: Sequence[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(part for part in (*top, *parts, last) if part)
         + "\n</body></html>\n"
     )
