@@ -32,7 +32,7 @@ MANIFEST = next(
 ROLES = ("t2", "t1_contrast")
 #: What the made-up signatures keep.
 KEPT = {
-    "t2_radiomic": ("original_shape_Sphericity", "original_glcm_Contrast"),
+    "t2_radiomic": ("original_shape_Sphericity", "original_firstorder_Skewness"),
     "t2_deep": ("efficientnet_lite0.output.0007",),
 }
 CLINICAL = ("sex", "age", "t_category", "n_category", "stage", "log10_ebv_dna")
@@ -172,7 +172,7 @@ def test_a_run_says_probability_interval_score_threshold_and_features(module_of,
     low, high = found["p_recurrence"].interval
     assert 0 <= low <= found["p_recurrence"].value <= high <= 100
     assert 0 <= found["score"].value <= 1 and found["threshold"].value == 50
-    assert {"original_shape_sphericity", "original_glcm_contrast", "deep_7"} <= set(found)
+    assert {"original_shape_sphericity", "original_firstorder_skewness", "deep_7"} <= set(found)
     assert found["original_shape_sphericity"].segment == "tumor_t2"
     assert 0.5 < found["original_shape_sphericity"].value <= 1.0
     (risk,), (segment,) = result.qualities, result.segments
