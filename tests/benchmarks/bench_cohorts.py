@@ -16,7 +16,10 @@ from typing import Any
 from node.inference.child import load_module
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
-COHORTS = ("axillary_node_metastasis", "hcc_microvascular_invasion")
+COHORTS = (
+    *("axillary_node_metastasis", "hcc_microvascular_invasion"),
+    "nasopharyngeal_recurrence",
+)
 BUDGET_CORE_S = 1.2
 CASES = 8
 
