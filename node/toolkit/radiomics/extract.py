@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -237,15 +238,32 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL + 1)  # its import has set another one
 
 
+class _Threads:
+    """How many of our threads are inside `one_thread`, and what ITK had before the first."""
+
+    lock = threading.Lock()
+    inside = 0
+    before = 0
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have ITK count with one thread inside: sums depend on how they are shared out (E16)."""
+    """Have ITK count with one thread inside: sums depend on how they are shared out (E16).
+
+    The number is one for the whole process: whoever leaves last puts it back.
+    """
     import SimpleITK
 
-    itk: Any = SimpleITK
-    before = itk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    itk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    itk: Any = SimpleITK.ProcessObject
+    with _Threads.lock:
+        if _Threads.inside == 0:
+            _Threads.before = itk.GetGlobalDefaultNumberOfThreads()
+            itk.SetGlobalDefaultNumberOfThreads(1)
+        _Threads.inside += 1
     try:
         yield
     finally:
-        itk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+        with _Threads.lock:
+            _Threads.inside -= 1
+            if _Threads.inside == 0:
+                itk.SetGlobalDefaultNumberOfThreads(_Threads.before)

@@ -333,7 +333,10 @@ def test_the_key_knows_image_region_and_settings(monkeypatch):
 
 
 def test_no_entry_is_ever_half_written(tmp_path):
-    """Two threads count the same region: whoever reads finds all or nothing."""
+    """Three threads count the same region: whoever reads finds all or nothing."""
+    import SimpleITK
+
+    before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
     one, settings, wrong = region(), settings_of(), []
 
     def count():
@@ -348,6 +351,7 @@ def test_no_entry_is_ever_half_written(tmp_path):
 
     assert wrong == []
     assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
+    assert SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
 
 
 # --- codes -----------------------------------------------------------------------------------
