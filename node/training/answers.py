@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from node.manifest import Manifest
 from node.plugin import Case, Labels, Result
 from node.toolkit.workers import Workers, fit_threads, raised
 from node.training import plugin_code
-from node.training.cases import Loaded, Task, content_of, load
+from node.training.cases import Loaded, PhantomTask, Task, content_of, load
 from node.training.splits import Content
 from node.training.store import Store
 
 _MASK, _SCORE = "mask/", "score/"
+_Several = tuple[tuple[Task, Path], ...]
+_Made = tuple[Content, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +39,12 @@ class Answered:
     #: What its images are.
     content: Content
     scores: Mapping[str, NDArray[Any]]
-    result: Result
+    result: Result = field(default_factory=Result)
     #: Why there is no result; "" where there is one.
-    failure: str
-    seconds: float
+    failure: str = ""
+    seconds: float = 0.0
     #: Of numeric libraries in the plugin's process; 0 where there is no result.
-    threads: int
+    threads: int = 0
 
 
 def answers(
@@ -52,11 +55,12 @@ def answers(
     device: str,
     with_scores: bool,
     store: Store,
+    only_seen: Collection[Task] = (),
 ) -> Generator[Answered, None, None]:
     """Yield what the plugin says of each case, in order; a case is gone when the next one comes.
 
     Close it (`contextlib.closing`): a child process and files hang on it. A run that crashed or
-    took too long is an answer without a result.
+    took too long is an answer without a result; so is one of `only_seen`, which is not run.
 
     Raises
     ------
@@ -71,15 +75,38 @@ def answers(
         places = [Path(top, f"{number}") for number in range(len(tasks))]
         job = Path(top, "job")
         job.mkdir()
-        work = [(t, place, with_scores) for t, place in zip(tasks, places, strict=True)]
-        made = raised(workers.each(make_case, work, ahead=0))
-        for (content, loaded_facts), place in zip(made, places, strict=True):
+        work = [(several, with_scores) for several in _by_subject(tasks, places)]
+        groups = raised(workers.each(make_cases, work, ahead=0))
+        made = itertools.chain.from_iterable(groups)
+        for (content, loaded_facts), place, task in zip(made, places, tasks, strict=True):
             loaded, scores = _read(place, loaded_facts)
-            yield _answer(runner, manifest, job, loaded, content, scores)
+            if task in only_seen:
+                yield Answered(loaded=loaded, content=content, scores=scores)
+            else:
+                yield _answer(runner, manifest, job, loaded, content, scores)
             shutil.rmtree(place)
 
 
-def make_case(task: Task, place: Path, with_scores: bool) -> tuple[Content, dict[str, Any]]:
+def _by_subject(tasks: Sequence[Task], places: Sequence[Path]) -> Iterator[_Several]:
+    """Yield tasks with their places: what is changed of one phantom goes to one worker.
+
+    A cohort may keep what it drew last, and contours and covers are made of it for nothing.
+    """
+    pairs = zip(tasks, places, strict=True)
+    for _, several in itertools.groupby(pairs, lambda pair: _subject(pair[0])):
+        yield tuple(several)
+
+
+def _subject(task: Task) -> str:
+    return replace(task, variant="").name if isinstance(task, PhantomTask) else task.name
+
+
+def make_cases(several: _Several, with_scores: bool) -> list[_Made]:
+    """Write cases and their truths, in a worker."""
+    return [make_case(task, place, with_scores) for task, place in several]
+
+
+def make_case(task: Task, place: Path, with_scores: bool) -> _Made:
     """Write a case and its truth into `place`, in a worker."""
     loaded = load(task)
     scores = plugin_code.score(task.plugin, loaded.case) if with_scores else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -53,7 +53,6 @@ from node.training.train import (
 from node.training.variants import (
     CONTROL,
     changes_from,
-    control_scans,
     features_of,
     scan_of,
     variant_tasks,
@@ -132,9 +131,9 @@ class _Bench:
     progress: Progress
 
     def answers(
-        self, tasks: Sequence[Task], *, with_scores: bool
+        self, tasks: Sequence[Task], *, with_scores: bool, only_seen: Collection[Task] = ()
     ) -> Generator[Answered, None, None]:
-        """Yield what the plugin says of each case."""
+        """Yield what the plugin says of each case; `only_seen` are not run."""
         return answers(
             self.manifest,
             tasks,
@@ -142,6 +141,7 @@ class _Bench:
             device=self.order.device,
             with_scores=with_scores,
             store=Store(self.order.store),
+            only_seen=only_seen,
         )
 
 
@@ -205,24 +205,18 @@ def _look_closer(bench: _Bench, judged: _Judged) -> _Closer:
     if not bench.order.pairs or spec is None:
         return _Closer()
     several = variant_tasks(drawn, bench.order.pairs, bench.workers)
-    run = [(task, kind) for task, kind in several if kind != CONTROL]
-    changed = []
-    found = bench.answers([task for task, _ in run], with_scores=False)
+    controls = frozenset(task for task, kind in several if kind == CONTROL)
+    found = bench.answers([task for task, _ in several], with_scores=False, only_seen=controls)
+    changed, scans = [], []
     with closing(found):
-        for (task, kind), answered in zip(run, found, strict=True):
-            rows = _classified(spec, answered, with_picture=False)
-            changed.append((task, kind, rows))
-            bench.progress("change one thing", len(changed), len(run), {})
-    controls = [task for task, kind in several if kind == CONTROL]
-    return _Closer(
-        changes=changes_from(judged.rows, changed),
-        control_scans=control_scans(
-            controls,
-            judged.rows,
-            bench.workers,
-            lambda done, total: bench.progress("look at headers", done, total, {}),
-        ),
-    )
+        for number, ((task, kind), answered) in enumerate(zip(several, found, strict=True), 1):
+            if task in controls:
+                features = features_of(answered.loaded)
+                scans.append(scan_of(judged.rows[task.index], features))
+            else:
+                changed.append((task, kind, _classified(spec, answered, with_picture=False)))
+            bench.progress("change one thing", number, len(several), {})
+    return _Closer(changes=changes_from(judged.rows, changed), control_scans=tuple(scans))
 
 
 def _classified(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from node.plugin import Case
-from node.toolkit.workers import Workers, raised
+from node.toolkit.workers import Workers
 from node.training import plugin_code
-from node.training.cases import Loaded, PhantomTask, load
+from node.training.cases import Loaded, PhantomTask
 from node.training.report import Change, ClassifiedCase, Scan
 
 #: Kinds whose figure needs a hundred pairs; the others compare whole test sets.
@@ -66,29 +66,10 @@ def changes_from(
     )
 
 
-def control_scans(
-    tasks: Sequence[PhantomTask],
-    drawn: Sequence[Rows],
-    workers: Workers,
-    advance: Callable[[int, int], None],
-) -> tuple[Scan, ...]:
-    """Return what headers and geometry of the controls tell; nothing is run on them."""
-    told = raised(workers.each(_features, [(task,) for task in tasks]))
-    found = []
-    for task, features in zip(tasks, told, strict=True):
-        found.append(scan_of(drawn[task.index], features))
-        advance(len(found), len(tasks))
-    return tuple(found)
-
-
 def scan_of(rows: Rows, features: Mapping[str, float | str]) -> Scan:
     """Return a case as its headers show it; its outcome is there if any finding has it."""
     has = any(row.outcome for row in rows)
     return Scan(patient=rows[0].known.patient, outcome=has, features=features)
-
-
-def _features(task: PhantomTask) -> dict[str, float | str]:
-    return features_of(load(task))
 
 
 def features_of(loaded: Loaded) -> dict[str, float | str]:
