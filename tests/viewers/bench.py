@@ -160,7 +160,7 @@ class Bench:
         context = self.browser.new_context(
             viewport={"width": 1100, "height": 760}, device_scale_factor=1
         )
-        context.set_default_timeout(90_000)  # a busy machine is no fault of a viewer
+        context.set_default_timeout(240_000)  # a busy machine is no fault of a viewer
         # OHIF's guided tour covers the page and takes every click of a new profile.
         context.add_init_script(
             "try{localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))}catch(e){}"

@@ -54,6 +54,19 @@ _PLACE = (
   return [at(0, 0), at(100, 100)];
 }"""
 )
+_COUNT = """() => {
+  const size = window.app.getData(window.imageId).image.getGeometry().getSize();
+  return size.get(size.length() - 1);
+}"""
+_TURN = (
+    "(frame) => {"
+    + _LAYER
+    + """
+  const values = layer.getViewController().getCurrentIndex().getValues().slice();
+  values[values.length - 1] = frame;
+  layer.getViewController().setCurrentIndex(new window.Index(values));
+}"""
+)
 _RESET = "() => window.app.resetZoomPan()"
 _OVERLAY = (
     "(wanted) => {"
@@ -80,7 +93,7 @@ class Dwv:
         page.on("pageerror", lambda error: self.errors.append(str(error)[:300]))
         address = bench.list_for_dwv(images, seg)
         page.goto(f"{bench.base}/dwv/index.html?list={quote(address)}")
-        page.wait_for_function(_READY, timeout=60_000)
+        page.wait_for_function(_READY)
 
     def problems(self) -> list[str]:
         """Return what dwv or the page complained of."""
@@ -95,6 +108,14 @@ class Dwv:
 
     def show(self, sop_instance_uid: str) -> None:
         self.page.evaluate(_SHOW, sop_instance_uid)
+
+    def pages(self) -> int:
+        """Return along how many slices or frames one can scroll."""
+        return int(self.page.evaluate(_COUNT))
+
+    def turn_to(self, page: int) -> None:
+        """Go to a slice or frame, from 0."""
+        self.page.evaluate(_TURN, page)
 
     def aim(self, row: float, column: float, scale: float) -> None:
         """Turn the wheel with the mouse on a voxel until one is `scale` pixels wide."""

@@ -12,13 +12,15 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
+from node.profiles import PROFILES
 from tests.make import REPOSITORY
 from tests.viewers.bench import Bench, running_bench
 from tests.viewers.conftest import compute, number
 from tests.viewers.dwv import HEIGHT, WIDTH, Dwv
-from tests.viewers.objects import ProfileObjects, encode_profile
+from tests.viewers.objects import ProfileObjects, encode_as, encode_profile
 from tests.viewers.ohif import Ohif
 from tests.viewers.studies import ImageStack, mask_of, write_phantom
+from tests.viewers.test_follow_up import FOLLOW_UP
 
 PICTURES = REPOSITORY / "docs" / "viewers"
 MAX_BYTES = 150_000
@@ -114,7 +116,23 @@ def photograph(to: Photographer) -> None:
     stack, objects = to.phantom("axial", "plain_pacs", SQUARE)
     to.ohif(stack, objects, "sr", "ohif-sr-text")
     to.ohif(stack, objects, "sc", "ohif-sc")
+    photograph_pages(to)
+    photograph_follow_up(to)
+
+
+def photograph_pages(to: Photographer) -> None:
+    stack, objects = to.phantom("axial", "dwv", SQUARE)
     to.dwv(stack, objects, "sc", "dwv-sc")
+
+
+def photograph_follow_up(to: Photographer) -> None:
+    stack = write_phantom(to.folder / "follow-up", "axial", spacing=SQUARE)
+    for profile in ("plain_pacs", "ohif"):
+        folder = to.folder / f"follow-up-{profile}"
+        objects = encode_as(stack, PROFILES[profile], folder, follow_up=FOLLOW_UP)
+        to.ohif(stack, objects, "sr", f"ohif-follow-up-{profile}", hydrate=False)
+    objects = encode_as(stack, PROFILES["dwv"], to.folder / "follow-up-dwv", follow_up=FOLLOW_UP)
+    to.dwv(stack, objects, "seg", "dwv-follow-up")
 
 
 def main(work: Callable[[Photographer], None] = photograph) -> None:

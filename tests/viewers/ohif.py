@@ -91,14 +91,14 @@ class Ohif:
         page.goto(
             f"{base}/viewer?StudyInstanceUIDs={study_instance_uid}", wait_until="domcontentloaded"
         )
-        page.wait_for_selector("canvas.cornerstone-canvas", timeout=60_000)
-        page.wait_for_function(_PAINTED, timeout=60_000)
+        page.wait_for_selector("canvas.cornerstone-canvas")
+        page.wait_for_function(_PAINTED)
 
     def load(self, series_number: int, *, hydrate: bool = True, timeout_s: float = 30.0) -> None:
         """Double-click a series; answer Yes, or leave it, if OHIF asks to load it for good."""
         entry = self.page.locator('div[draggable="true"]', has_text=f"S:{series_number}")
         label = entry.locator('[data-cy="series-description-label"]')
-        label.first.wait_for(timeout=30_000)
+        label.first.wait_for()
         label.first.dblclick()
         yes = self.page.get_by_role("button", name="Yes", exact=True)
         self._wait_for_question(yes, timeout_s)

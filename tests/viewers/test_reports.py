@@ -86,7 +86,7 @@ def test_s26_every_object_of_a_profile_opens_in_ohif(bench, computed, tmp_path, 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_s26_the_images_of_a_profile_open_in_dwv(bench, computed, tmp_path, profile):
-    """Its SEG on the study's images, and its pictures; dwv is no reader of reports."""
+    """Its SEG on the study's images, and one file of pictures; dwv is no reader of reports."""
     study = computed("square")
     objects = encode_profile(study.stack, profile, tmp_path / profile)
     seg, picture = (objects.files.get(role) for role in ("seg", "sc"))
@@ -100,6 +100,37 @@ def test_s26_the_images_of_a_profile_open_in_dwv(bench, computed, tmp_path, prof
         if picture:
             with bench.page() as page:
                 assert Dwv(page, bench, [picture], None).problems() == []
+
+
+def test_s27_all_pictures_for_dwv_open_at_once_and_are_turned_like_pages(bench, computed, tmp_path):
+    """Several images in one series do not: dwv takes them for phases of one volume."""
+    study = computed("square")
+    files = encode_profile(study.stack, "dwv", tmp_path / "dwv").files
+    pictures = [path for role, path in files.items() if role.startswith("sc")]
+    written = pydicom.dcmread(pictures[0])
+    last = int(written.NumberOfFrames) - 1
+    with bench.holding(study.files(*pictures)), bench.page() as page:
+        dwv = Dwv(page, bench, pictures, None)
+        assert dwv.problems() == []
+        assert dwv.pages() == last + 1 > 1
+        seen = []
+        for frame in (0, last):
+            dwv.turn_to(frame)
+            seen.append(likeness_of(dwv.picture(overlay=False), written.pixel_array[frame]))
+    assert min(seen) > 0.98
+    assert len(pictures) == 1
+
+
+def likeness_of(shown, picture):
+    """The correlation of what is seen with a picture as large as fits, in the middle."""
+    height, width = shown.shape[:2]
+    scale = min(height / picture.shape[0], width / picture.shape[1])
+    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    page = Image.new("RGB", (width, height))
+    page.paste(
+        Image.fromarray(picture).resize(size), ((width - size[0]) // 2, (height - size[1]) // 2)
+    )
+    return np.corrcoef(np.asarray(page).ravel(), shown.ravel())[0, 1]
 
 
 def test_s26_the_outline_in_ohif_is_the_mask(bench, computed, tmp_path):
