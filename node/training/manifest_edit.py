@@ -53,8 +53,8 @@ def edited(
         lines = _with_key(lines, key, value)
     if parameters:
         expected["parameters"] = before.get("parameters", {}) | dict(parameters)
-        for key, value in parameters.items():
-            lines = _with_parameter(lines, key, value)
+        for key, found in parameters.items():
+            lines = _with_parameter(lines, key, found)
     lines = _with_weights(lines, weights)
     made = "\n".join(lines) + "\n"
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import LearningError
-from node.toolkit.signature.table import Array, Block, Rows, Table, Truth
+from node.toolkit.signature.table import Array, Rows, Table, Truth
 
 #: Rows to learn from, rows to test on.
 Fold = tuple[Rows, Rows]
@@ -90,10 +91,21 @@ def check_scaling(
 
 
 def scaling_of(values: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation of each feature; 0 where it is constant."""
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    """Return mean and standard deviation of each feature; 0 where it is constant.
+
+    What is unknown (NaN) is left out of both.
+    """
+    known = ~np.isnan(values)
+    if known.all():
+        mean, deviation = values.mean(axis=0), values.std(axis=0)
+    else:
+        count = np.maximum(known.sum(axis=0), 1)
+        mean = np.where(known, values, 0.0).sum(axis=0) / count
+        deviation = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / count)
     # The mean of equal numbers may differ from them by a hair.
-    flat = (values == values[:1]).all(axis=0) | (deviation <= 1e-12 * np.abs(mean))
+    flat = (np.ptp(np.where(known, values, mean), axis=0) == 0.0) | (
+        deviation <= 1e-12 * np.abs(mean)
+    )
     return mean, np.where(flat, 0.0, deviation)
 
 
@@ -128,9 +140,9 @@ def _altered(
     blocks = {}
     for name, block in table.blocks.items():
         values = block.values.copy()
-        spread = values.std(axis=0) + 1.0
+        spread = scaling_of(values)[1] + 1.0
         values[tested] += 10.0 * spread * (1.0 + chance.random(values[tested].shape))
-        blocks[name] = Block(names=block.names, values=values, second=block.second)
+        blocks[name] = replace(block, values=values)
     turned = outcome.copy()
     turned[tested] = ~turned[tested]
     return Table(blocks=blocks), turned

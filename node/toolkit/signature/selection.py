@@ -54,6 +54,8 @@ def select(block: Block, truth: Truth, settings: SignatureSettings, whole: bool)
     whole : bool
         Keep every feature that is not constant.
     """
+    if block.lacking and not whole:
+        raise ValueError("a block in which values may be unknown must be kept whole")
     mean, deviation = scaling_of(block.values)
     left = np.flatnonzero(deviation > 0.0)
     counts = {"offered": len(block.names), "not_constant": left.size}

@@ -91,10 +91,13 @@ class Signature:
         return np.stack(columns, axis=1)
 
     def scaled(self, table: Table) -> Array:
-        """Return the kept features with mean 0 and deviation 1 of the cases learned from."""
+        """Return the kept features with mean 0 and deviation 1 of the cases learned from.
+
+        What is not known counts as their mean.
+        """
         mean = np.array([one.mean for one in self.kept])
         deviation = np.array([one.deviation for one in self.kept])
-        found: Array = (self.features(table) - mean) / deviation
+        found: Array = np.nan_to_num((self.features(table) - mean) / deviation, nan=0.0)
         return found
 
     def score(self, table: Table) -> Array:

@@ -31,11 +31,15 @@ class Block:
     values : float64, shape (cases, features)
     second : float64, shape (cases, features), or None
         By a second reader; NaN throughout a row: that case was outlined once.
+    lacking : bool
+        Whether a value may be unknown, NaN: it then counts as the mean of the cases learned from.
+        Of blocks that are kept whole only, clinical values for instance.
     """
 
     names: tuple[str, ...]
     values: Array
     second: Array | None = None
+    lacking: bool = False
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
@@ -47,7 +51,8 @@ class Block:
                 f"the second reader's features {self.second.shape} are not of the same cases as "
                 f"the first one's {self.values.shape}"
             )
-        finite = np.isfinite(self.values).all(axis=0)
+        known = np.isfinite(self.values) | (np.isnan(self.values) & self.lacking)
+        finite = known.all(axis=0)
         if not finite.all():
             name = self.names[int(np.argmin(finite))]
             raise ValueError(f"feature {name} is not finite in every case; leave it out")
@@ -89,7 +94,12 @@ class Table:
         return Table(blocks={name: self.blocks[name] for name in names})
 
 
-def table_of(cases: Sequence[Mapping[str, ArrayLike]], names: Mapping[str, Sequence[str]]) -> Table:
+def table_of(
+    cases: Sequence[Mapping[str, ArrayLike]],
+    names: Mapping[str, Sequence[str]],
+    *,
+    lacking: Sequence[str] = (),
+) -> Table:
     """Return the table of cases that came one by one.
 
     Parameters
@@ -97,6 +107,7 @@ def table_of(cases: Sequence[Mapping[str, ArrayLike]], names: Mapping[str, Seque
     cases : sequence of mapping of block to float, shape (features,)
         What an example holds; more entries may be in it.
     names : mapping of block to the names of its features
+    lacking : names of blocks in which NaN stands for what is not known
     """
     if not cases:
         raise ValueError("there is no case")
@@ -105,6 +116,7 @@ def table_of(cases: Sequence[Mapping[str, ArrayLike]], names: Mapping[str, Seque
             block: Block(
                 names=tuple(named),
                 values=np.stack([np.asarray(one[block], np.float64) for one in cases]),
+                lacking=block in lacking,
             )
             for block, named in names.items()
         }

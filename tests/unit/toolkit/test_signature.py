@@ -182,6 +182,29 @@ def test_a_clinical_block_is_kept_whole():
     assert np.isnan(made.kept[-1].coefficient)
 
 
+def test_what_is_not_known_counts_as_the_mean_of_those_learned_from():
+    table, outcome = cases(60, null=2)
+    chance = np.random.default_rng(1)
+    age = chance.normal(60, 5, (60, 1)) + 5 * outcome[:, None]
+    age[chance.random(60) < 0.3] = np.nan
+    with pytest.raises(ValueError, match="feature age is not finite"):
+        Block(names=("age",), values=age)
+    block = Block(names=("age",), values=age, lacking=True)
+    both = Table(blocks={**table.blocks, "clinical": block})
+    settings = replace(QUICK, whole=("clinical",))
+
+    made = fit_signature(both, outcome, None, settings)
+
+    (kept,) = [one for one in made.kept if one.block == "clinical"]
+    assert kept.mean == pytest.approx(np.nanmean(age))
+    mean = replace(block, values=np.where(np.isnan(age), kept.mean, age))
+    filled = Table(blocks={**table.blocks, "clinical": mean})
+    assert made.probability(both) == pytest.approx(made.probability(filled), abs=1e-12)
+    assert nested_auroc(both, outcome, None, settings).auroc.estimate > 0.7  # its guard too
+    with pytest.raises(ValueError, match="must be kept whole"):
+        fit_signature(both, outcome, None, QUICK)
+
+
 def test_other_warnings_go_on_their_way():
     from sklearn.exceptions import ConvergenceWarning
 
