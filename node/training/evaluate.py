@@ -37,6 +37,7 @@ from node.training.report import (
     assess_case,
     classify_case,
     read_reference,
+    signatures_of,
     write_report,
 )
 from node.training.splits import TEST_SPLIT, Content, check_unseen, was_learned
@@ -331,6 +332,7 @@ def _evaluation(
         ),
         notes=_notes(judged, learned),
         collapsed=f"Collapsed: {why}." if why else "",
+        signatures=tuple(signatures_of(manifest)),
     )
     common = {one.name: getattr(about, one.name) for one in fields(About)}
     if manifest.evaluation is None:
