@@ -110,23 +110,24 @@ def elsewhere(place: Place, images: Images) -> list[Dataset]:
 
 
 def two(place: Place, images: Images) -> list[Dataset]:
-    """Two of the first region: in one place where several may be, since that is twice."""
-    role, other = place.role, block() if place.role.many else np.roll(block(), 5, 1)
-    masks = {name: [block()] for name in place.manifest.rois} | {role.name: [block(), other]}
-    return regions_for(place.manifest, images, masks)
+    """Two of the first region; where several may be, one region drawn by two readers."""
+    masks = {name: [block()] for name in place.manifest.rois}
+    if not place.role.many:
+        masks[place.role.name].append(np.roll(block(), 5, 1))
+        return regions_for(place.manifest, images, masks)
+    again = regions_for(place.manifest, images, masks, ContentCreatorName="Reader^Two")
+    return [*regions_for(place.manifest, images, masks), *again]
 
 
 def rejected(place: Place, images: Images) -> list[Dataset]:
-    series = images[place.role.input]
+    return [_rejected(images[role.input], name) for name, role in place.manifest.rois.items()]
+
+
+def _rejected(series: list[Dataset], name: str) -> Dataset:
     x, y, z = map(float, series[4].ImagePositionPatient)
     corners = np.array([[8, 8], [8, 20], [20, 20], [20, 8]]) * [SPACING[2], SPACING[1]]
     square = np.column_stack([x + corners[:, 0], y + corners[:, 1], np.full(4, z)])
-    others = [name for name in place.manifest.rois if name != place.role.name]
-    drawn = {f"RT {place.role.name}": [(4, square)]}
-    return [
-        rtstruct(series, drawn, ApprovalStatus="REJECTED"),
-        *regions_for(place.manifest, images, {name: [block()] for name in others}),
-    ]
+    return rtstruct(series, {f"RT {name}": [(4, square)]}, ApprovalStatus="REJECTED")
 
 
 def of_a_foreign_patient(place: Place, images: Images) -> list[Dataset]:
@@ -157,24 +158,18 @@ def of_a_foreign_study(place: Place, images: Images) -> list[Dataset]:
 
 
 def outlined_on_foreign_images(place: Place, images: Images) -> list[Dataset]:
-    """A report in our study whose outline lies on an image that is not here."""
-    role = place.role
-    there = foreign_images(place)[role.input]
-    box = outline(there[4], "POLYLINE", [8, 8, 20, 8, 20, 20, 8, 20, 8, 8])
-    found = report(images[role.input], measurement_group(box))
-    finding = found.ContentSequence
-    _code_finding(finding, role)
-    others = [name for name in place.manifest.rois if name != role.name]
-    return [found, *regions_for(place.manifest, images, {name: [block()] for name in others})]
+    """Reports in our study whose outlines lie on an image that is not here."""
+    there = foreign_images(place)
+    first = {role.codes[0].value: role for role in reversed(place.manifest.rois.values())}
+    return [_outlined(there[role.input][4], images[role.input], role) for role in first.values()]
 
 
-def _code_finding(content: Any, role: RoiRole) -> None:
-    for item in content:
-        name = item.get("ConceptNameCodeSequence")
-        if name and name[0].CodeValue == "121071":
-            concept = item.ConceptCodeSequence[0]
-            concept.CodeValue, concept.CodingSchemeDesignator = role.codes[0].value, "SCT"
-        _code_finding(item.get("ContentSequence", ()), role)
+def _outlined(there: Dataset, series: list[Dataset], role: RoiRole) -> Dataset:
+    box = outline(there, "POLYLINE", [8, 8, 20, 8, 20, 20, 8, 20, 8, 8])
+    found = measurement_group(box)
+    finding = next(one for one in found.ContentSequence if one.ValueType == "CODE")
+    finding.ConceptCodeSequence[0].CodeValue = role.codes[0].value
+    return report(series, found)
 
 
 BAD = {
@@ -186,12 +181,12 @@ BAD = {
         "lies in another frame of reference",
     ),
     "two when one is expected": (two, "ROI_SEVERAL", ""),
-    "a REJECTED RTSTRUCT": (rejected, "ROI_REJECTED", "{role}: ROI 1 of the RTSTRUCT"),
+    "a REJECTED RTSTRUCT": (rejected, "ROI_REJECTED", ": ROI 1 of the RTSTRUCT"),
     "a foreign patient's contour": (of_a_foreign_patient, "IDENTITY_MIXED", "2 Patient IDs"),
     "a contour drawn on a foreign study": (
         drawn_on_a_foreign_study,
         "ROI_FRAME_OF_REFERENCE",
-        "{role}: segment 1 of the SEG",
+        ": segment 1 of the SEG",
     ),
     "an outline on images that are not here": (
         outlined_on_foreign_images,
