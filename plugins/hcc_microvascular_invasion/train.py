@@ -25,7 +25,7 @@ LABELS = {"mvi": ["no", "yes"]}
 IMAGES = (*PHASES, "outline", "fat")
 
 #: Our choices; the paper states none of them. A look: at the tuning cases.
-STEPS, LOOK_EVERY, PATIENCE = 2000, 100, 10
+STEPS, LOOK_EVERY, PATIENCE = 1500, 100, 8
 BATCH, RATE, WEIGHT_DECAY = 32, 2e-3, 1e-3
 #: Smoothing of the weights over steps: what is kept is their running mean.
 AVERAGING = 0.98
