@@ -36,7 +36,7 @@ class Site:
     def log(self) -> Path:
         return self.folder / "node.log"
 
-    def start(self, *, timeout_s: float = 60.0) -> None:
+    def start(self, *, timeout_s: float = 240.0) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "node", "serve", "--settings", str(self.settings)],

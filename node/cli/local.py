@@ -22,12 +22,15 @@ from node.dicom.send import dicom_files
 from node.errors import MalformedDataset, NodeError, SettingsError
 from node.intake.policy import Admission
 from node.intake.receive import SUCCESS, Answer, Intake, StoreCommand
+from node.manifest import PHASES
 from node.model import DestinationGrade, Job, JobState
 from node.parts import Node
 from node.profiles import STANDARD
 from node.settings import (
+    PLAIN_PHASES,
     Condition,
     DestinationSettings,
+    PhaseSettings,
     RoiSettings,
     RuleSettings,
     Settings,
@@ -64,6 +67,10 @@ def run(  # noqa: PLR0913 one parameter for each option
         list[str] | None,
         typer.Option(help="Names that mean a region of the plugin: tumor=GTV*. Approved or not."),
     ] = None,
+    phase: Annotated[
+        list[str] | None,
+        typer.Option(help="Words that mean a contrast phase: 'arterial=Leber 1'."),
+    ] = None,
 ) -> None:
     """Run a plugin on a folder: read, check, compute, encode, validate. Sends nothing."""
     with sentences():
@@ -71,7 +78,12 @@ def run(  # noqa: PLR0913 one parameter for each option
         _check_out(out)
         base = read_settings(settings) if settings else Settings(data_dir=out)
         asked = _Asked(
-            plugin=plugin, device=device, plugins=plugins or (), profile=profile, rois=_rois(roi)
+            plugin=plugin,
+            device=device,
+            plugins=plugins or (),
+            profile=profile,
+            rois=_rois(roi),
+            phases=_phases(phase),
         )
         with _private_node(base, asked) as node:
             take_in(node, paths)
@@ -91,6 +103,7 @@ class _Asked:
     plugins: Sequence[Path]
     profile: str
     rois: Mapping[str, RoiSettings]
+    phases: PhaseSettings
 
 
 def _rois(given: Sequence[str] | None) -> Mapping[str, RoiSettings]:
@@ -102,6 +115,19 @@ def _rois(given: Sequence[str] | None) -> Mapping[str, RoiSettings]:
             raise SettingsError(f"--roi {one}: write the region's name and a pattern: tumor=GTV*")
         labels[name] = (*labels.get(name, ()), pattern)
     return {name: RoiSettings(labels=found, unapproved=True) for name, found in labels.items()}
+
+
+def _phases(given: Sequence[str] | None) -> PhaseSettings:
+    """Return the words for each contrast phase."""
+    words: dict[str, tuple[str, ...]] = {}
+    for one in given or ():
+        name, equals, word = one.partition("=")
+        if not (equals and word):
+            raise SettingsError(f"--phase {one}: write the phase and a word: arterial=HAP")
+        if name not in PHASES:
+            raise SettingsError(f"--phase {one}: there is no phase {name}{nearest(name, PHASES)}")
+        words[name] = (*words.get(name, ()), word)
+    return replace(PLAIN_PHASES, **words)  # type: ignore[arg-type]
 
 
 def _files_of(folder: Path) -> tuple[Path, ...]:
@@ -147,6 +173,7 @@ def _settings(base: Settings, asked: _Asked) -> Settings:
         quiet_s=0.0,
         max_age_days=float("inf"),
         rois=asked.rois,
+        phases=asked.phases,
     )
     return replace(
         base,

@@ -20,9 +20,16 @@ from node.storage.database import Database
 from node.storage.files import Files
 from node.storage.intake_rows import conflicting_instances
 from tests.integration.test_versions import Site as Versions
-from tests.make import ct_series, enhanced_ct, free_port, part10, write_series
+from tests.make import (
+    ct_series,
+    enhanced_ct,
+    free_port,
+    part10,
+    with_identity_of,
+    write_series,
+)
 from tests.regions_case import ABNORMAL, binary, blob, segment
-from tests.roi_plugin import write_roi_plugin
+from tests.roi_plugin import write_phase_plugin, write_roi_plugin
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,25 @@ def test_run_takes_names_of_regions_and_says_what_is_missing(cli, tmp_path):
     assert "the job is WAITING: no region for tumor" in without.output
     assert "write the region's name and a pattern" in wrong.output
     assert 'needs no region "tumour" (did you mean "tumor"?)' in unknown.output
+    assert done.exit_code == 0, done.output
+
+
+def test_run_takes_words_for_contrast_phases(cli, tmp_path):
+    portal = ct_series((4, 12, 10), SeriesNumber=2, SeriesDescription="Leber 2")
+    arterial = ct_series((4, 12, 10), SeriesNumber=3, SeriesDescription="Leber 1")
+    drawn = binary(portal, blob((4, 12, 10)))
+    write_series(tmp_path / "study", [*portal, *with_identity_of(portal[0], arterial), drawn])
+    plugins = write_phase_plugin(tmp_path / "plugins")
+    ask = ("run", tmp_path / "study", "--plugin", "two_phases", "--plugins", plugins, "--out")
+    words = ("--phase", "arterial=Leber 1", "--phase", "portal_venous=leber 2")
+
+    without = cli(*ask, tmp_path / "no")
+    unknown = cli(*ask, tmp_path / "out", "--phase", "arteriell=Leber 1")
+    done = cli(*ask, tmp_path / "out", *words)
+
+    assert without.exit_code == unknown.exit_code == 1
+    assert "its contrast phase is not known, arterial is asked for" in without.output
+    assert 'there is no phase arteriell (did you mean "arterial"?)' in unknown.output
     assert done.exit_code == 0, done.output
 
 
