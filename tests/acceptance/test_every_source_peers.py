@@ -145,8 +145,10 @@ def test_s06_a_real_source_keeps_its_names_in_every_character_set(
     for role in ("seg", "sr"):
         ds = dcmread(tmp_path / f"{role}.dcm", stop_before_pixels=True)
         assert without_empty_groups(str(ds.PatientName)) == without_empty_groups(name)
-        shown = run_tool([dcmtk("dcmdump"), "+U8", "+P", "PatientName", tmp_path / f"{role}.dcm"])
-        assert name.rstrip("=") in shown
+        if "IR 87" not in charset:  # unknown to Debian's DCMTK, which converts by glibc's iconv
+            file = tmp_path / f"{role}.dcm"
+            shown = run_tool([dcmtk("dcmdump"), "+U8", "+P", "PatientName", file])
+            assert name.rstrip("=") in shown
 
 
 def renamed(folder: Path, charset: str, name: str) -> SourceSeries:
