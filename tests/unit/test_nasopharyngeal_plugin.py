@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from node.clinical_check import checked
-from node.errors import ClinicalValueRefused
+from node.errors import ClinicalValueRefused, RefusalCode
 from node.inference.child import load_module
 from node.manifest_file import parse_manifest
 from node.plugin import Case, Labels, Roi, Volume
+from node.routing.selection import select
+from tests.make import mr_series, with_identity_of
+from tests.unit.reading import series
 
 pytest.importorskip("torch")
 pytest.importorskip("radiomics")
@@ -322,3 +325,39 @@ def test_a_clinical_value_out_of_range_or_in_the_wrong_unit_is_refused(
     spec = parse_manifest(tmp_path / "nasopharynx").clinical[name]
     with pytest.raises(ClinicalValueRefused, match=sentence):
         checked(spec, value, unit)
+
+
+T1_CONTRAST = {"SeriesNumber": 4, "EchoTime": 11.0, "ContrastBolusAgent": "Gadobutrol"}
+T1 = {"SeriesNumber": 3, "EchoTime": 11.0}
+T2 = {"SeriesNumber": 2, "EchoTime": 95.0}
+
+
+def chosen_of(tmp_path, *headers):
+    """What the node chooses of MR series with these headers."""
+    several = [mr_series(**{"BodyPartExamined": "HEADNECK", **header}) for header in headers]
+    for one in several[1:]:
+        with_identity_of(several[0][0], one)
+    return select(parse_manifest(tmp_path / "nasopharynx"), [series(one) for one in several])
+
+
+def test_sequences_are_told_by_contrast_agent_and_echo_time(module_of, tmp_path):
+    module_of("prepare.py")
+    selection = chosen_of(tmp_path, T2, T1, T1_CONTRAST)
+    found = {role: one.header.SeriesNumber for role, one in selection.inputs.items()}
+    assert found == {"t2": 2, "t1_contrast": 4} and selection.refusal is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "sentence"),
+    [
+        ((T2, T1), "contrast agent is not named: required"),
+        ((T2,), "t1_contrast"),
+        ((T1, T1_CONTRAST), "EchoTime 11 is not 60 to 300"),
+    ],
+    ids=["T1 without contrast", "T2 alone", "no T2"],
+)
+def test_a_sequence_that_is_missing_is_refused(module_of, tmp_path, headers, sentence):
+    module_of("prepare.py")
+    refusal = chosen_of(tmp_path, *headers).refusal
+    assert refusal.code is RefusalCode.NO_SUITABLE_SERIES
+    assert sentence in refusal.sentence
