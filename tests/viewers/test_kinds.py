@@ -39,22 +39,27 @@ def test_s27_ohif_opens_no_fractions_and_its_profile_sends_none(bench, computed,
     with bench.holding([*stack.paths, seg]) as uid, bench.page() as page:
         ohif = Ohif(page, bench.base, uid)
         ohif.load(number(seg))
-        page.wait_for_timeout(3_000)
-        print("OHIF:", ohif.problems(), " ".join(ohif.page_text().split())[:600])  # noqa: T201
         with pytest.raises(AssertionError, match="waited"):
             ohif.segments_shown(timeout_s=5.0)
+        # It waits for ever, without a word why: all the more must the profile send none.
+        assert "Loading SEG..." in ohif.page_text()
     assert OHIF.seg == "binary"
 
 
-@pytest.mark.parametrize("kind", ["labelmap", "fractional"])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("labelmap", "Unsupported MediaStorageSOPClassUID value: 1.2.840.10008.5.1.4.1.1.66.7"),
+        ("fractional", "Unsupported SegmentationType value: FRACTIONAL"),
+    ],
+)
 def test_s27_dwv_opens_bits_only_and_its_profile_sends_nothing_else(
-    bench, computed, tmp_path, kind
+    bench, computed, tmp_path, kind, said
 ):
     stack = computed("axial").stack
     seg = encode_as(stack, replace(DWV, name=kind, seg=kind), tmp_path / kind).files["seg"]
     with bench.holding([*stack.paths, seg]), bench.page() as page:
         dwv = Dwv(page, bench, stack.paths, seg)
         problems = dwv.problems()
-    print("dwv:", problems)  # noqa: T201
-    assert problems
+    assert problems == [said]
     assert (DWV.seg, DWV.labelmap_beyond) == ("binary", False)
