@@ -59,7 +59,7 @@ portale, portales, portaal, veneus, veneuze, портальная, венозн�
 _DELAYED = """
 delayed, late phase, spat, spatphase, spate phase, spaet, spaetphase, spaete phase,
 tardif, tardive, tardiva, tardivo, tardia, tardio, retardada,
-equilibrium, equilibre, equilibrio, equilibration, aquilibrium, aequilibrium,
+equil, equilibrium, equilibre, equilibrio, equilibration, aquilibrium, aequilibrium,
 gleichgewicht, gleichgewichtsphase,
 excretory, excretoire, excretora, escretoria, urographic, exkretorisch, ausscheidungsphase,
 urogramm, отсроченная, 延迟期, 平衡期, 平衡相
@@ -141,7 +141,7 @@ def read_words(text: str, settings: PhaseSettings = PLAIN_PHASES) -> Said:
     found: list[tuple[str, tuple[str, ...]]] = []
     rest: list[str] = []
     before, turned = "", False
-    for kind, tokens in _matches(tokens_of(text), terms):
+    for kind, tokens in _matches(tokens_of(text), terms, _longest(settings)):
         if kind:
             found.append((kind, tokens))
             turned |= kind != _NOTHING and before in _BESIDE
@@ -180,9 +180,15 @@ def terms_of(settings: PhaseSettings) -> Terms:
     return terms | dict.fromkeys(map(tokens_of, settings.ignore), _NOTHING)
 
 
-def _matches(tokens: tuple[str, ...], terms: Terms) -> Iterator[tuple[str, tuple[str, ...]]]:
+@lru_cache(maxsize=64)
+def _longest(settings: PhaseSettings) -> int:
+    return max(map(len, terms_of(settings)))
+
+
+def _matches(
+    tokens: tuple[str, ...], terms: Terms, longest: int
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield (kind, its tokens) from left to right, the longest term first; "" for other words."""
-    longest = max(map(len, terms))
     at = 0
     while at < len(tokens):
         lengths = range(min(longest, len(tokens) - at), 0, -1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import pairwise
 
 from pydicom import Dataset
@@ -200,6 +201,8 @@ def _known(times: Iterable[Iterable[float | None]]) -> list[list[float]]:
 
 
 def _images(series: SourceSeries, stack: Stack, settings: PhaseSettings) -> list[_Image]:
+    # Most texts are those of the image before.
+    read = lru_cache(maxsize=64)(partial(read_words, settings=settings))
     headers = {text(lookup_in(ds)("SOPInstanceUID")): ds for ds in series.headers}
     lookups: dict[str, tuple[Lookup, ...]] = {}
     found = []
@@ -208,15 +211,12 @@ def _images(series: SourceSeries, stack: Stack, settings: PhaseSettings) -> list
         if uid not in lookups:
             lookups[uid] = frame_lookups(headers[uid])
         index = max(frame.frame_number - 1, 0)
-        found.append(_image(frame, lookups[uid][index], headers[uid], settings))
+        found.append(_image(frame, lookups[uid][index], headers[uid], read))
     return found
 
 
-def _image(frame: Frame, look: Lookup, header: Dataset, settings: PhaseSettings) -> _Image:
-    said = {
-        kind: read_words(" ".join(texts(look(keyword))), settings)
-        for kind, (_, keyword) in _TEXTS.items()
-    }
+def _image(frame: Frame, look: Lookup, header: Dataset, read: Callable[[str], Said]) -> _Image:
+    said = {kind: read(" ".join(texts(look(keyword)))) for kind, (_, keyword) in _TEXTS.items()}
     acquired = value_of(frame, "AcquisitionTime") or text(look("AcquisitionDateTime"))
     return _Image(
         said=said,

@@ -30,7 +30,7 @@ NAMED = {
     "delayed": """
         delayed|DELAYED 5min|late phase|Spätphase|Leber spät|Spaetphase|temps tardif
         fase tardiva|fase tardía|equilibrium|phase à l'équilibre|Gleichgewichtsphase
-        equilibrium phase 180s|excretory phase|延迟期|平衡期""",
+        equilibrium phase 180s|EQUIL 3 MIN|excretory phase|延迟期|平衡期""",
 }
 UNNAMED = """
     |TEST SERIES|PARTIAL HEART|cartilage|Arthro|departs|Thorax-Abdomen|venography|Adventure
