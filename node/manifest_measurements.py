@@ -36,7 +36,8 @@ def measurement_specs(
     """Return every measurement of a manifest by name; its own tables go before features."""
     features = () if radiomics is None else feature_names(radiomics)
     own = [one for name, table in plugin.measurements.items() for one in _specs(name, table)]
-    return {spec.name: spec for spec in (*map(_feature, features), *own)}
+    hu = radiomics is not None and _is_hu(plugin, radiomics)
+    return {spec.name: spec for spec in (*(_feature(one, hu) for one in features), *own)}
 
 
 def is_feature(name: str, radiomics: RadiomicsSettings | None) -> bool:
@@ -85,10 +86,16 @@ def _spec(name: str, table: MeasurementTable, code: CodeRow) -> MeasurementSpec:
     )
 
 
-def _feature(name: str) -> MeasurementSpec:
+def _feature(name: str, hu: bool) -> MeasurementSpec:
     return MeasurementSpec(
         name=feature_measurement(name),
         code=Code(*code_of(name)),
-        unit=Code(*unit_of(name)),
+        unit=Code(*unit_of(name, hu=hu)),
         digits=_FEATURE_DIGITS,
     )
+
+
+def _is_hu(plugin: PluginTable, radiomics: RadiomicsSettings) -> bool:
+    """Return whether features are taken of HU, whichever of the inputs they are taken of."""
+    changed = radiomics.normalize or radiomics.shift != 0
+    return not changed and all(role.values == "HU" for role in plugin.inputs.values())

@@ -174,6 +174,14 @@ _UNITS = {
         _LENGTHS,
     ),
 }
+#: Statistics in the unit of the image.
+_INTENSITIES = frozenset(
+    (
+        *("10Percentile", "90Percentile", "InterquartileRange", "Maximum", "Mean"),
+        *("MeanAbsoluteDeviation", "Median", "Minimum", "Range", "RobustMeanAbsoluteDeviation"),
+        "RootMeanSquared",
+    )
+)
 
 
 def code_of(name: str) -> tuple[str, str, str]:
@@ -197,17 +205,25 @@ def code_of(name: str) -> tuple[str, str, str]:
     return (f"RX-{digest}", "99SENTINEL", f"{image} {group} {feature}"[:64])
 
 
-def unit_of(name: str) -> tuple[str, str, str]:
-    """Return the UCUM unit of a feature: of lengths, areas and volumes; the others have none.
+def unit_of(name: str, *, hu: bool = False) -> tuple[str, str, str]:
+    """Return the UCUM unit of a feature; those that have none are of unit 1.
 
-    Statistics of intensities are in the unit that the image has once it was normalized, which
-    a name does not tell.
+    Parameters
+    ----------
+    name : str
+    hu : bool
+        Whether the values of the image are HU, which no name tells. Statistics of the original
+        image that are in its unit are then in HU; squares of HU have no unit of PS3.16.
 
     Examples
     --------
     >>> unit_of("original_shape_SurfaceArea")[0], unit_of("original_glcm_Contrast")[0]
     ('mm2', '1')
+    >>> unit_of("original_firstorder_Mean", hu=True)[0]
+    "[hnsf'U]"
     """
-    _, group, feature = name.split("_", 2)
+    image, group, feature = name.split("_", 2)
+    if hu and (image, group) == ("original", "firstorder") and feature in _INTENSITIES:
+        return ("[hnsf'U]", "UCUM", "Hounsfield unit")
     found = _UNITS.get(feature) if group == "shape" else None
     return found or ("1", "UCUM", "no units")

@@ -154,3 +154,18 @@ def test_anything_else_is_one_sentence(said):
         radiomics_settings({**LEAST, **said})
     except ManifestError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("more", "unit"),
+    [("", "[hnsf'U]"), ("normalize = true\n", "1"), ("shift = 300\n", "1")],
+)
+def test_intensities_of_ct_are_in_hu_unless_they_are_changed(tmp_path, more, unit):
+    table = '[radiomics]\nimage_types = ["original", "wavelet"]\nclasses = ["firstorder"]\n'
+    parsed(tmp_path, f"{table}pre_crop = true\nbin_width = 25\n{more}")
+
+    found = parse_manifest(tmp_path).measurements
+
+    assert found["original_firstorder_mean"].unit.value == unit
+    assert found["original_firstorder_variance"].unit.value == "1"
+    assert found["wavelet-lll_firstorder_mean"].unit.value == "1"
