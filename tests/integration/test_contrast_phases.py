@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import Dataset
 
+from node.manifest import InputRole
 from node.model import Job, JobState
 from node.routing.explain import explain_text
 from node.settings import PLAIN_PHASES, PhaseSettings
-from node.storage.job_rows import get_report
+from node.storage.job_rows import get_report, retry_job
 from tests.hospital import Hospital, open_hospital, rule_for
 from tests.make import ct_series, mr_series, with_identity_of
 from tests.regions_case import binary, blob
 from tests.roi_plugin import write_phase_plugin
+from tests.routing_site import RULE, RoutingSite, manifest
 
 SHAPE = (6, 20, 16)
 #: HU inside and around the tumour.
@@ -208,6 +211,26 @@ def test_a_sites_words_serve_where_ours_do_not(tmp_path: Path):
 
     assert job.state is JobState.COMPLETED
     assert values == pytest.approx(RIGHT)
+
+
+def test_a_refused_study_goes_on_when_the_site_has_named_its_words(tmp_path: Path):
+    portal = ct_series(SHAPE, SeriesNumber=2, SeriesDescription="Leber 2")
+    arterial = ct_series(SHAPE, SeriesNumber=3, SeriesDescription="Leber 1")
+    roles = {p: InputRole(name=p, modality=("CT",), phase=p) for p in ("arterial", "portal_venous")}
+    site = RoutingSite(tmp_path)
+    site.with_plugin(manifest(inputs=roles))
+    site.route([*portal, *with_identity_of(portal[0], arterial)])
+    (refused,) = site.jobs
+
+    said = PhaseSettings(arterial=("Leber 1",), portal_venous=("Leber 2",))
+    site.with_rules(replace(RULE, phases=said))
+    retry_job(site.db, refused.id, now=site.now)
+    site.dispatch()
+
+    assert [job.state for job in site.jobs] == [JobState.REFUSED, JobState.SCHEDULED]
+    chosen = {one.role: one.series_instance_uid for one in site.jobs[-1].inputs}
+    assert chosen["arterial"] == arterial[0].SeriesInstanceUID
+    site.db.close()
 
 
 def test_s28_no_reason_holds_the_text_of_a_header(tmp_path: Path):
