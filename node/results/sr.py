@@ -34,8 +34,9 @@ def reports(
 ) -> list[Dataset]:
     """Return the report on all findings, or on their absence (S7).
 
-    A second one only where the profile wants outlines and something has none: OHIF 3.13.2 takes
-    titles, not groups, and one group without coordinates under (126000, DCM) crashes it.
+    A second one only where the profile wants outlines and something has none. OHIF 3.13.2 takes
+    titles, not groups: one group without coordinates under (126000, DCM) crashes it, and beside
+    outlines it shows no sentence, so nobody would see what is said of an earlier study.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def reports(
         if outlined
         else [(codes.ONCOLOGY_MEASUREMENT_REPORT, of_findings + of_study)]
     )
-    if outlined and of_study:
+    if outlined and (of_study or _speaks_of_earlier(request)):
         parts.append((codes.ONCOLOGY_MEASUREMENT_REPORT, of_study))
     references = list(_references(request, (*segs.values(), *others)))
     return [
@@ -62,6 +63,10 @@ def reports(
         )
         for number, (title, groups) in enumerate(parts)
     ]
+
+
+def _speaks_of_earlier(request: EncodeRequest) -> bool:
+    return request.follow_up.compared is not None or bool(request.follow_up.possible)
 
 
 def _report(

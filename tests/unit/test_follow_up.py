@@ -16,7 +16,7 @@ from node.plugin import Measurement, Result, Segment
 from node.profiles import DWV, OHIF, STANDARD, ViewerProfile
 from node.results.check import check_objects
 from node.results.encode import EncodeRequest, encode
-from node.results.follow_up import Earlier, FollowUp, PossiblePrior, Tracked, names_of
+from node.results.follow_up import NONE, Earlier, FollowUp, PossiblePrior, Tracked, names_of
 from node.results.sr_follow_up import Change
 from node.storage.prior_rows import PriorFinding, PriorValue
 from tests.results_case import (
@@ -121,6 +121,25 @@ def test_s10_the_report_says_value_and_date_of_before_and_the_change() -> None:
         "Tumour 2: Volume 1.235 cm3, on 2026-01-03 1.000 cm3 (+0.235 cm3, +23.5 %); "
         "Long axis 3.6 mm, on 2026-01-03 4.0 mm (-0.4 mm, -10.0 %)."
     ) in said
+
+
+@pytest.mark.parametrize("follow_up", [compared(value("volume", 1.0)), NONE])
+def test_s10_beside_outlines_a_second_report_says_what_was_before(follow_up: FollowUp) -> None:
+    """OHIF shows no sentence of a report whose outlines it draws."""
+    request = request_of(
+        synthetic_headers(PixelSpacing=["0.8", "0.8"]),
+        ball_result(),
+        follow_up=follow_up,
+        profile=OHIF,
+    )
+
+    reports = {one.role: parsed(one) for one in encode(request)}
+
+    assert reports["sr"].ConceptNameCodeSequence[0].CodeValue == "126000"
+    assert ("sr2" in reports) == (follow_up is not NONE)
+    if "sr2" in reports:
+        assert reports["sr2"].ConceptNameCodeSequence[0].CodeValue == "126001"
+        assert any("on 2026-01-03 1.000 cm3" in said for said in comments(reports["sr2"]))
 
 
 def test_s10_the_change_is_coded_apart_from_todays_measurements() -> None:
