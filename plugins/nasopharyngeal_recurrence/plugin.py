@@ -11,7 +11,7 @@ from prepare import (
     measured,
     model_named,
     region_of,
-    table_of_one,
+    table_with,
 )
 
 from node.plugin import Measurement, Quality, Result, Segment
@@ -44,8 +44,7 @@ class Plugin:
             found = measured(case, self.blocks)
         except NoFeatures as error:
             return Result(refusal=f"no features can be taken of the tumour: {error}")
-        notes = self._filled(found)
-        table, segment = table_of_one(found), TUMOR[self.sequence]
+        table, segment = table_with([found], found), TUMOR[self.sequence]
         model = self.models["p_recurrence"]
         (said,) = model.intervals(table)
         measurements = [
@@ -69,16 +68,17 @@ class Plugin:
             ),
             measurements=tuple(measurements),
             qualities=(Quality(name="risk_group", choice=risk),),
-            notes=(f"Model {SETTINGS['model']}; features kept: {kept_words(model)}.", *notes),
+            notes=(
+                f"Model {SETTINGS['model']}; features kept: {kept_words(model)}.",
+                *not_known(found),
+            ),
         )
 
-    def _filled(self, found):
-        """Put the mean of the cases learned from where a clinical value is not known; say so."""
-        unknown = np.isnan(found.get("clinical", np.zeros(0)))
-        if not unknown.any():
-            return []
-        means = {one.name: one.mean for m in self.models.values() for one in m.kept}
-        names = [name for name, lacks in zip(CLINICAL, unknown, strict=True) if lacks]
-        for name in names:
-            found["clinical"][CLINICAL.index(name)] = means.get(name, 0.0)
-        return [f"Not known, taken as the mean of the cases learned from: {', '.join(names)}."]
+
+def not_known(found):
+    """Return a sentence on clinical values that are asked for and not known."""
+    unknown = np.isnan(found.get("clinical", np.zeros(0)))
+    if not unknown.any():
+        return ()
+    names = ", ".join(name for name, lacks in zip(CLINICAL, unknown, strict=True) if lacks)
+    return (f"Not known, taken as the mean of the cases learned from: {names}.",)

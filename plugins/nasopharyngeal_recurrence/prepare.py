@@ -96,9 +96,9 @@ def measured(case, blocks):
     return found
 
 
-def table_of_one(found):
-    """Return the table of one case."""
-    return table_of([found], {block: names_of(block) for block in found})
+def table_with(cases, blocks):
+    """Return the table of cases; a clinical value may be unknown, NaN."""
+    return table_of(cases, {block: names_of(block) for block in blocks}, lacking=("clinical",))
 
 
 def comparable(volume):

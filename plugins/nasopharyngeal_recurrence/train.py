@@ -16,6 +16,7 @@ from prepare import (
     model_named,
     names_of,
     region_of,
+    table_with,
 )
 
 from node.toolkit.signature import (
@@ -23,7 +24,6 @@ from node.toolkit.signature import (
     compare_classifiers,
     enrichment,
     fit_signature,
-    table_of,
 )
 from node.toolkit.signature.shown import families_of
 
@@ -61,9 +61,9 @@ def fit(examples, *, seed, run):
     cases = [*examples.train, *examples.tuning]
     name = run.model or SETTINGS["model"]
     sequence, _, classifier = model_named(name)
-    model = learned(name, cases, seed)
+    model = learned(name, cases, seed, run.workers)
     run.progress(1, 2)
-    radiomic = learned(f"{sequence}-I-{classifier}", cases, seed)
+    radiomic = learned(f"{sequence}-I-{classifier}", cases, seed, run.workers)
     run.progress(2, 2)
     threshold = round(float(np.clip(model.threshold, 0.01, 0.99)), 3)
     return {
@@ -72,12 +72,14 @@ def fit(examples, *, seed, run):
     }
 
 
-def learned(name, cases, seed):
+def learned(name, cases, seed, workers=1):
     """Return the signature of one of `MODELS`."""
     sequence, model, classifier = model_named(name)
     how = replace(HOW, classifier=classifier, seed=seed)
     outcome = [bool(one["outcome"]) for one in cases]
-    return fit_signature(table(cases, blocks_of(sequence, model)), outcome, None, how)
+    return fit_signature(
+        table_with(cases, blocks_of(sequence, model)), outcome, None, how, workers=workers
+    )
 
 
 def compare(examples, *, seed, run):
@@ -86,7 +88,11 @@ def compare(examples, *, seed, run):
     for number, sequence in enumerate(SEQUENCES):
         models = {f"{sequence} {name}": blocks_of(sequence, name) for name in PARTS}
         sides = [
-            (table(cases, blocks_of(sequence, "III")), [bool(c["outcome"]) for c in cases], None)
+            (
+                table_with(cases, blocks_of(sequence, "III")),
+                [bool(c["outcome"]) for c in cases],
+                None,
+            )
             for cases in (list(examples.train), list(examples.tuning))
         ]
         rows += compare_classifiers(
@@ -95,20 +101,10 @@ def compare(examples, *, seed, run):
             models=models,
             classifiers=CLASSIFIERS,
             held_out=sides[1] if examples.tuning else None,
+            workers=run.workers,
             advance=lambda done, total, n=number: run.progress(n + done / total, len(SEQUENCES)),
         )
     return rows
-
-
-def table(cases, blocks):
-    """Return the table of cases; where a clinical value is not known, the middle one of all."""
-    if "clinical" in blocks:
-        values = np.stack([one["clinical"] for one in cases])
-        known = [column[~np.isnan(column)] for column in values.T]
-        middle = np.array([np.median(column) if column.size else 0.0 for column in known])
-        filled = np.where(np.isnan(values), middle, values)
-        cases = [{**one, "clinical": row} for one, row in zip(cases, filled, strict=True)]
-    return table_of(cases, {block: names_of(block) for block in blocks})
 
 
 def planted(kept):

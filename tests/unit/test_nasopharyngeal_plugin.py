@@ -260,7 +260,7 @@ class Cases:
 
 
 class Run:
-    model = "t2-II-logistic"
+    model, workers = "t2-II-logistic", 1
 
     @staticmethod
     def progress(done, total, **figures):
@@ -283,16 +283,6 @@ def test_what_is_fitted_is_what_the_plugin_loads(module_of):
     assert plugin.models["p_recurrence"].classifier == "logistic"
     assert {one.block for one in plugin.models["p_radiomic"].kept} == {"t2_radiomic"}
     assert 0 <= by_name(plugin.run(case_of()))["p_radiomic"].value <= 100
-
-
-def test_unknown_clinical_values_are_the_middle_of_the_others(module_of):
-    train = module_of("train.py")
-    cases = Cases(train, 4).made
-    for number, one in enumerate(cases):
-        one["clinical"] = np.full(6, float(number))
-    cases[0]["clinical"][1] = np.nan
-    table = train.table(cases, ("clinical",))
-    assert table.blocks["clinical"].values[:, 1].tolist() == [2.0, 1.0, 2.0, 3.0]
 
 
 def test_kept_features_are_counted_by_the_causes_they_show(module_of):
@@ -361,3 +351,24 @@ def test_a_sequence_that_is_missing_is_refused(module_of, tmp_path, headers, sen
     refusal = chosen_of(tmp_path, *headers).refusal
     assert refusal.code is RefusalCode.NO_SUITABLE_SERIES
     assert sentence in refusal.sentence
+
+
+def test_all_models_are_compared_sequence_by_sequence(module_of, monkeypatch):
+    from types import SimpleNamespace
+
+    train = module_of("train.py")
+    few = dict.fromkeys(train.BLOCKS, ("a", "b", "c")) | {"clinical": CLINICAL}
+    chance = np.random.default_rng(2)
+    cases = [
+        {block: chance.normal(number % 2, 1.0, len(few[block])) for block in few}
+        | {"outcome": np.array(number % 2 == 1)}
+        for number in range(40)
+    ]
+    monkeypatch.setattr(train, "CLASSIFIERS", ("logistic",))
+    monkeypatch.setattr(sys.modules["prepare"], "names_of", few.__getitem__)
+    monkeypatch.setattr(
+        train, "HOW", replace(train.HOW, inner_folds=2, outer_folds=2, lasso_folds=2)
+    )
+    rows = train.compare(SimpleNamespace(train=cases[:30], tuning=cases[30:]), seed=0, run=Run)
+    assert [row.model for row in rows] == [f"{s} {m}" for s in ROLES for m in ("I", "II", "III")]
+    assert all(row.held_out.outcome.size == 10 for row in rows)
