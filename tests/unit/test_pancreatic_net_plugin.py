@@ -216,6 +216,37 @@ def test_the_nomogram_learns_from_those_with_pathology_only(module_of):
     assert train.nomogram(cases[:20], probability[:20], outcome[:20]) == {}
 
 
+def test_what_fit_returns_is_what_the_plugin_loads(module_of, tmp_path):
+    from node.toolkit.training import Examples, TrainingRun, write_weights
+
+    train = module_of("train.py")
+    train.HOW = replace(train.HOW, lasso_folds=2, inner_folds=2, outer_folds=2)
+    chance = np.random.default_rng(4)
+    cases = []
+    for number in range(90):
+        there = number % 2 == 0
+        found = {"radiomic": chance.normal(0, 1, 1130), "deep": chance.normal(0, 1, 1000)}
+        found["radiomic"][:5] += 1.5 * there
+        again = {f"{b}_again": v + chance.normal(0, 0.2, v.size) for b, v in found.items()}
+        again["radiomic_again"][4] = chance.normal(0, 5)  # two readings do not agree on it
+        if number % 4:
+            again = {block: np.full_like(values, np.nan) for block, values in again.items()}
+        pathology = np.array([float(there), 0.0, float(number % 3)])
+        cases.append({**found, **again, "pathology": pathology, "outcome": np.array(there)})
+    run = TrainingRun(device="cpu", folder=tmp_path)
+    made = train.fit(Examples(train=cases[:80], tuning=cases[80:]), seed=0, run=run)
+    assert 0.0 < made["parameters"]["threshold"] < 1.0
+    assert made["parameters"]["classifier"] == "logistic"
+    module = module_of("plugin.py")
+    write_weights(module.FOLDER / "weights.safetensors", made["weights.safetensors"])
+    plugin = module.Plugin()
+    plugin.load("cpu")
+    planted = set(train.names_of("radiomic")[:4])
+    assert planted & {one.name for one in plugin.signature.kept}
+    assert train.names_of("radiomic")[4] not in {one.name for one in plugin.signature.kept}
+    assert plugin.nomogram.weights[1] > 1.0
+
+
 def test_features_are_those_that_the_manifest_says():
     table = tomllib.loads((PLUGIN / "plugin.toml").read_text(encoding="utf-8"))
     assert table["evaluation"]["also"] == ["p_nomogram"]
