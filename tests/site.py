@@ -89,7 +89,7 @@ class Site:
             [sys.executable, "-m", "node", *arguments, "--settings", str(self.settings)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
