@@ -65,9 +65,7 @@ class Checker:
         withdrawn = {w["delivery_id"] for w in rows.withdrawal if w["state"] in _LOOKED_AT}
         for one in rows.delivery:
             superseded = one["state"] == "CANCELED" and (
-                one["job_id"] in canceled
-                or one["id"] in withdrawn
-                or "SUPERSEDED" in one["reason"]
+                one["job_id"] in canceled or one["id"] in withdrawn or "SUPERSEDED" in one["reason"]
             )
             if one["state"] not in _DONE and not superseded:
                 yield f"delivery {one['id']} is {_why(one)}"
