@@ -189,9 +189,7 @@ def _caption(
 
 def _values(request: EncodeRequest, finding: Finding) -> str:
     measured = measurements_of(request).get(finding.key, [])
-    values = [
-        value_text(m, request.manifest.measurements[m.name]) for m in measured[:_MAX_VALUES]
-    ]
+    values = [value_text(m, request.manifest.measurements[m.name]) for m in measured[:_MAX_VALUES]]
     if len(measured) > _MAX_VALUES:
         values.append(f"{len(measured) - _MAX_VALUES} more in the report")
     return f"{finding.label}: {', '.join(values)}" if values else finding.label
