@@ -160,7 +160,10 @@ def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothi
         pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in sender.acknowledged
     } <= kept
     assert len(studies) <= len(jobs)
-    assert 2 * len(studies) <= len(proven) <= len(hashes) <= 2 * len(jobs)
+    # A study that paused long enough was judged before its last images came: its newer result
+    # replaces the older one, and a note says so.
+    notes = len(jobs) - len(studies)
+    assert 2 * len(studies) <= len(proven) <= len(hashes) <= 2 * len(jobs) + notes
     assert all(len(versions) == 1 for versions in hashes.values()), "one UID with two hashes"
 
 
