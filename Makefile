@@ -1,6 +1,7 @@
 # Each target installs what it needs into .venv; the second call is quick.
 PYTHON ?= python3
-# Of `weights` and `study`: make study PLUGIN=axillary_node_metastasis TEST=400 PAIRS=100
+# Of `weights` and `study`: make study PLUGIN=FOLDER TEST=400 PAIRS=100 (a plugin that has no weights
+# yet is known by its folder only: a copy with plugin.toml.draft renamed to plugin.toml)
 PLUGIN ?= anterior_mediastinal_tumor
 VENV := .venv
 BIN := $(VENV)/bin
