@@ -35,6 +35,8 @@ from node.toolkit.windows import Predictor, SlidingWindow
 
 SHAPE = (200, 256, 256)
 WINDOWS = {"48 x 72 x 80, as shipped": (48, 72, 80), "96 x 96 x 96": (96, 96, 96)}
+#: What the shipped plugin runs on the CPU; elsewhere "auto".
+EXACT_ON_CPU = (48, 72, 80)
 RUNS = int(os.environ.get("SENTINEL_RUNS", "5"))
 #: Numbers of test phantoms: what a window costs depends on what is seen in it.
 PHANTOMS = (0, 1)
@@ -108,13 +110,14 @@ def compare(
     medians = {name: round(statistics.median(times), 2) for name, times in seconds.items()}
     monai = min(medians[f"MONAI {batch}"] for batch in MONAI_BATCHES)
     indices = tiling.windows(SHAPE, size, 0.5)
+    counts = "ours exact" if device == "cpu" and size == EXACT_ON_CPU else "ours auto"
     return {
         "windows": len(indices),
         "computed": len(tiling.occupied(image, indices, 0.0)),
         "median_s": medians,
         "fastest_s": {name: round(min(times), 2) for name, times in seconds.items()},
-        "times_faster": round(monai / medians["ours auto"], 2),
-        "times_faster_exact": round(monai / medians["ours exact"], 2),
+        "times_faster": round(monai / medians[counts], 2),
+        "times_faster_auto": round(monai / medians["ours auto"], 2),
         "required": REQUIRED[device],
         **agreement(results, image, size),
     }
