@@ -79,14 +79,16 @@ class Worker:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
+            pause_s = _IDLE_S
+            job = None
             try:
                 job = self.work_once()
             except NodeError as error:
                 log.exception("alarm: worker cannot reach its jobs", code=error.code)
-                self._stopping.wait(_NO_STORAGE_S)
-                continue
+                pause_s = _NO_STORAGE_S
+            # Not above: an error that is held for so long holds what it happened to, too.
             if job is None:
-                self._stopping.wait(_IDLE_S)
+                self._stopping.wait(pause_s)
 
     def _compute(self, job: Job) -> None:
         try:

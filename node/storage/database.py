@@ -105,7 +105,10 @@ def _make_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-        event.listen(engine, "handle_error", _drop_read_only)
+        read_only = _ReadOnlyConnections()
+        event.listen(engine, "connect", read_only.opened)
+        event.listen(engine, "handle_error", read_only.failed)
+        event.listen(engine, "checkin", read_only.given_back)
     return engine
 
 
@@ -113,24 +116,47 @@ def _prepare_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
     # pysqlite must not begin transactions by itself: see _begin_sqlite.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # S12: committed means on the disk
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+    try:
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # S12: committed means on the disk
+        cursor.execute("PRAGMA foreign_keys=ON")
+    except sqlite3.Error:
+        connection.close()  # the pool does not know it yet
+        raise
+    finally:
+        cursor.close()
 
 
-def _drop_read_only(context: ExceptionContext) -> None:
+class _ReadOnlyConnections:
     """Keep no connection that was opened while the file system was read-only.
 
     SQLite then opens the file for reading, and stays so: kept, such a connection would refuse
-    every write long after the file system is well again. The first write that fails drops all.
+    every write long after the file system is well again. What SQLite knows of the file is shared
+    by all connections of a process, and new ones take it over, so the first write that fails
+    drops all: those at rest at once, one in use by another thread when it is given back.
     """
-    if getattr(context.original_exception, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
-        context.is_disconnect = True
-        if context.engine is not None:
-            # All at once: SQLite shares what it knows of the file between them.
+
+    def __init__(self) -> None:
+        self._generation = 0
+
+    def opened(self, _connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["generation"] = self._generation
+
+    def failed(self, context: ExceptionContext) -> None:
+        name = getattr(context.original_exception, "sqlite_errorname", "")
+        if name.startswith("SQLITE_READONLY") and context.engine is not None:
+            context.is_disconnect = True
+            if context.execution_context is not None:
+                # As long as somebody holds the error, its frames hold the cursor, and SQLite
+                # closes no connection that a statement is open on.
+                context.execution_context.cursor.close()
+            self._generation += 1
             context.engine.dispose()
+
+    def given_back(self, connection: Any, record: ConnectionPoolEntry) -> None:
+        if connection is not None and record.info.get("generation") != self._generation:
+            record.invalidate()
 
 
 def _begin_sqlite(connection: Connection) -> None:

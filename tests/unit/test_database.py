@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,38 @@ def test_s12_a_connection_opened_while_the_file_system_was_read_only_is_not_kept
     with database.read() as one, database.read() as other:
         assert one.execute(text("SELECT count(*) FROM note")).scalar() == 2
         assert other.execute(text("SELECT count(*) FROM note")).scalar() == 2
+
+
+def open_files(name: str) -> list[str]:
+    """What this process holds open of the rows' files."""
+    found = []
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(handle.readlink().name)
+    return [file for file in found if file.startswith(name)]
+
+
+def test_s12_nothing_stays_open_of_what_was_opened_read_only(database: Database) -> None:
+    # SQLite shares what it knows of a file among the connections of a process: one that stays
+    # open, in another thread or because of its error, makes every new one read-only too.
+    with database.read() as held:
+        raw = held.connection.dbapi_connection
+        # A connection that refuses to write, as one does that could not be opened for writing.
+        event.listen(database.engine, "connect", _only_read)
+        with pytest.raises(StorageUnavailable, match="readonly") as kept, database.write() as rows:
+            rows.execute(text("INSERT INTO note VALUES ('refused')"))
+        event.remove(database.engine, "connect", _only_read)
+        raw.execute("SELECT count(*) FROM note")  # in use: not taken from its user
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        raw.execute("SELECT count(*) FROM note")
+    assert kept.value is not None  # a worker that waits holds its error for as long
+    assert open_files("node.db") == []
+    with database.write() as rows:
+        rows.execute(text("INSERT INTO note VALUES ('well again')"))
+        again = rows.connection.dbapi_connection
+    again.execute("SELECT count(*) FROM note")  # kept: nothing was refused to it
+
+
+def _only_read(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA query_only=ON")
