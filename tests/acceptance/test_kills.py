@@ -7,7 +7,7 @@ import random
 import shutil
 import signal
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from node.dicom.network import RemoteAE
 from node.dicom.send import Sent, send_files
 from node.errors import NodeError
 from node.inference.registry import builtin_plugin_folder
+from node.model import WITHDRAWN
 from node.phantom.archive import DemoArchive
 from node.phantom.study import make_ct_study
-from tests.chaos.rows import Row, read_rows
+from tests.chaos.rows import Row, Rows, read_rows
 from tests.site import Site, running_site
 
 pytestmark = pytest.mark.peer
@@ -151,6 +152,7 @@ def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothi
             sender.wait()
             jobs = restart_failed(site, len(studies))
             proven = wait_for_deliveries(site)
+            rows = read_rows(site.data)
         hashes = archive.hashes()
 
     assert kills == dict.fromkeys(ROLES, KILLS)
@@ -159,12 +161,32 @@ def test_s12_kill_9_of_receiver_engine_and_child_loses_nothing_and_doubles_nothi
     assert {
         pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID for p in sender.acknowledged
     } <= kept
-    assert len(studies) <= len(jobs)
-    # A study that paused long enough was judged before its last images came: its newer result
-    # replaces the older one, and a note says so.
-    notes = len(jobs) - len(studies)
-    assert 2 * len(studies) <= len(proven) <= len(hashes) <= 2 * len(jobs) + notes
+    check_results(rows, {job["id"] for job in jobs}, set(hashes))
+    assert {row["evidence_id"] for row in proven} <= {row["id"] for row in rows.evidence}
     assert all(len(versions) == 1 for versions in hashes.values()), "one UID with two hashes"
+
+
+def check_results(rows: Rows, jobs: set[str], archived: set[str]) -> None:
+    """Check that each job made one segmentation and one report, and the archive has no other.
+
+    A study that paused long enough was judged before its last images came: its newer result
+    replaces the older one, and notes say so, one of each time that something of it was proven.
+    """
+    made = Counter((row["job_id"], row["role"]) for row in rows.evidence)
+    assert set(made.values()) == {1}, "the same evidence twice"
+    results = {key for key in made if not key[1].startswith(WITHDRAWN)}
+    assert results == {(job, role) for job in jobs for role in ("seg", "sr")}
+    assert archived <= {row["sop_instance_uid"] for row in rows.evidence}
+    current = newest_jobs(rows)
+    noted = {row["job_id"] for row in rows.evidence if row["role"].startswith(WITHDRAWN)}
+    assert noted <= jobs - current, "a result that nothing replaced was taken back"
+    of_current = {row["sop_instance_uid"] for row in rows.evidence if row["job_id"] in current}
+    assert of_current <= archived
+
+
+def newest_jobs(rows: Rows) -> set[str]:
+    """Return the job of the whole of each study."""
+    return {row["id"] for row in rows.job if len(row["uids"]) == SLICES}
 
 
 def restart_failed(site: Site, studies: int) -> list[Row]:
