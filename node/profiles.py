@@ -130,6 +130,13 @@ DWV = ViewerProfile(
 #: 4.6.0 disables a SEG of more than 400 frames (nroduit/Weasis#680).
 WEASIS = ViewerProfile(name="weasis", max_seg_frames=400, key_objects=True, parametric_map=False)
 
+#: What a viewer was seen not to show, by ready profile and SEG kind: docs/viewers.md.
+NOT_SHOWN: Mapping[tuple[str, str], str] = {
+    ("ohif", "fractional"): "OHIF 3.13.2 loads it for ever and shows nothing",
+    ("dwv", "fractional"): "dwv 0.36.4 refuses it",
+    ("dwv", "labelmap"): "dwv 0.36.4 refuses it",
+}
+
 #: Ready profiles by name; `plain_pacs` is the default for unknown sites.
 PROFILES: Mapping[str, ViewerProfile] = {
     profile.name: profile for profile in (PLAIN_PACS, OHIF, DWV, WEASIS, STANDARD)

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from node.condition_file import parse_condition
 from node.errors import SettingsError
 from node.model import DestinationGrade
-from node.profiles import PLAIN_PACS, PROFILES, STANDARD, ViewerProfile
+from node.profiles import NOT_SHOWN, PLAIN_PACS, PROFILES, STANDARD, ViewerProfile
 from node.settings import (
     PLAIN_PHASES,
     DestinationSettings,
@@ -185,7 +185,7 @@ class DestinationTable(Table):
     username: Text = ""
     password_env: _Env = ""
     path: Annotated[_Strict, StringConstraints(min_length=1)] | None = None
-    profile: Text = ""
+    profile: Text | None = None
     charset: Literal["ISO_IR 192", "source"] = "ISO_IR 192"
     required: Literal["sent", "proven"] = "proven"
     not_run: Flag = False
@@ -322,9 +322,26 @@ def _profiles(tables: Mapping[str, ProfileTable], where: str) -> Mapping[str, Vi
             own = replace(PROFILES[like], name=name, **said)
         except ValueError as error:
             raise SettingsError(f"{at}: {error}") from None
+        if fault := _not_shown(own, like):
+            raise SettingsError(f"{at}.{fault}")
         same = own.encoding == PROFILES[like].encoding
         made[name] = own if same else replace(own, tested="untested")
     return made
+
+
+def _not_shown(own: ViewerProfile, like: str) -> str:
+    """Return what the viewer that a profile is like would not show, "" if nothing."""
+    asked = [("seg", own.seg)]
+    if own.seg == "binary" and own.labelmap_beyond:
+        asked.append(("labelmap_beyond", "labelmap"))
+    for key, kind in asked:
+        if why := NOT_SHOWN.get((like, kind)):
+            value = "true" if key == "labelmap_beyond" else f'"{kind}"'
+            return (
+                f"{key} = {value} gives a SEG of kind {kind}, and {why}; leave {key} out, or write "
+                'like = "standard" if the viewer is another one'
+            )
+    return ""
 
 
 def _destination(
@@ -333,7 +350,7 @@ def _destination(
     said = table.model_dump(exclude={"grade", "path", "profile"})
     # A folder shows nothing: programs read it, and they read all of the standard.
     usual = STANDARD if table.kind == "folder" else PLAIN_PACS
-    profile = table.profile or usual.name
+    profile = usual.name if table.profile is None else table.profile
     if profile not in profiles:
         raise SettingsError(
             f'{where}: destinations["{table.name}"].profile: there is no profile "{profile}"'

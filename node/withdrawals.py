@@ -70,6 +70,7 @@ def withdraw_job(node: Node, job_id: str, *, reason: str, now: float) -> int:
     NodeError
         If there is no such job, or the reason is too long (`check_reason`).
     """
+    reason = reason.strip()
     check_reason(reason)
     job = get_job(node.db, job_id)
     found = deliveries_to_withdraw(node.db, job.id)

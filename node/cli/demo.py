@@ -59,6 +59,9 @@ def demo(
     ] = None,
 ) -> None:
     """Start a node and an archive, send a synthetic CT study, show what becomes of it."""
+    # A `kill` or a closed terminal ends what was started here, as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with sentences(), ExitStack() as stack:
         place = _new_folder(folder)
         console.print(f"Everything is in {place}", soft_wrap=True)

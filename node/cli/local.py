@@ -25,7 +25,7 @@ from node.intake.receive import SUCCESS, Answer, Intake, StoreCommand
 from node.manifest import PHASES
 from node.model import DestinationGrade, Job, JobState
 from node.parts import Node
-from node.profiles import STANDARD
+from node.profiles import PROFILES, STANDARD
 from node.settings import (
     PLAIN_PHASES,
     Condition,
@@ -61,7 +61,8 @@ def run(  # noqa: PLR0913 one parameter for each option
         list[Path] | None, typer.Option(help="A folder of plugin folders, beside the built-in.")
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="Viewer profile: which objects to make, as for a destination.")
+        str,
+        typer.Option(help=f"Viewer profile, as of a destination: {', '.join(PROFILES)} or yours."),
     ] = STANDARD.name,
     roi: Annotated[
         list[str] | None,

@@ -158,12 +158,14 @@ def _confirm(node: Node, jobs: Sequence[Job], *, yes: bool) -> None:
     """Show what would be taken back, and ask."""
     from node.storage.withdrawal_rows import deliveries_to_withdraw
 
-    count = sum(len(deliveries_to_withdraw(node.db, one.id)) for one in jobs)
-    if not count or yes:
+    counts = {one.id: len(deliveries_to_withdraw(node.db, one.id)) for one in jobs}
+    meant = [one for one in jobs if counts[one.id]]
+    if not meant or yes:
         return
-    places = sorted({name for one in jobs for name in one.destinations})
+    places = sorted({name for one in meant for name in one.destinations})
     error_console.print(
-        f"{count} deliveries of {len(jobs)} jobs at {', '.join(places)} will be taken back.",
+        f"{sum(counts.values())} deliveries of {len(meant)} jobs at {', '.join(places)} will be "
+        "taken back.",
         markup=False,
         soft_wrap=True,
     )
@@ -176,8 +178,7 @@ def _withdraw(
     """Ask for it, wait for proof, and say of each object what became of it."""
     from node.withdrawals import withdraw_job
 
-    for one in jobs:
-        withdraw_job(node, one.id, reason=reason, now=time.time())
+    asked = sum(withdraw_job(node, one.id, reason=reason, now=time.time()) for one in jobs)
     ids = [one.id for one in jobs]
     deadline = time.monotonic() + wait_s
     found = withdrawals(node.db, jobs=ids)
@@ -189,6 +190,9 @@ def _withdraw(
         as_json=as_json,
         empty="Nothing of it was to be sent.",
     )
+    if found and not asked:
+        unused = "; the reason given now is not used: the first one stands" if reason else ""
+        error_console.print(f"All of it was asked for before{unused}.", soft_wrap=True)
     _say_how_it_ended(found)
 
 
@@ -197,7 +201,9 @@ def _under_way(found: Sequence[Taken]) -> bool:
 
 
 def _say_how_it_ended(found: Sequence[Taken]) -> None:
-    left = [one for one in found if one.withdrawal.state not in _GONE]
+    left = [
+        one for one in found if one.withdrawal.state not in _GONE and one.withdrawal.done_at is None
+    ]
     waiting = sum(one.withdrawal.state in _ON_THE_WAY for one in left)
     if waiting:
         error_console.print(

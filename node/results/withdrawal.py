@@ -121,11 +121,12 @@ def _as_the_report(ds: Dataset, request: NoteRequest) -> None:
 def _words(request: NoteRequest, what: Retraction) -> tuple[str, ...]:
     author = request.manifest
     kinds = ", ".join(dict.fromkeys(one.kind.upper() for one in what.evidence))
-    return (
-        f"WITHDRAWN, see {what.see or 'the reason below'}. Do not use this result of "
-        f"{author.title} {author.version} ({author.name_version}): {kinds}.",
-        f"Reason: {what.reason or 'none was given'}.",
+    see = what.see or ("the reason below" if what.reason else "")
+    withdrawn = (
+        f"WITHDRAWN{f', see {see}' if see else ''}. Do not use this result of "
+        f"{author.title} {author.version} ({author.name_version}): {kinds}."
     )
+    return (withdrawn, f"Reason: {what.reason}.") if what.reason else (withdrawn,)
 
 
 def _observer(request: NoteRequest) -> Any:

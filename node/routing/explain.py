@@ -15,7 +15,7 @@ from node.storage.decision_rows import Decision, decisions_of_study
 from node.storage.delivery_rows import list_deliveries
 from node.storage.intake_rows import get_study, instances_of_study
 from node.storage.job_rows import get_report, jobs_of_study
-from node.storage.withdrawal_rows import withdrawals
+from node.storage.withdrawal_rows import Withdrawal, withdrawals
 
 #: What went where, one entry for each destination; or what was looked at; JSON-able.
 _Sent = Sequence[Mapping[str, Any]]
@@ -213,7 +213,7 @@ def _candidates(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _deliveries(db: Database, job_id: str) -> _Sent:
     """Return for each destination of a job its viewer profile, and how each object fares."""
-    taken = {one.delivery.id: str(one.withdrawal.state) for one in withdrawals(db, jobs=[job_id])}
+    taken = {one.delivery.id: _fate(one.withdrawal) for one in withdrawals(db, jobs=[job_id])}
     found: dict[str, dict[str, Any]] = {}
     for delivery, evidence in list_deliveries(db, job_id=job_id):
         words = {"destination": delivery.destination, "profile": delivery.profile}
@@ -227,6 +227,11 @@ def _deliveries(db: Database, job_id: str) -> _Sent:
     left_out = get_report(db, job_id).get("left_out", {})
     refused = [{"destination": name, "left_out": why} for name, why in left_out.items()]
     return [*found.values(), *refused]
+
+
+def _fate(taken: Withdrawal) -> str:
+    """Return what became of something withdrawn."""
+    return str(taken.state) if taken.done_at is None else f"{taken.state}, done by hand"
 
 
 def _priors(db: Database, job_id: str) -> _Sent:

@@ -146,6 +146,15 @@ def test_s08_recall_withdraws_all_of_them_after_a_question(cli, site):
     assert {row["state"] for row in found} == {"VISIBLE"}
 
 
+def test_s08_the_question_counts_only_jobs_with_something_left(cli, site):
+    first = site.run()
+    site.run(rule="other")
+    site.deliver()
+    cli("withdraw", first.id, "--yes", "--wait", "0")
+    done = cli("recall", "--plugin", "ball", "--withdraw", "--wait", "0", say="n\n")
+    assert "2 deliveries of 1 jobs at pacs" in done.stderr
+
+
 def test_s08_withdraw_of_what_never_left_is_done_at_once(cli, site):
     job = site.run()
     assert cli("withdraw", job.id, "--yes", "--wait", "0").exit_code == NOT_ALL_GONE
@@ -163,11 +172,18 @@ def test_s08_tasks_are_listed_in_check_until_a_person_says_done(cli, site):
     assert "2 withdrawn objects are still found" in " ".join(cli("check").stdout.split())
     tasks = rows(cli, "withdrawals", "--tasks")
     assert [row["state"] for row in tasks] == ["VISIBLE"] * 2
-    done = cli("withdraw", job.id, "--yes", "--wait", "0")
+    done = cli("withdraw", job.id, "--yes", "--wait", "0", "--reason", "too late")
     assert done.exit_code == NOT_ALL_GONE
-    assert "by hand in the PACS" in done.stderr
+    assert "asked for before; the reason given now is not used" in " ".join(done.stderr.split())
+    assert "2 are still found there" in done.stderr and "by hand in the PACS" in done.stderr
+    assert {row["reason"] for row in rows(cli, "withdrawals")} == {""}
     for row in tasks:
         assert cli("withdrawals", "--done", str(row["withdrawal"])).exit_code == 0
+    again = cli("withdraw", job.id, "--yes", "--wait", "0")
+    assert (again.exit_code, "still found" in again.stderr) == (0, False)
+    assert "seg PROVEN (withdrawn: VISIBLE, done by hand)" in " ".join(
+        cli("explain", job.study_instance_uid).stdout.split()
+    )
     assert cli("withdrawals", "--tasks").stdout.strip() == "No task."
     assert "no open task" in cli("withdrawals", "--done", "77").stderr
     assert "withdrawn objects" not in cli("check").stdout
@@ -189,7 +205,7 @@ def test_a_reason_longer_than_a_note_takes_is_refused(cli, site, command):
 
 
 def test_a_long_reason_is_cut_in_the_table_and_whole_in_json(cli, site):
-    job, reason = site.run(), "swapped sides " * 60
+    job, reason = site.run(), ("swapped sides " * 60).strip()
     cli("withdraw", job.id, "--yes", "--wait", "0", "--reason", reason)
     assert {row["reason"] for row in rows(cli, "withdrawals")} == {reason}
     table = " ".join(cli("withdrawals").stdout.split())

@@ -146,6 +146,14 @@ def test_s08_a_report_says_withdrawn_and_what_to_see(profile):
     assert check_note(made, request.source)["identity"] == "passed"
 
 
+def test_s08_a_report_withdrawn_without_a_reason_points_at_none():
+    _, request, what = a_run()
+    made = withdrawn_report(replace(request, role="withdrawn"), replace(what, reason=""))
+    first, *more = texts(made)
+    assert first.startswith("WITHDRAWN. Do not use this result of Ball Finder 1.2.0")
+    assert not any("reason" in one.casefold() for one in (first, *more))
+
+
 def test_a_note_is_of_the_class_of_sr_that_its_profile_says():
     _, request, what = a_run()
     plain = {"sr_class": "comprehensive"}

@@ -78,6 +78,16 @@ def test_s08_the_way_of_withdrawing_is_no_matter_of_encoding() -> None:
         ("[profiles.our]\nkey_objects = 1", "must be true or false, without quotes"),
         ("[profiles]\nour = 3", "profiles.our = 3: must be a table: {…}"),
         ("[profiles.our]\npresentation_state = true", "profiles.our: presentation states are not"),
+        (
+            '[profiles.our]\nlike = "ohif"\nseg = "fractional"',
+            'profiles.our.seg = "fractional" gives a SEG of kind fractional, and OHIF 3.13.2 loads '
+            "it for ever and shows nothing; leave seg out",
+        ),
+        (
+            "[profiles.dwv]\nlabelmap_beyond = true",
+            "profiles.dwv.labelmap_beyond = true gives a SEG of kind labelmap, and dwv 0.36.4",
+        ),
+        (PACS + 'profile = ""', 'destinations["p"].profile: there is no profile ""'),
         ('[profiles." x"]', "a name has 1 to 64 printable characters"),
     ],
 )
