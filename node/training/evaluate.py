@@ -91,6 +91,11 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
                 f"{COHORT} of {manifest.name} has no function `variants`, so --pairs has nothing "
                 "to change (docs/evaluation.md)"
             )
+        if "fit" in able.train and not manifest.weights:
+            raise LearningError(
+                f"{manifest.name} has no weights yet; train it first: sentinel-node train "
+                f"{order.plugin} --phantom 60 --in-place, or with --data FOLDER"
+            )
         bench = _Bench(order=order, manifest=manifest, workers=workers, progress=progress)
         tasks = _tasks(order, manifest, able, workers, progress)
         judged = _judge(bench, tasks, learned, with_scores="score" in able.train)

@@ -225,6 +225,14 @@ def test_plugins_that_cannot_be_trained_are_said(cli, tmp_path):
     )
 
 
+def test_a_plugin_without_weights_is_to_be_trained_before_it_is_evaluated(cli, tmp_path):
+    make_learner(tmp_path)
+    done = cli("evaluate", "./learner", "--phantom", 4, "--report", "report")
+    assert done.exit_code == 1
+    assert "learner has no weights yet; train it first: sentinel-node train " in done.output
+    assert not (tmp_path / "report").exists()
+
+
 def test_too_many_or_too_few_phantoms_are_said_before_any_work(cli, tmp_path):
     make_learner(tmp_path)
     for arguments, said in (
