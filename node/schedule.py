@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from node.errors import StorageUnavailable
 from node.logs import get_logger
 
 log = get_logger(__name__)
@@ -42,5 +43,8 @@ class Clock:
 def _guarded(sweep: Callable[[], object], name: str) -> None:
     try:
         sweep()
+    except StorageUnavailable as error:
+        # Its words are the driver's or the disk's, without a statement: nothing of a patient.
+        log.exception("alarm: sweep failed", sweep=name, reason=str(error))
     except Exception:
         log.exception("alarm: sweep failed", sweep=name)

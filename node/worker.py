@@ -83,6 +83,9 @@ class Worker:
             job = None
             try:
                 job = self.work_once()
+            except StorageUnavailable as error:
+                log.exception("alarm: worker cannot reach its jobs", reason=str(error))
+                pause_s = _NO_STORAGE_S
             except NodeError as error:
                 log.exception("alarm: worker cannot reach its jobs", code=error.code)
                 pause_s = _NO_STORAGE_S

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from node.errors import SchemaMismatch, StorageUnavailable
+from node.storage.statements import refuses_writes
 from node.toml_file import masked
 
 #: The Alembic revision that this program reads and writes; one more with each migration.
@@ -105,10 +106,7 @@ def _make_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-        read_only = _ReadOnlyConnections()
-        event.listen(engine, "connect", read_only.opened)
-        event.listen(engine, "handle_error", read_only.failed)
-        event.listen(engine, "checkin", read_only.given_back)
+        _ReadOnlyConnections(engine)
     return engine
 
 
@@ -137,24 +135,33 @@ class _ReadOnlyConnections:
     drops all: those at rest at once, one in use by another thread when it is given back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._generation = 0
+        event.listen(engine, "connect", self._opened)
+        event.listen(engine, "handle_error", self._failed)
+        event.listen(engine, "invalidate", self._given_up)
+        event.listen(engine, "checkin", self._given_back)
 
-    def opened(self, _connection: Any, record: ConnectionPoolEntry) -> None:
+    def _opened(self, _connection: Any, record: ConnectionPoolEntry) -> None:
         record.info["generation"] = self._generation
 
-    def failed(self, context: ExceptionContext) -> None:
-        name = getattr(context.original_exception, "sqlite_errorname", "")
-        if name.startswith("SQLITE_READONLY") and context.engine is not None:
+    def _failed(self, context: ExceptionContext) -> None:
+        if refuses_writes(context.original_exception):
             context.is_disconnect = True
             if context.execution_context is not None:
                 # As long as somebody holds the error, its frames hold the cursor, and SQLite
                 # closes no connection that a statement is open on.
                 context.execution_context.cursor.close()
-            self._generation += 1
-            context.engine.dispose()
 
-    def given_back(self, connection: Any, record: ConnectionPoolEntry) -> None:
+    def _given_up(
+        self, _connection: Any, _record: ConnectionPoolEntry, error: BaseException | None
+    ) -> None:
+        if refuses_writes(error):
+            self._generation += 1
+            self._engine.dispose()
+
+    def _given_back(self, connection: Any, record: ConnectionPoolEntry) -> None:
         if connection is not None and record.info.get("generation") != self._generation:
             record.invalidate()
 

@@ -27,6 +27,11 @@ def insert_if_absent(connection: Connection, table: Table, values: Mapping[str, 
     connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
 
 
+def refuses_writes(error: BaseException | None) -> bool:
+    """Return whether SQLite has a file, or the connection to it, open for reading only."""
+    return getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY")
+
+
 class Prepared:
     """A statement of plain columns that runs for every instance.
 
@@ -73,9 +78,12 @@ class Prepared:
             self._run(connection, values)
 
     def _run(self, connection: Connection, values: Mapping[str, Any]) -> Any:
+        cursor = connection.connection.cursor()
         try:
-            cursor = connection.connection.cursor()
             cursor.execute(self._sql, values)
         except sqlite3.Error as error:
+            cursor.close()
+            if refuses_writes(error):
+                connection.invalidate(error)
             raise StorageUnavailable(f"database: {error}") from error
         return cursor

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 
 from node.errors import StorageUnavailable
 from node.storage.database import Database
+from node.storage.statements import Prepared
 
 
 @pytest.fixture
@@ -64,7 +65,20 @@ def open_files(name: str) -> list[str]:
     return [file for file in found if file.startswith(name)]
 
 
-def test_s12_nothing_stays_open_of_what_was_opened_read_only(database: Database) -> None:
+INSERT = text("INSERT INTO note VALUES (:word)")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda rows, word: rows.execute(INSERT, {"word": word}),
+        lambda rows, word: Prepared(INSERT).run(rows, word=word),
+    ],
+    ids=["SQLAlchemy", "the quick way"],
+)
+def test_s12_nothing_stays_open_of_what_was_opened_read_only(
+    database: Database, write: Callable[[Connection, str], object]
+) -> None:
     # SQLite shares what it knows of a file among the connections of a process: one that stays
     # open, in another thread or because of its error, makes every new one read-only too.
     with database.read() as held:
@@ -72,7 +86,7 @@ def test_s12_nothing_stays_open_of_what_was_opened_read_only(database: Database)
         # A connection that refuses to write, as one does that could not be opened for writing.
         event.listen(database.engine, "connect", _only_read)
         with pytest.raises(StorageUnavailable, match="readonly") as kept, database.write() as rows:
-            rows.execute(text("INSERT INTO note VALUES ('refused')"))
+            write(rows, "refused")
         event.remove(database.engine, "connect", _only_read)
         raw.execute("SELECT count(*) FROM note")  # in use: not taken from its user
 
@@ -81,7 +95,7 @@ def test_s12_nothing_stays_open_of_what_was_opened_read_only(database: Database)
     assert kept.value is not None  # a worker that waits holds its error for as long
     assert open_files("node.db") == []
     with database.write() as rows:
-        rows.execute(text("INSERT INTO note VALUES ('well again')"))
+        write(rows, "well again")
         again = rows.connection.dbapi_connection
     again.execute("SELECT count(*) FROM note")  # kept: nothing was refused to it
 

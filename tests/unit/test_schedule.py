@@ -1,5 +1,8 @@
 import threading
 
+from structlog.testing import capture_logs
+
+from node.errors import StorageUnavailable
 from node.schedule import Clock
 
 
@@ -40,3 +43,22 @@ def test_stop_waits_for_the_running_sweep_and_starts_no_other():
     stopper.join(10)
 
     assert ended == [1]
+
+
+def test_a_sweep_without_its_database_says_what_the_database_says():
+    done = threading.Event()
+
+    def sweep():
+        done.set()
+        raise StorageUnavailable("database: attempt to write a readonly database")
+
+    clock = Clock()
+    clock.every(0.001, sweep, name="intake")
+    with capture_logs() as lines:
+        clock.start()
+        assert done.wait(10)
+        clock.stop()
+
+    line = lines[0]
+    assert (line["event"], line["sweep"]) == ("alarm: sweep failed", "intake")
+    assert line["reason"] == "database: attempt to write a readonly database"
