@@ -188,6 +188,13 @@ class Refused(NodeError):
         return str(self)
 
 
+class InputUnsettled(NodeError):
+    """A version of an image came that is not compared yet (S2); the job waits until it is."""
+
+    code = "INPUT_UNSETTLED"
+    retry = True
+
+
 class AttemptFailed(NodeError):
     """One attempt at a job ended without a result; may be tried again once."""
 

@@ -20,7 +20,7 @@ from node.dicom.charset import source_charset
 from node.dicom.frames import SourceSeries, Stack
 from node.dicom.source import read_series
 from node.editions import Edition, editions_of
-from node.errors import EvidenceRejected, ManifestError, RefusalCode, Refused
+from node.errors import EvidenceRejected, InputUnsettled, ManifestError, RefusalCode, Refused
 from node.inference.case import build_case, select_frames
 from node.inference.rois import rois_of_case
 from node.inference.runner import RunOutcome
@@ -312,7 +312,9 @@ def _paths_of_images(job: Job, node: Node) -> Mapping[str, Path]:
     for instance in instances_of_study(node.db, job.study_instance_uid):
         if instance.sop_instance_uid not in wanted:
             continue
-        if instance.state in {InstanceState.CONFLICT, InstanceState.UNRESOLVED}:
+        if instance.state is InstanceState.UNRESOLVED:
+            raise InputUnsettled("another version of one of the chosen images just arrived")
+        if instance.state is InstanceState.CONFLICT:
             raise Refused(
                 RefusalCode.UID_CONFLICT,
                 "two versions of one of the chosen images are here; choose one with "

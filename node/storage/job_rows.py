@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
-from node.errors import NodeError
+from node.errors import NodeError, RefusalCode
 from node.model import (
     LEGAL_DELIVERY_CHANGES,
     LEGAL_JOB_CHANGES,
@@ -63,6 +63,7 @@ __all__ = [
     "plugins_off",
     "release_expired",
     "rerun",
+    "resume_refused",
     "retry_job",
     "set_plugin_switch",
     "supersede",
@@ -70,6 +71,8 @@ __all__ = [
 
 #: Job states in which nothing more happens by itself.
 _ENDED: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
+#: Why a job was refused that may be well when its study is looked at again.
+_OF_FILES: Final = (RefusalCode.UID_CONFLICT.value, RefusalCode.INPUT_CHANGED.value)
 
 
 def new_job_id() -> str:
@@ -149,19 +152,48 @@ def retry_job(db: Database, job_id: str, *, way: Way | None = None, now: float) 
         if old.attempt == 0:
             _route_again(connection, old, now)
             return
-        check_change(LEGAL_JOB_CHANGES, old.state, JobState.SCHEDULED)
-        connection.execute(
-            update(attempt)
-            .where(attempt.c.job_id == job_id, attempt.c.outcome.in_(("failed", "lease lost")))
-            .values(outcome="retried")
-        )
-        values = {"state": JobState.SCHEDULED.value, "reason_code": "", "reason": ""}
-        to = _way_of(old) if way is None else way
-        connection.execute(
-            update(job)
-            .where(job.c.id == job_id)
-            .values(**values, ended_at=None, destinations=list(to.destinations), shadow=to.shadow)
-        )
+        _begin_again(connection, old, _way_of(old) if way is None else way)
+
+
+def resume_refused(connection: Connection, kept: Job, wanted: Job) -> bool:
+    """Let work begin that was refused because of its files, now that the rules find them well.
+
+    An image had two versions, or was gone, when the job ran; then one was chosen, or came again.
+
+    Parameters
+    ----------
+    connection : write transaction of the caller
+    kept : Job
+        The last run of equal work.
+    wanted : Job
+        As the rules would have it inserted.
+
+    Returns
+    -------
+    bool
+        Whether it is SCHEDULED again.
+    """
+    if wanted.state is not JobState.SCHEDULED or kept.state is not JobState.REFUSED:
+        return False
+    if kept.reason_code not in _OF_FILES:
+        return False
+    _begin_again(connection, kept, _way_of(wanted))
+    return True
+
+
+def _begin_again(connection: Connection, old: Job, to: Way) -> None:
+    check_change(LEGAL_JOB_CHANGES, old.state, JobState.SCHEDULED)
+    connection.execute(
+        update(attempt)
+        .where(attempt.c.job_id == old.id, attempt.c.outcome.in_(("failed", "lease lost")))
+        .values(outcome="retried")
+    )
+    values = {"state": JobState.SCHEDULED.value, "reason_code": "", "reason": ""}
+    connection.execute(
+        update(job)
+        .where(job.c.id == old.id)
+        .values(**values, ended_at=None, destinations=list(to.destinations), shadow=to.shadow)
+    )
 
 
 def get_job(db: Database, job_id: str) -> Job:

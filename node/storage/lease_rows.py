@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
 
-from node.errors import LeaseLost, StorageUnavailable
+from node.errors import InputUnsettled, LeaseLost, StorageUnavailable
 from node.model import (
     LEGAL_JOB_CHANGES,
     Addressee,
     DeliveryState,
+    InstanceState,
     Job,
     JobState,
     NewEvidence,
+    Origin,
     check_change,
 )
 from node.storage.database import Database
@@ -26,7 +28,7 @@ from node.storage.job_values import SUPERSEDED, job_query, to_job
 from node.storage.prior_rows import NewPrior, add_prior
 from node.storage.statements import columns_of
 from node.storage.switch_rows import plugins_off_in, stopped_reason
-from node.storage.tables import attempt, delivery, evidence, job
+from node.storage.tables import attempt, delivery, evidence, instance, job
 
 #: So many attempts may fail before the job does: the first, and one retry.
 MOST_FAILURES: Final = 2
@@ -34,8 +36,9 @@ MOST_FAILURES: Final = 2
 MOST_LOST_LEASES: Final = 10
 #: Reason code of an attempt that the node handed back while it stopped; no failure.
 DRAINED: Final = "DRAINED"
-#: A full or read-only disk, or rows that cannot be written, say nothing about the plugin either.
-_HANDED_BACK: Final = (DRAINED, StorageUnavailable.code)
+#: A full or read-only disk, rows that cannot be written, or an image of which another version just
+#: came, say nothing about the plugin either.
+_HANDED_BACK: Final = (DRAINED, StorageUnavailable.code, InputUnsettled.code)
 
 #: How an attempt ends by its own worker's word; a retry later says `retried` of it.
 _ENDED_HERE: Final = frozenset({"completed", "refused", "failed", "canceled", "drained"})
@@ -191,7 +194,7 @@ def release_expired(db: Database, *, now: float) -> tuple[str, ...]:
 def _oldest(connection: Connection) -> Any:
     query = (
         select(job.c.id, job.c.attempt)
-        .where(job.c.state == JobState.SCHEDULED.value)
+        .where(job.c.state == JobState.SCHEDULED.value, ~_unsettled())
         .order_by(job.c.created_at, job.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -200,6 +203,15 @@ def _oldest(connection: Connection) -> Any:
     if off:
         query = query.where(job.c.plugin.not_in(list(off)))
     return connection.execute(query).first()
+
+
+def _unsettled() -> ColumnElement[bool]:
+    """Return whether a version of an image of the job's study waits for its comparison (S2)."""
+    return exists().where(
+        instance.c.study_id == job.c.study_id,
+        instance.c.state == InstanceState.UNRESOLVED.value,
+        instance.c.origin == Origin.ROUTED.value,
+    )
 
 
 def _take(

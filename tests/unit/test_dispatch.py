@@ -23,11 +23,13 @@ from node.model import (
 from node.routing.dispatch import backfill
 from node.routing.explain import explain_document, explain_text
 from node.settings import Condition
+from node.storage.completion_rows import reopen_study
 from node.storage.decision_rows import latest_decisions
 from node.storage.delivery_rows import list_deliveries
 from node.storage.intake_rows import change_instances, instances_of_study
 from node.storage.job_rows import (
     claim_job,
+    end_job,
     finish_job,
     get_job,
     get_report,
@@ -297,6 +299,52 @@ def test_s02_a_conflict_in_the_chosen_images_is_refused(site: RoutingSite):
     assert f"in conflict: `sentinel-node choose {conflict}`" in explain_text(
         site.db, site.study_uid
     )
+
+
+def test_s02_a_job_waits_while_a_version_of_its_images_is_not_compared(site: RoutingSite):
+    site.route(ct())
+    set_state(site, 0, InstanceState.UNRESOLVED)
+    assert claim_job(site.db, "worker", now=site.now, lease_s=30) is None
+
+    set_state(site, 0, InstanceState.STORED)
+    assert claim_job(site.db, "worker", now=site.now, lease_s=30) is not None
+
+
+@pytest.mark.parametrize("code", ["UID_CONFLICT", "INPUT_CHANGED"])
+def test_s02_work_that_its_files_stopped_begins_again_when_they_are_well(
+    site: RoutingSite, code: str
+):
+    # A second version came after the rules had looked; then one was chosen, or it was the same.
+    site.route(ct())
+    refuse_when_it_runs(site, code)
+    look_again(site)
+
+    assert [one.outcome for one in site.decisions()] == ["scheduled", "scheduled"]
+    (job,) = site.jobs
+    assert (job.state, job.reason_code) == (JobState.SCHEDULED, "")
+    assert site.decisions()[-1].job_id == job.id
+
+
+def test_s01_work_that_a_plugin_refused_is_not_done_again(site: RoutingSite):
+    site.route(ct())
+    refuse_when_it_runs(site, "CASE_UNSUITABLE")
+    look_again(site)
+
+    assert [one.outcome for one in site.decisions()] == ["scheduled", "same work"]
+    assert [one.state for one in site.jobs] == [JobState.REFUSED]
+
+
+def look_again(site: RoutingSite) -> None:
+    with site.db.write() as rows:
+        reopen_study(rows, site.study_uid, site.now)
+    site.complete()
+    site.dispatch()
+
+
+def refuse_when_it_runs(site: RoutingSite, code: str) -> None:
+    job = claim_job(site.db, "worker", now=site.now, lease_s=30)
+    why = {"code": code, "reason": "as it ran", "now": site.now}
+    end_job(site.db, job, "worker", state=JobState.REFUSED, **why)
 
 
 def test_s02_a_conflict_elsewhere_is_no_hindrance(site: RoutingSite):
