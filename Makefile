@@ -18,7 +18,7 @@ demo: $(VENV)/core.stamp  ## start node and archive, send a synthetic CT study, 
 	$(BIN)/sentinel-node demo --exit
 
 test: check  ## style, types, import contract, and every test that needs no foreign server
-	$(BIN)/python -m pytest -m "not peer and not viewer and not training" --durations=10
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not peer and not viewer and not training" --durations=10
 
 check: $(VENV)/dev.stamp  ## style, types and import contract only
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,11 @@ from hypothesis import settings
 
 from node.phantom.archive import DemoArchive
 from tests.peers import Orthanc, orthanc
+
+# Readline, which pytest imports, writes these where workers of pytest-xdist inherit them: all that
+# our commands print would be 80 characters wide there.
+for name in ("COLUMNS", "LINES") if "PYTEST_XDIST_WORKER" in os.environ else ():
+    os.environ.pop(name, None)
 
 # The machine is shared by all tests: a deadline would measure the others.
 settings.register_profile("node", deadline=None, derandomize=True, max_examples=50)

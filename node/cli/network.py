@@ -88,7 +88,7 @@ def echo(
     with sentences():
         site = read_settings(settings)
         words = echo_destination(_named(site, destination), site.ae_titles[0])
-        console.print(f"{destination}: {words}", markup=False)
+        console.print(f"{destination}: {words}", markup=False, soft_wrap=True)
 
 
 def probe(

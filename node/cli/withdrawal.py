@@ -207,12 +207,14 @@ def _say_how_it_ended(found: Sequence[Taken]) -> None:
     waiting = sum(one.withdrawal.state in _ON_THE_WAY for one in left)
     if waiting:
         error_console.print(
-            f"{waiting} are under way; the running node goes on: `sentinel-node withdrawals`"
+            f"{waiting} are under way; the running node goes on: `sentinel-node withdrawals`",
+            soft_wrap=True,
         )
     if len(left) > waiting:
         error_console.print(
             f"{len(left) - waiting} are still found there, or cannot be looked for: take them "
-            "back by hand in the PACS, then `sentinel-node withdrawals --done NUMBER`"
+            "back by hand in the PACS, then `sentinel-node withdrawals --done NUMBER`",
+            soft_wrap=True,
         )
     if left:
         raise typer.Exit(NOT_ALL_GONE)
