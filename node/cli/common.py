@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,12 +116,15 @@ def sentences() -> Iterator[None]:
 
 @contextmanager
 def interruptible(sentence: str) -> Iterator[None]:
-    """Turn Ctrl-C into one sentence and the exit status that shells give it."""
+    """Turn Ctrl-C, or the end of a batch job, into one sentence and the exit status of shells."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         _say("INTERRUPTED", sentence)
         raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(code: str, sentence: str) -> None:

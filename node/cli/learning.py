@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 from rich.progress import (
@@ -43,6 +44,8 @@ PairsOption = Annotated[
         "(docs/evaluation.md).",
     ),
 ]
+#: Seconds between two lines on one stage, where no bar can be drawn.
+LINE_EVERY_S = 60.0
 _GOES_ON = "stopped; the same command goes on where it was"
 _STARTS_OVER = "stopped, no report was written; the same command starts over"
 
@@ -257,6 +260,28 @@ def _say(sentence: str) -> None:
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
+class _Shows(Protocol):
+    def show(
+        self, stage: str, done: float, total: float, figures: Mapping[str, float], /
+    ) -> None: ...
+
+
+class _Lines:
+    """Where there is no terminal: a line at the end of each stage, and now and then before."""
+
+    def __init__(self) -> None:
+        self._said_at: dict[str, float] = {}
+
+    def show(self, stage: str, done: float, total: float, figures: Mapping[str, float]) -> None:
+        """Say how far a stage is, if that was not said lately."""
+        now = time.monotonic()
+        last = self._said_at.setdefault(stage, now)
+        if done < total and now - last < LINE_EVERY_S:
+            return
+        self._said_at[stage] = now
+        _say(f"{stage} {done:g} of {total:g} {_words(figures)}".rstrip())
+
+
 class _Bars:
     """One bar for each stage, made when it is first heard of."""
 
@@ -266,14 +291,21 @@ class _Bars:
 
     def show(self, stage: str, done: float, total: float, figures: Mapping[str, float]) -> None:
         """Move the bar of a stage."""
-        words = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        words = _words(figures)
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, words=words)
         self._progress.update(self._tasks[stage], completed=done, total=total, words=words)
 
 
+def _words(figures: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
 @contextmanager
-def _bars() -> Iterator[_Bars]:
+def _bars() -> Iterator[_Shows]:
+    if not console.is_terminal:
+        yield _Lines()
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),

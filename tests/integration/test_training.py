@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from node.cli import app
+from node.cli import app, learning
 from node.manifest_file import parse_manifest
 from node.model import Grade
 from node.toolkit.training import read_weights, write_weights
@@ -373,6 +373,19 @@ main()
 """
 
 
+def test_without_a_terminal_progress_is_lines_and_few(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "LINE_EVERY_S", 0.0)
+    done = cli("train", make_learner(tmp_path), "--phantom", 4, "--out", "out")
+    each = [line for line in done.output.splitlines() if " of " in line]
+    monkeypatch.setattr(learning, "LINE_EVERY_S", 60.0)
+    done = cli("train", tmp_path / "learner", "--phantom", 4, "--out", "again", "--fresh")
+    few = [line for line in done.output.splitlines() if " of " in line]
+
+    assert any(line.startswith("fit 1 of 1 threshold ") for line in few), few
+    assert len(few) < len(each) and "[" not in "".join(few)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
 @pytest.mark.parametrize(
     ("arguments", "begun", "said"),
     [
@@ -382,7 +395,7 @@ main()
     ],
     ids=["examples", "fit", "evaluate"],
 )
-def test_ctrl_c_is_one_sentence_and_leaves_nobody_behind(tmp_path, arguments, begun, said):
+def test_an_end_is_one_sentence_and_leaves_nobody_behind(tmp_path, number, arguments, begun, said):
     learner = make_learner(tmp_path, fit=SLOW_FIT)
     write_weights(learner / "weights.safetensors", {"threshold": np.array([50.0])})
     sha256 = hashlib.sha256((learner / "weights.safetensors").read_bytes()).hexdigest()
@@ -405,7 +418,10 @@ def test_ctrl_c_is_one_sentence_and_leaves_nobody_behind(tmp_path, arguments, be
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
 
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
+    if number is signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal sends it to all of them
+    else:
+        process.terminate()
     output, errors = process.communicate(timeout=60)
 
     assert process.returncode == 130, errors

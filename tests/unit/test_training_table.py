@@ -50,7 +50,7 @@ def test_semicolons_a_byte_order_mark_and_quotes_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "wanted", "said"),
     [
-        (["patent", "P-1"], {}, 'line 1: no column `patient`; rename `patent` if that is it'),
+        (["patent", "P-1"], {}, "line 1: no column `patient`; rename `patent` if that is it"),
         (["patient", "P-1"], {"mvi": "text"}, "line 1: no column `mvi`"),
         (["patient,mvi,mvi", "P-1,a,b"], {}, "line 1: column `mvi` is there 2 times"),
         (["patient,", "P-1,"], {}, "line 1: a column has no name"),
