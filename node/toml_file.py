@@ -84,6 +84,19 @@ def fail(error: type[NodeError], where: str, sentence: str) -> NoReturn:
     raise error(f"{where}: {sentence}") from None
 
 
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return the known word that is most like a name, "" if none is.
+
+    Examples
+    --------
+    >>> closest("patient", ["age", "Pateint"]), closest("patient", ["age"])
+    ('Pateint', '')
+    """
+    folded = {word.casefold(): word for word in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return folded[close[0]] if close else ""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean "x"?)``, or what there is to choose from, or "".
 
@@ -93,10 +106,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     ' (did you mean "Modality"?)'
     """
     choices = sorted(set(known))
-    folded = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    if close:
-        return f' (did you mean "{folded[close[0]]}"?)'
+    if close := closest(name, choices):
+        return f' (did you mean "{close}"?)'
     if choices and len(choices) <= 20:
         return f" (known: {', '.join(choices)})"
     return ""

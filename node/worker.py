@@ -83,11 +83,10 @@ class Worker:
             job = None
             try:
                 job = self.work_once()
-            except StorageUnavailable as error:
-                log.exception("alarm: worker cannot reach its jobs", reason=str(error))
-                pause_s = _NO_STORAGE_S
             except NodeError as error:
-                log.exception("alarm: worker cannot reach its jobs", code=error.code)
+                # Words of storage hold no statement, so nothing of a patient; others may.
+                reason = str(error) if isinstance(error, StorageUnavailable) else ""
+                log.exception("alarm: worker cannot reach its jobs", code=error.code, reason=reason)
                 pause_s = _NO_STORAGE_S
             # Not above: an error that is held for so long holds what it happened to, too.
             if job is None:

@@ -6,10 +6,10 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 from node.errors import LearningError
+from node.toml_file import closest
 from node.training.plugin_code import Kind
 
 TABLE_NAME = "labels.csv"
@@ -125,7 +125,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _check_header(header: Sequence[str], wanted: Mapping[str, Kind], faults: Faults) -> None:
     for name in (PATIENT, *wanted):
         if name not in header:
-            faults.add(f"no column `{name}`{_like(name, header)}", 1)
+            near = closest(name, filter(None, header))
+            faults.add(f"no column `{name}`" + (f"; rename `{near}` if that is it" * bool(near)), 1)
     for name in dict.fromkeys(header):
         if not name:
             faults.add("a column has no name", 1)
@@ -137,19 +138,6 @@ def _check_header(header: Sequence[str], wanted: Mapping[str, Kind], faults: Fau
                 "another name if it holds something else",
                 1,
             )
-
-
-def _like(name: str, header: Sequence[str]) -> str:
-    """Return which column may have been meant to be it.
-
-    Examples
-    --------
-    >>> _like("patient", ["Pateint", "age"]), _like("patient", ["age"])
-    ('; rename `Pateint` if that is it', '')
-    """
-    folded = {one.casefold(): one for one in header if one}
-    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    return f"; rename `{folded[close[0]]}` if that is it" if close else ""
 
 
 def _meant(name: str, header: Sequence[str]) -> str:

@@ -83,11 +83,10 @@ def test_s12_nothing_stays_open_of_what_was_opened_read_only(
     # open, in another thread or because of its error, makes every new one read-only too.
     with database.read() as held:
         raw = held.connection.dbapi_connection
-        # A connection that refuses to write, as one does that could not be opened for writing.
-        event.listen(database.engine, "connect", _only_read)
         with pytest.raises(StorageUnavailable, match="readonly") as kept, database.write() as rows:
+            # After BEGIN: a database that only its own file keeps from writing gets so far.
+            rows.connection.dbapi_connection.execute("PRAGMA query_only=ON")
             write(rows, "refused")
-        event.remove(database.engine, "connect", _only_read)
         raw.execute("SELECT count(*) FROM note")  # in use: not taken from its user
 
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
@@ -98,7 +97,3 @@ def test_s12_nothing_stays_open_of_what_was_opened_read_only(
         write(rows, "well again")
         again = rows.connection.dbapi_connection
     again.execute("SELECT count(*) FROM note")  # kept: nothing was refused to it
-
-
-def _only_read(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA query_only=ON")
