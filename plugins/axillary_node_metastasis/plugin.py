@@ -1,12 +1,26 @@
-"""Judges outlined axillary nodes on CT: two crops of each, a network for each crop, their mean."""
+"""Judges outlined axillary nodes on CT: two crops of each, a network for each crop, their mean.
+
+A network sees a node in its largest slice and the slices beside it, and each of them mirrored: what
+it says is the mean, which hangs less on the one slice and on how the patient lay.
+"""
 
 import numpy as np
 import torch
-from prepare import CROPS, FOLDER, IMAGE, REGION, SETTINGS, crops_of, image_of, networks, not_a_node
+from prepare import (
+    CROPS,
+    FOLDER,
+    IMAGE,
+    REGION,
+    SETTINGS,
+    crops_of,
+    image_of,
+    networks,
+    not_a_node,
+    slice_beside,
+)
 
 from node.plugin import Map, Measurement, Quality, Result, Segment
-from node.toolkit.gradcam import explained
-from node.toolkit.logistic import sigmoid
+from node.toolkit.gradcam import grad_cam
 from node.toolkit.networks import cam_layer, load_weights
 
 
@@ -49,14 +63,36 @@ class Plugin:
     def _judged(self, volume, node, heat):
         """Return probabilities of one node by name; adds its heat to the maps."""
         said = {}
-        for name, crop in crops_of(volume, node.mask).items():
-            image = torch.from_numpy(image_of(crop))[None].to(self.device)
-            layer = SETTINGS["cam_layer"] or cam_layer(SETTINGS[f"{name}_network"])
-            cam, logit = explained(self.networks[name], image, layer=layer, toward=None)
-            said[f"p_{name}"] = float(sigmoid(logit))
-            np.maximum(heat[name], crop.place.to_source(cam), out=heat[name])
+        for name, (largest, *beside) in seen(volume, node.mask).items():
+            p = said[f"p_{name}"] = self._mean(name, [largest, *beside])
+            cam = grad_cam(
+                self.networks[name],
+                self._tensor([largest]),
+                layer=SETTINGS["cam_layer"] or cam_layer(SETTINGS[f"{name}_network"]),
+                toward=1 if p >= SETTINGS["threshold"] else -1,
+            )
+            np.maximum(heat[name], largest.place.to_source(cam), out=heat[name])
         share = SETTINGS["fsc_share"]
         return {"p_metastasis": share * said["p_fsc"] + (1 - share) * said["p_asc"], **said}
+
+    def _mean(self, name, crops):
+        """Return the mean probability of crops and of their mirror images."""
+        images = self._tensor(crops)
+        if SETTINGS["mirrored"]:
+            images = torch.cat([images.flip(axes) for axes in ((), (2,), (3,), (2, 3))])
+        with torch.inference_mode():
+            return float(self.networks[name](images)[:, 0].double().sigmoid().mean())
+
+    def _tensor(self, crops):
+        return torch.from_numpy(np.stack([image_of(crop) for crop in crops])).to(self.device)
+
+
+def seen(volume, mask):
+    """Return by name the crops of a node: of its largest slice, then of those beside it."""
+    away = SETTINGS["slices_beside"]
+    order = sorted(range(-away, away + 1), key=abs)
+    made = [crops_of(volume, mask, slice_index=slice_beside(mask, one)) for one in order]
+    return {name: [crops[name] for crops in made] for name in CROPS}
 
 
 def choice_of(probability):

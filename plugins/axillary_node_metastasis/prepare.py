@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from node.toolkit.crops import adjustable_crop, fixed_crop
+from node.toolkit.crops import adjustable_crop, fixed_crop, largest_slice
 from node.toolkit.intensity import hu_window
 from node.toolkit.networks import classifier
 
@@ -16,6 +16,8 @@ IMAGE, REGION = "ct", "axillary_node"
 #: Fixed size crop: all nodes at one scale. Adjustable square crop: each node fills its image.
 CROPS = ("fsc", "asc")
 SIZE = (SETTINGS["input_px"], SETTINGS["input_px"])
+#: A slice shows the node if its area is at least this share of the largest.
+LEAST_AREA = 0.6
 
 
 def networks():
@@ -43,6 +45,13 @@ def not_a_node(volume, mask):
         f"this does not look like a lymph node: half of the outline lies above {middle:.0f} HU and "
         f"half below, and a node's middle is expected between {low:g} and {high:g} HU"
     )
+
+
+def slice_beside(mask, away):
+    """Return the index of the slice so many away from the largest, if it shows the node too."""
+    areas, largest = np.count_nonzero(mask, axis=(1, 2)), largest_slice(mask)
+    at = int(np.clip(largest + away, 0, len(mask) - 1))
+    return at if areas[at] >= LEAST_AREA * areas[largest] else largest
 
 
 def crops_of(volume, mask, *, slice_index=None, wider=1.0):

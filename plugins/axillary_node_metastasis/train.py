@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from prepare import CROPS, IMAGE, REGION, crops_of, image_of, networks
+from prepare import CROPS, IMAGE, REGION, crops_of, image_of, networks, slice_beside
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from node.toolkit.altering import Alteration, erased, moved, scanned
@@ -20,7 +20,7 @@ from node.toolkit.learning import (
 from node.toolkit.training import seed_everything
 
 #: Our choices; the paper states none of them.
-STEPS, LOOK_EVERY = 800, 100
+STEPS, LOOK_EVERY = 1200, 100
 BATCH, RATE, WEIGHT_DECAY = 32, 2e-3, 1e-3
 #: Smoothing of the weights over steps: what is kept is their running mean.
 AVERAGING = 0.98
@@ -29,8 +29,6 @@ SCHEDULE = Schedule(
 )
 #: What is learned of a node beside its largest slice: other slices, boxes of other contours.
 VIEWS = ((0, 1.0), (0, 1.25), (0, 0.85), (-1, 1.1), (1, 1.1), (0, 1.1))
-#: A slice shows the node if its area is at least this share of the largest.
-LEAST_AREA = 0.6
 #: Noise goes with institutions, and those with outcomes (cohort.toml): it must say nothing.
 #: The adjustable crop follows the contour, and contours differ: it is moved and stretched more.
 HOW = {
@@ -59,12 +57,9 @@ def examples(case, labels):
 
 def views_of(volume, mask):
     """Return images of both crops of a node in bytes: the largest slice, and others like it."""
-    areas, largest = np.count_nonzero(mask, axis=(1, 2)), largest_slice(mask)
     found = {crop: [] for crop in CROPS}
     for away, wider in VIEWS:
-        at = int(np.clip(largest + away, 0, len(mask) - 1))
-        at = at if areas[at] >= LEAST_AREA * areas[largest] else largest
-        crops = crops_of(volume, mask, slice_index=at, wider=wider)
+        crops = crops_of(volume, mask, slice_index=slice_beside(mask, away), wider=wider)
         for crop in CROPS:
             found[crop].append(np.rint(image_of(crops[crop])[0] * 255))
     return found
