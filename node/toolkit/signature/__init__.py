@@ -4,19 +4,11 @@ Running one needs NumPy only; learning needs scikit-learn, and for two of the cl
 or LightGBM.
 """
 
+from node.toolkit.signature.chance import Enrichment, enrichment, permutation_aurocs
+from node.toolkit.signature.comparing import Compared, compare_classifiers
 from node.toolkit.signature.fitting import fit_signature
 from node.toolkit.signature.folds import check_blind, check_folds, check_scaling
-from node.toolkit.signature.judging import (
-    Compared,
-    Enrichment,
-    Judged,
-    compare_classifiers,
-    cross_validated,
-    enrichment,
-    judged_on,
-    nested_auroc,
-    permutation_aurocs,
-)
+from node.toolkit.signature.judging import Judged, cross_validated, judged_on, nested_auroc
 from node.toolkit.signature.signature import Kept, Signature, prefixes_of
 from node.toolkit.signature.table import (
     CLASSIFIERS,
