@@ -113,36 +113,61 @@ def scaling_of(values: Array) -> tuple[Array, Array]:
 Learn = Callable[[Table, NDArray[np.bool_], Rows], Array]
 
 
+#: How often the tested cases are changed: one change may by chance leave a choice as it is.
+_CHANGES = 4
+
+
 def check_blind(
     learn: Learn, table: Table, outcome: NDArray[np.bool_], fold: Fold, *, seed: int = 0
 ) -> None:
     """Raise `LearningError` if what is learned depends on the cases to be tested.
 
-    It learns twice, the second time with other features and outcomes of the tested cases. What it
-    then says of the cases learned from must be the same to the last bit, whatever it is made of.
+    It learns anew with other features, second readings and outcomes of the tested cases, and with
+    others of them unknown. What it then says of the cases learned from must be the same to the
+    last bit, whatever it is made of. A dependence that several such changes leave as it is, for
+    instance on the number of cases, is not seen.
     """
     learned, tested = fold
     before = learn(table, outcome, learned)[learned]
-    after = learn(*_altered(table, outcome, tested, seed), learned)[learned]
-    if not np.array_equal(before, after):
-        raise LearningError(
-            f"leak: what was learned from {learned.size} cases changes with the features and "
-            f"outcomes of the {tested.size} cases it is tested on; fit every step inside the fold",
-            code=LEAK,
-        )
+    for change in range(_CHANGES):
+        after = learn(*_altered(table, outcome, tested, seed, change), learned)[learned]
+        if not np.array_equal(before, after):
+            raise LearningError(
+                f"leak: what was learned from {learned.size} cases changes with the features and "
+                f"outcomes of the {tested.size} cases it is tested on; fit every step inside the "
+                "fold",
+                code=LEAK,
+            )
 
 
 def _altered(
-    table: Table, outcome: NDArray[np.bool_], tested: Rows, seed: int
+    table: Table, outcome: NDArray[np.bool_], tested: Rows, seed: int, change: int
 ) -> tuple[Table, NDArray[np.bool_]]:
-    """Return the same cases, the tested ones with other values and the other outcome."""
-    chance = np.random.default_rng(seed)
+    """Return the same cases, the tested ones with other values and the other outcome.
+
+    Of what may be unknown, everything is known with even changes and nothing with odd ones.
+    """
+    chance = np.random.default_rng([seed, change])
+    unknown = change % 2 == 1
     blocks = {}
     for name, block in table.blocks.items():
-        values = block.values.copy()
-        spread = scaling_of(values)[1] + 1.0
-        values[tested] += 10.0 * spread * (1.0 + chance.random(values[tested].shape))
-        blocks[name] = replace(block, values=values)
+        values = _moved(block.values, tested, chance, unknown=unknown and block.lacking)
+        second = block.second
+        if second is not None:
+            second = _moved(second, tested, chance, unknown=unknown)
+        blocks[name] = replace(block, values=values, second=second)
     turned = outcome.copy()
     turned[tested] = ~turned[tested]
     return Table(blocks=blocks), turned
+
+
+def _moved(values: Array, tested: Rows, chance: np.random.Generator, *, unknown: bool) -> Array:
+    """Return the values, those of tested cases far from where any was, or unknown."""
+    mean, deviation = scaling_of(values)
+    shape = (tested.size, values.shape[1])
+    there = np.where(np.isnan(values[tested]), mean, values[tested])
+    # By another strength for each feature, or all of them would keep their order.
+    reach = 20.0 * (deviation + 1.0) * chance.random(values.shape[1])
+    moved = values.copy()
+    moved[tested] = np.nan if unknown else there + reach * (1.0 + chance.random(shape))
+    return moved

@@ -429,6 +429,54 @@ def test_whatever_looks_at_tested_cases_is_caught_from_outside():
             check_blind(planted, table, outcome, fold)
 
 
+def test_a_feature_chosen_by_what_the_second_reader_says_of_tested_cases_is_caught():
+    table, outcome = read_twice(*cases(60, null=9))
+    fold = folds_of(Truth.of(outcome, None, 60, 0), 3, seed=0)[0]
+
+    def ours(given, labels, rows):
+        return fit_signature(given.rows(rows), labels[rows], None, QUICK).probability(given)
+
+    def by_all_second_readings(given, labels, rows):
+        block = given.blocks["radiomic"]
+        best = np.nanstd(block.second, axis=0).argmax()
+        return block.values[:, best]
+
+    def by_how_many_were_read_twice(given, labels, rows):
+        block = given.blocks["radiomic"]
+        count = int(np.isfinite(block.second).all(axis=1).sum())
+        return block.values[:, count % 12]
+
+    check_blind(ours, table, outcome, fold)
+    for planted in (by_all_second_readings, by_how_many_were_read_twice):
+        with pytest.raises(LearningError, match="changes with the features and outcomes"):
+            check_blind(planted, table, outcome, fold)
+
+
+def test_which_values_of_tested_cases_are_known_is_nobodys_business():
+    table, outcome = cases(60, null=3)
+    block = table.blocks["radiomic"]
+    values = block.values.copy()
+    values[::5, 0] = np.nan
+    table = Table(blocks={"radiomic": replace(block, values=values, lacking=True)})
+    fold = folds_of(Truth.of(outcome, None, 60, 0), 3, seed=0)[0]
+
+    def by_what_is_missing(given, labels, rows):
+        values = given.blocks["radiomic"].values
+        return values[:, 1 + int(np.isnan(values[:, 0]).sum()) % 5]
+
+    with pytest.raises(LearningError, match="changes with the features and outcomes"):
+        check_blind(by_what_is_missing, table, outcome, fold)
+
+
+def read_twice(table, outcome):
+    """Return the table with a second reading of two cases of three."""
+    chance = np.random.default_rng(4)
+    block = table.blocks["radiomic"]
+    second = block.values + chance.normal(0, 1, block.values.shape)
+    second[::3] = np.nan
+    return Table(blocks={"radiomic": replace(block, second=second)}), outcome
+
+
 def test_models_and_classifiers_are_compared_on_the_same_folds():
     first, outcome = cases(90, effect=0.9)
     deep, _ = cases(90, causal=0, null=8, seed=2, name="deep")
