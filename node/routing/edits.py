@@ -25,7 +25,7 @@ def newest_edits(found: Sequence[R]) -> list[R]:
 
     One object replaces another if both say when they were made and it is the later one, if
     they are of one kind and one author, and if each fitting region of the older one is in the
-    newer one again: by Tracking UID, or by name where both lie in one series.
+    newer one again: by Tracking UID; where not both have one, by name inside one series.
     """
     objects: dict[str, list[R]] = defaultdict(list)
     for one in found:
@@ -58,7 +58,17 @@ def _replaces(new: Sequence[HasRegion], old: Sequence[HasRegion]) -> bool:
 
 
 def _same(one: Region, other: Region) -> bool:
-    if one.tracking_uid and one.tracking_uid == other.tracking_uid:
-        return True
+    if one.tracking_uid and other.tracking_uid:
+        return one.tracking_uid == other.tracking_uid
     named = one.name.strip() != "" and one.name == other.name
-    return named and one.series_instance_uid == other.series_instance_uid
+    in_one_series = one.series_instance_uid == other.series_instance_uid
+    return named and in_one_series and not _apart(one, other)
+
+
+def _apart(one: Region, other: Region) -> bool:
+    """Return whether two regions name images, and none in common.
+
+    Viewers call everything "Segment 1": two nodes of one name are two nodes.
+    """
+    images = set(one.referenced_instances), set(other.referenced_instances)
+    return all(images) and images[0].isdisjoint(images[1])

@@ -207,6 +207,21 @@ def test_s21_an_edit_by_the_same_author_replaces_the_older_contour(
     assert "no, edited since" in explain_text(site.db, site.study_uid)
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_s21_two_regions_of_one_name_and_two_tracking_uids_are_no_edit(
+    site: RoutingSite, images: list[Dataset], many: bool
+):
+    needs(site, replace(TUMOR, many=many))
+    first = seg(images)
+    second = seg(images, ContentTime="120000", SeriesInstanceUID=first.SeriesInstanceUID)
+    second.SegmentSequence[0].TrackingUID = "1.2.99"
+
+    site.route([*images, first, second])
+
+    assert last(site) == (("scheduled", "") if many else ("refused", "ROI_SEVERAL"))
+    assert len(site.jobs[-1].rois) == (2 if many else 0)
+
+
 def test_a_site_may_say_that_the_latest_counts(site: RoutingSite, images: list[Dataset]):
     needs(site, TUMOR, tumor=RoiSettings(latest=True))
     second = seg(images, ContentCreatorName="Reader^Two", ContentTime="120000")

@@ -74,6 +74,34 @@ def test_a_tracking_uid_makes_an_edit_in_another_series() -> None:
     assert uids(newest_edits([old, new])) == ["new"]
 
 
+def test_s21_two_tracking_uids_are_two_regions_whatever_their_names() -> None:
+    old = Found(replace(OLD.region, name="Segment 1", tracking_uid="1.7"))
+    new = Found(replace(NEW.region, name="Segment 1", tracking_uid="1.8"))
+
+    assert uids(newest_edits([old, new])) == ["old", "new"]
+
+
+def test_a_name_is_enough_where_one_of_two_has_no_tracking_uid() -> None:
+    old = Found(replace(OLD.region, tracking_uid="1.7"))
+
+    assert uids(newest_edits([old, NEW])) == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [
+        (("1.1", "1.2"), ("1.3",), ["old", "new"]),
+        (("1.1", "1.2"), ("1.2", "1.3"), ["new"]),
+        ((), ("1.3",), ["new"]),
+    ],
+)
+def test_s21_one_name_on_other_images_is_another_thing(first, then, kept) -> None:
+    old = Found(replace(OLD.region, referenced_instances=first))
+    new = Found(replace(NEW.region, referenced_instances=then))
+
+    assert uids(newest_edits([old, new])) == kept
+
+
 def test_an_edit_that_lacks_a_region_of_the_older_one_does_not_replace_it() -> None:
     second = Found(replace(OLD.region, name="node", number=2))
 
