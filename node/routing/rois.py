@@ -273,11 +273,11 @@ class _Desk:
             return None
         name = self._role.name
         if usable:
-            return Refused(
-                RefusalCode.ROI_SEVERAL,
-                f"{len(usable)} regions could be meant by {name}: {_list(usable)}; leave one, or "
-                f"say rois.{name}.latest = true in the rule",
-            )
+            several = f"{len(usable)} regions could be meant by {name}: {_list(usable)}; leave one"
+            # Of two in one object, or of one moment, neither is the later one.
+            helps = len(latest_object(usable)) == 1
+            hint = f", or say rois.{name}.latest = true in the rule" if helps else ""
+            return Refused(RefusalCode.ROI_SEVERAL, several + hint)
         unfit = [(one, fault) for one in current if (fault := faults[id(one)])]
         serious = [(one, fault) for one, fault in unfit if fault[0] not in _NO_CONTOURS]
         if not serious:

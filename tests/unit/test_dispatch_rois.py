@@ -175,6 +175,7 @@ def test_s21_two_tumours_where_one_is_expected_are_refused_with_the_list(
 
     assert last(site) == ("refused", "ROI_SEVERAL")
     assert "segment 1 of the SEG of 20260301 10:15 in series 5; segment 2 of" in sentence(site)
+    assert sentence(site).endswith("; leave one")
 
 
 def test_many_takes_all(site: RoutingSite, images: list[Dataset]):
@@ -193,6 +194,7 @@ def test_s21_contours_of_two_readers_are_refused(site: RoutingSite, images: list
     site.route([*images, seg(images), second])
 
     assert last(site) == ("refused", "ROI_SEVERAL")
+    assert sentence(site).endswith("; leave one, or say rois.tumor.latest = true in the rule")
 
 
 def test_s21_an_edit_by_the_same_author_replaces_the_older_contour(
