@@ -87,9 +87,9 @@ def fit(examples, *, seed, run):
     cases = [*examples.train, *examples.tuning]
     table, outcome = table_from(cases), outcomes(cases)
     how = replace(HOW, seed=seed, classifier=run.model or SETTINGS["classifier"])
-    signature = fit_signature(table, outcome, None, how)
+    signature = fit_signature(table, outcome, None, how, workers=run.workers)
     run.progress(1, 2, threshold=signature.threshold)
-    judged = nested_auroc(table, outcome, None, how)
+    judged = nested_auroc(table, outcome, None, how, workers=run.workers)
     figures = {"threshold": signature.threshold, "auroc": judged.auroc.estimate}
     run.progress(2, 2, **figures)
     # The nomogram learns from what was said of patients that the signature had not seen.
@@ -120,6 +120,7 @@ def compare(examples, *, seed, run):
         replace(HOW, seed=seed),
         classifiers=CLASSIFIERS,
         held_out=sides[1] if examples.tuning else None,
+        workers=run.workers,
         advance=lambda done, total: run.progress(done, total),
     )
 

@@ -254,6 +254,31 @@ def test_what_fit_returns_is_what_the_plugin_loads(module_of, tmp_path):
     assert plugin.nomogram.weights[1] > 1.0
 
 
+def test_workers_are_handed_on(module_of, monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    from node.toolkit.training import Examples, TrainingRun
+
+    train, seen = module_of("train.py"), []
+
+    def stub(*_args, workers=1, **_more):
+        seen.append(workers)
+        auroc = SimpleNamespace(estimate=0.5)
+        return SimpleNamespace(
+            threshold=0.5, arrays=lambda _prefix: {}, auroc=auroc, probability=None
+        )
+
+    for name in ("fit_signature", "nested_auroc", "compare_classifiers"):
+        monkeypatch.setattr(train, name, stub)
+    monkeypatch.setattr(train, "table_from", len)
+    monkeypatch.setattr(train, "nomogram", lambda *_: {})
+    cases = [{"outcome": np.array(True), "patient": np.array("line 1")}]
+    run = TrainingRun(device="cpu", folder=tmp_path, workers=3)
+    for ask in (train.fit, train.compare):
+        ask(Examples(train=cases, tuning=()), seed=0, run=run)
+    assert seen == [3, 3, 3]
+
+
 def test_features_are_those_that_the_manifest_says():
     table = tomllib.loads((PLUGIN / "plugin.toml").read_text(encoding="utf-8"))
     assert table["evaluation"]["also"] == ["p_nomogram"]
