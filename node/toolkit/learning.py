@@ -280,7 +280,11 @@ def one_cycle(done: float) -> float:
 
 
 def balanced(
-    outcome: NDArray[Any], size: int, chance: np.random.Generator
+    outcome: NDArray[Any],
+    size: int,
+    chance: np.random.Generator,
+    *,
+    within: Sequence[object] | NDArray[Any] | None = None,
 ) -> NDArray[np.signedinteger[Any]]:
     """Return the numbers of cases for one step: half of each outcome, where both occur.
 
@@ -291,9 +295,33 @@ def balanced(
     size : int
         Of the batch.
     chance : Generator
+    within : sequence, one of each case, or None
+        Institutions, for instance. Half of each outcome comes from each of them, so that none
+        tells the outcome: those with one outcome alone are left out, if any has both. Otherwise a
+        network learns the scanner of the hospital that has most of the patients.
     """
-    groups = [of for of in (np.flatnonzero(outcome == value) for value in (0, 1)) if len(of)]
-    return np.concatenate([chance.choice(of, size // len(groups)) for of in groups])
+    strata = _strata(outcome, within)
+    sizes = np.array([sum(map(len, groups)) for groups in strata], np.float64)
+    drawn = chance.choice(len(strata), size // len(strata[0]), p=sizes / sizes.sum())
+    return np.array([chance.choice(of) for one in drawn for of in strata[one]], np.intp)
+
+
+def _strata(
+    outcome: NDArray[Any], within: Sequence[object] | NDArray[Any] | None
+) -> list[list[NDArray[np.intp]]]:
+    """Return the cases of each outcome in each stratum; all in one if none has both outcomes."""
+    places = np.zeros(len(outcome), np.intp)
+    if within is not None:
+        _, places = np.unique(np.asarray(within, np.str_), return_inverse=True)
+    found = [
+        [np.flatnonzero((places == place) & (outcome == value)) for value in (0, 1)]
+        for place in range(places.max() + 1)
+    ]
+    both = [groups for groups in found if all(map(len, groups))]
+    if both:
+        return both
+    everybody = [np.flatnonzero(outcome == value) for value in (0, 1)]
+    return [[group for group in everybody if len(group)]]
 
 
 def said(network: nn.Module, batches: Iterable[Sequence[Any]]) -> NDArray[np.float32]:
@@ -311,18 +339,29 @@ def said(network: nn.Module, batches: Iterable[Sequence[Any]]) -> NDArray[np.flo
     return numbers
 
 
-def told_apart(numbers: NDArray[Any], outcome: NDArray[Any]) -> float:
+def told_apart(
+    numbers: NDArray[Any],
+    outcome: NDArray[Any],
+    *,
+    within: Sequence[object] | NDArray[Any] | None = None,
+) -> float:
     """Return the AUROC of numbers; 0.5 where only one outcome occurs.
+
+    With `within`, as for `balanced`, only pairs of one stratum are compared: what tells
+    institutions apart gains nothing.
 
     Examples
     --------
     >>> told_apart(np.array([0.1, 0.4, 0.3, 0.9]), np.array([0, 0, 1, 1]))
     0.75
+    >>> numbers, sites = np.array([0.1, 0.4, 0.3, 0.9]), ["a", "b", "a", "b"]
+    >>> told_apart(numbers, np.array([0, 0, 1, 1]), within=sites)
+    1.0
     """
-    there = np.asarray(outcome) > 0.5
-    if not 0 < there.sum() < len(there):
-        return 0.5
-    return float(auroc(numbers[there], numbers[~there]))
+    strata = [groups for groups in _strata(np.asarray(outcome) > 0.5, within) if len(groups) == 2]
+    pairs = [len(negative) * len(positive) for negative, positive in strata]
+    areas = [auroc(numbers[positive], numbers[negative]) for negative, positive in strata]
+    return float(np.average(areas, weights=pairs)) if pairs else 0.5
 
 
 def joined(kept: Mapping[str, Tensors]) -> Tensors:

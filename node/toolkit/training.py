@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: What learning needs of one case, by name: what `examples(case, labels)` returned.
+#: What learning needs of one case, by name: what `examples(case, labels)` returned, and
+#: `INSTITUTION` and `PATIENT`.
 Example = Mapping[str, NDArray[Any]]
+
+#: In each example, str, shape (): names that tell institutions and patients apart and name none.
+#: An institution that is not known is "".
+INSTITUTION, PATIENT = "institution", "patient"
 
 _CHECKPOINT = "checkpoint.safetensors"
 
@@ -29,22 +34,34 @@ class CachedExamples(Sequence[Example]):
     """Examples that lie on disk as ``.npz``; one is read when it is asked for.
 
     May be pickled, and given to a ``torch.utils.data.DataLoader`` as it is.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    patients : sequence of str
+        Whose each example is; no patient's examples may be on both sides of a fold.
     """
 
-    def __init__(self, paths: Sequence[Path]):
-        self.paths = tuple(paths)
+    def __init__(self, paths: Sequence[Path], patients: Sequence[str]):
+        self.paths, self.patients = tuple(paths), tuple(patients)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return CachedExamples(self.paths[index])
+            return CachedExamples(self.paths[index], self.patients[index])
         with np.load(self.paths[index], allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            read = {name: file[name] for name in file.files}
+        return {**read, PATIENT: np.array(self.patients[index])}
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
+
+
+def patients_of(examples: Iterable[Example]) -> tuple[str, ...]:
+    """Return whose each example is: the groups that no fold may part."""
+    return tuple(str(one[PATIENT]) for one in examples)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,8 +43,13 @@ class PhantomTask:
     @property
     def name(self) -> str:
         """Return what decides the subject, beside the code and the law of the cohort."""
-        drawn = f"phantom {self.split} {self.count} {self.seed} {self.index}"
+        drawn = self.patient
         return f"{drawn} {self.variant}" if self.variant else drawn
+
+    @property
+    def patient(self) -> str:
+        """Return what tells the subject from all others of the cohort."""
+        return f"phantom {self.split} {self.count} {self.seed} {self.index}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,11 @@ class StudyTask:
     images: tuple[Path, ...]
     #: Files that may hold regions.
     others: tuple[Path, ...]
+
+    @property
+    def patient(self) -> str:
+        """Return what tells the patient from all others of the table."""
+        return f"line {self.patient_line}"
 
     @property
     def name(self) -> str:
@@ -210,7 +220,7 @@ def _read(task: StudyTask) -> Loaded:
     return Loaded(
         case=case,
         labels=Labels(masks=masks, values=dict(task.row.values)),
-        patient=f"line {task.patient_line}",
+        patient=task.patient,
         institution=_institution(str(first.get("InstitutionName", ""))),
         facts=dict(task.row.values),
     )

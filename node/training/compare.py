@@ -61,8 +61,8 @@ def compare(order: CompareOrder, progress: Progress) -> Mapping[str, Any]:
         work = store.run_folder(store.key("compare", str(draft)))
         job = FitJob(
             plugin=order.plugin,
-            train=tuple(one.path for one in made[TRAIN_SPLIT]),
-            tuning=tuple(one.path for one in made[TUNING_SPLIT]),
+            train=made[TRAIN_SPLIT],
+            tuning=made[TUNING_SPLIT],
             seed=order.seed,
             device=order.device,
             threads=fit_threads(),

@@ -22,6 +22,7 @@ from node.training.cases import Loaded, PhantomTask, StudyTask, Task, phantom_ta
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.folder import look_at, studies_of
 from node.training.plugin_code import COHORT, Abilities, abilities
+from node.training.relevant import PROVENANCE
 from node.training.report import (
     NUMBERS_NAME,
     REFERENCE_NAME,
@@ -45,7 +46,6 @@ from node.training.store import Store, check_new_folder, whole_folder
 from node.training.surroundings import processor, strata, versions
 from node.training.train import (
     FEWEST_TO_EVALUATE,
-    PROVENANCE,
     Order,
     Progress,
     check_cohort,

@@ -6,12 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from node.errors import LearningError
+from node.toolkit.training import INSTITUTION, PATIENT
 from node.toolkit.workers import Workers, raised
 from node.training import plugin_code
 from node.training.cases import PhantomTask, StudyTask, Task, content_of, load
 from node.training.relevant import examples_digest
 from node.training.store import Store
+
+#: Changes when the arrays of an example change in kind.
+_KIND = "example with institution"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +25,8 @@ class Made:
     """One example on disk."""
 
     path: Path
+    #: Whose it is, without a name.
+    patient: str
     #: SHA-256 of the images it came from.
     content: str
     #: `Content.few` of them; () for a phantom.
@@ -51,7 +59,7 @@ def make_examples(
     work = [(store.folder, key, task) for task, key in missing]
     for done, _ in enumerate(raised(workers.each(make_example, work)), start=1):
         advance(done, len(missing))
-    return tuple(_made(store, key) for key in keys)
+    return tuple(_made(store, key, task) for key, task in zip(keys, tasks, strict=True))
 
 
 def _is_whole(task: Task, kept: Mapping[str, object] | None) -> bool:
@@ -59,10 +67,15 @@ def _is_whole(task: Task, kept: Mapping[str, object] | None) -> bool:
     return kept is not None and ("slices" in kept or not isinstance(task, StudyTask))
 
 
-def _made(store: Store, key: str) -> Made:
+def _made(store: Store, key: str, task: Task) -> Made:
     kept = store.read(key) or {}
     slices = tuple(str(one) for one in kept.get("slices", ()))
-    return Made(path=store.example(key), content=str(kept["content"]), slices=slices)
+    return Made(
+        path=store.example(key),
+        patient=task.patient,
+        content=str(kept["content"]),
+        slices=slices,
+    )
 
 
 def keys_of(tasks: Sequence[Task], store: Store) -> tuple[str, ...]:
@@ -73,7 +86,7 @@ def keys_of(tasks: Sequence[Task], store: Store) -> tuple[str, ...]:
         kind = (task.plugin, isinstance(task, PhantomTask))
         if kind not in digests:
             digests[kind] = examples_digest(task.plugin, with_cohort=kind[1])
-        keys.append(store.key("example", digests[kind], task.name))
+        keys.append(store.key(_KIND, digests[kind], task.name))
     return tuple(keys)
 
 
@@ -84,7 +97,12 @@ def make_example(store_folder: Path, key: str, task: Task) -> None:
     arrays = plugin_code.examples(task.plugin, loaded.case, loaded.labels)
     if not arrays:
         raise LearningError(f"`examples` of {task.plugin.name} returned no array")
-    store.write_example(key, arrays)
+    for taken in {INSTITUTION, PATIENT} & arrays.keys():
+        raise LearningError(
+            f"`examples` of {task.plugin.name} returned an array named {taken!r}, which the node "
+            "adds itself; give it another name"
+        )
+    store.write_example(key, {**arrays, INSTITUTION: np.array(loaded.institution)})
     content = content_of(loaded.case)
     # Phantoms without noise may share slices, and a test phantom is drawn apart anyway.
     slices = content.few if isinstance(task, StudyTask) else ()

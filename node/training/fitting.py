@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -32,6 +32,7 @@ from node.toolkit.workers import (
     unreached_by_interrupts,
 )
 from node.training import plugin_code
+from node.training.examples import Made
 from node.training.manifest_edit import Parameter
 
 _SPENT, _FITTED, _WEIGHTS = "spent.json", "fitted.json", "weights"
@@ -44,8 +45,8 @@ class FitJob:
     """One training; travels to its process."""
 
     plugin: Path
-    train: tuple[Path, ...]
-    tuning: tuple[Path, ...]
+    train: tuple[Made, ...]
+    tuning: tuple[Made, ...]
     seed: int
     device: str
     threads: int
@@ -206,7 +207,11 @@ def _compare(job: FitJob, answers: Connection) -> None:
 
 
 def _examples(job: FitJob) -> Examples:
-    return Examples(train=CachedExamples(job.train), tuning=CachedExamples(job.tuning))
+    return Examples(train=_cached(job.train), tuning=_cached(job.tuning))
+
+
+def _cached(made: Sequence[Made]) -> CachedExamples:
+    return CachedExamples([one.path for one in made], [one.patient for one in made])
 
 
 def _training_run(job: FitJob, watch: _Watch, left: float | None) -> TrainingRun:

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import node
 from node.errors import LearningError
 from node.manifest_file import MANIFEST_NAME
 from node.training.plugin_code import COHORT, TRAIN
+
+#: Where the weights of a plugin come from.
+PROVENANCE = "training.json"
+_BEFORE = "parameters_before"
 
 _PACKAGE = Path(node.__file__).resolve().parent
 #: Parts of ours whose code decides what a phantom or an example looks like.
@@ -49,7 +55,28 @@ def manifest_part(folder: Path) -> str:
     table = tomllib.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
     for key in ("version", "training", "weights", "grade", "cohort", "evaluation"):
         table.pop(key, None)
+    if "parameters" in table:
+        table["parameters"] |= _before(folder)
     return repr(sorted(table.items()))
+
+
+def parameters_before(folder: Path, found: Mapping[str, object]) -> dict[str, object]:
+    """Return what stood in ``[parameters]`` where a training now writes what it found.
+
+    Of a plugin trained several times, what stood there before the first: with it the digests of
+    source and trained copy are the same, and one finds the examples of the other.
+    """
+    text = (folder / MANIFEST_NAME).read_text(encoding="utf-8")
+    stands = tomllib.loads(text).get("parameters", {})
+    return {key: stands[key] for key in found} | _before(folder)
+
+
+def _before(folder: Path) -> dict[str, Any]:
+    try:
+        told = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return dict(told.get(_BEFORE, {})) if isinstance(told, dict) else {}
 
 
 def _reached(folder: Path, path: Path, roots: set[str] | None, seen: set[Path]) -> Iterator[str]:

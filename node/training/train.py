@@ -27,11 +27,10 @@ from node.training.fitting import FitJob, Fitted, fit
 from node.training.folder import studies_of
 from node.training.manifest_edit import edited
 from node.training.plugin_code import Abilities, abilities, model_of
-from node.training.relevant import manifest_part
+from node.training.relevant import PROVENANCE, manifest_part, parameters_before
 from node.training.splits import SEEDS, TRAIN_SPLIT, TUNING_SPLIT
 from node.training.store import Store, check_new_folder, check_writable
 
-PROVENANCE = "training.json"
 #: So many tuning cases are run before weights count as a result.
 _LOOKED_AT = 8
 #: Each phantom costs about a second to render and some megabytes to keep.
@@ -109,8 +108,8 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
         run.mkdir()
     job = FitJob(
         plugin=order.plugin,
-        train=tuple(one.path for one in made[TRAIN_SPLIT]),
-        tuning=tuple(one.path for one in made[TUNING_SPLIT]),
+        train=made[TRAIN_SPLIT],
+        tuning=made[TUNING_SPLIT],
         seed=order.seed,
         device=order.device,
         threads=fit_threads(),
@@ -320,6 +319,7 @@ def _provenance(
         "minutes": order.minutes,
         "model": job.model,
         "parameters": dict(fitted.parameters),
+        "parameters_before": parameters_before(order.plugin, fitted.parameters),
         "fit_seconds": fitted.seconds,
         "progress": {"done": fitted.done, "total": fitted.total},
         "figures": dict(fitted.figures),

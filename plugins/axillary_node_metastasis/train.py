@@ -17,7 +17,7 @@ from node.toolkit.learning import (
     said,
     told_apart,
 )
-from node.toolkit.training import seed_everything
+from node.toolkit.training import INSTITUTION, seed_everything
 
 #: Our choices; the paper states none of them.
 STEPS, LOOK_EVERY = 1200, 100
@@ -94,7 +94,7 @@ def fit(examples, *, seed, run):
     def look(net, crop):
         parts = np.split(np.arange(len(tuning.outcome)), range(128, len(tuning.outcome), 128))
         numbers = said(net, ([tuning.tensor(crop, part)] for part in parts))
-        return told_apart(numbers, tuning.outcome)
+        return told_apart(numbers, tuning.outcome, within=tuning.institution)
 
     kept = learn(
         {
@@ -118,11 +118,14 @@ class Nodes:
         cases = [one for one in examples if len(one["outcome"])]
         self.images = {crop: np.concatenate([one[crop] for one in cases]) for crop in CROPS}
         self.outcome = np.concatenate([one["outcome"] for one in cases]).astype(np.float32)
+        self.institution = np.repeat(
+            [str(one[INSTITUTION]) for one in cases], [len(one["outcome"]) for one in cases]
+        )
         self.device = device
 
     def batch(self, chance):
         """Return the nodes of one step, half of them with metastasis, and a view of each."""
-        nodes = balanced(self.outcome, BATCH, chance)
+        nodes = balanced(self.outcome, BATCH, chance, within=self.institution)
         return nodes, chance.integers(len(VIEWS), size=len(nodes))
 
     def tensor(self, crop, nodes, views=0):

@@ -26,6 +26,7 @@ from node.toolkit.signature import (
     fit_signature,
 )
 from node.toolkit.signature.shown import families_of
+from node.toolkit.training import patients_of
 
 LABELS = {"recurrence": ["no", "yes"]}
 #: Two sequences x three models x five classifiers: the 30 models, the default first.
@@ -77,9 +78,8 @@ def learned(name, cases, seed, workers=1):
     sequence, model, classifier = model_named(name)
     how = replace(HOW, classifier=classifier, seed=seed)
     outcome = [bool(one["outcome"]) for one in cases]
-    return fit_signature(
-        table_with(cases, blocks_of(sequence, model)), outcome, None, how, workers=workers
-    )
+    table = table_with(cases, blocks_of(sequence, model))
+    return fit_signature(table, outcome, patients_of(cases), how, workers=workers)
 
 
 def compare(examples, *, seed, run):
@@ -91,7 +91,7 @@ def compare(examples, *, seed, run):
             (
                 table_with(cases, blocks_of(sequence, "III")),
                 [bool(c["outcome"]) for c in cases],
-                None,
+                patients_of(cases),
             )
             for cases in (list(examples.train), list(examples.tuning))
         ]

@@ -31,6 +31,7 @@ from node.toolkit.signature import (
     nested_auroc,
 )
 from node.toolkit.signature.shown import families_of
+from node.toolkit.training import patients_of
 
 LABELS = {"nodal_metastasis": ["no", "yes"]}
 #: The first is learned where nothing else is said.
@@ -85,11 +86,11 @@ def score(case):
 def fit(examples, *, seed, run):
     """Return signature and nomogram, and the threshold for the manifest."""
     cases = [*examples.train, *examples.tuning]
-    table, outcome = table_from(cases), outcomes(cases)
+    table, outcome, patients = table_from(cases), outcomes(cases), patients_of(cases)
     how = replace(HOW, seed=seed, classifier=run.model or SETTINGS["classifier"])
-    signature = fit_signature(table, outcome, None, how, workers=run.workers)
+    signature = fit_signature(table, outcome, patients, how, workers=run.workers)
     run.progress(1, 2, threshold=signature.threshold)
-    judged = nested_auroc(table, outcome, None, how, workers=run.workers)
+    judged = nested_auroc(table, outcome, patients, how, workers=run.workers)
     figures = {"threshold": signature.threshold, "auroc": judged.auroc.estimate}
     run.progress(2, 2, **figures)
     # The nomogram learns from what was said of patients that the signature had not seen.
@@ -112,7 +113,7 @@ def nomogram(cases, probability, outcome):
 def compare(examples, *, seed, run):
     """Return the ten classifiers, judged on the cases learned from and on the tuning cases."""
     sides = [
-        (table_from(cases), outcomes(cases), None)
+        (table_from(cases), outcomes(cases), patients_of(cases))
         for cases in (list(examples.train), list(examples.tuning))
     ]
     return compare_classifiers(

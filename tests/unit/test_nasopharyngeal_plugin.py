@@ -256,7 +256,8 @@ class Cases:
             }
             for block in ("t2_radiomic", "t2_deep"):
                 one[block][:3] += 2.0 * outcome
-            self.made.append({**one, "outcome": np.array(outcome)})
+            whose = {"patient": np.array(f"line {number}")}
+            self.made.append({**one, **whose, "outcome": np.array(outcome)})
 
 
 class Run:
@@ -283,6 +284,10 @@ def test_what_is_fitted_is_what_the_plugin_loads(module_of):
     assert plugin.models["p_recurrence"].classifier == "logistic"
     assert {one.block for one in plugin.models["p_radiomic"].kept} == {"t2_radiomic"}
     assert 0 <= by_name(plugin.run(case_of()))["p_radiomic"].value <= 100
+    # Studies of one patient stay together: forty of two patients are too few for any fold.
+    few = [{**one, "patient": np.array(str(n % 2))} for n, one in enumerate(cases)]
+    with pytest.raises(ValueError, match="1 patients with the outcome and 1 without"):
+        train.fit(SimpleNamespace(train=few, tuning=[]), seed=1, run=Run)
 
 
 def test_kept_features_are_counted_by_the_causes_they_show(module_of):
@@ -361,7 +366,7 @@ def test_all_models_are_compared_sequence_by_sequence(module_of, monkeypatch):
     chance = np.random.default_rng(2)
     cases = [
         {block: chance.normal(number % 2, 1.0, len(few[block])) for block in few}
-        | {"outcome": np.array(number % 2 == 1)}
+        | {"outcome": np.array(number % 2 == 1), "patient": np.array(f"line {number}")}
         for number in range(40)
     ]
     monkeypatch.setattr(train, "CLASSIFIERS", ("logistic",))

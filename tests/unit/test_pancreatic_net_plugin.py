@@ -239,7 +239,9 @@ def test_what_fit_returns_is_what_the_plugin_loads(module_of, tmp_path):
         if number % 4:
             again = {block: np.full_like(values, np.nan) for block, values in again.items()}
         pathology = np.array([float(there), 0.0, float(number % 3)])
-        cases.append({**found, **again, "pathology": pathology, "outcome": np.array(there)})
+        whose = np.array(f"line {number}")
+        said = {"pathology": pathology, "outcome": np.array(there), "patient": whose}
+        cases.append({**found, **again, **said})
     run = TrainingRun(device="cpu", folder=tmp_path)
     made = train.fit(Examples(train=cases[:80], tuning=cases[80:]), seed=0, run=run)
     assert 0.0 < made["parameters"]["threshold"] < 1.0
@@ -252,6 +254,10 @@ def test_what_fit_returns_is_what_the_plugin_loads(module_of, tmp_path):
     assert planted & {one.name for one in plugin.signature.kept}
     assert train.names_of("radiomic")[4] not in {one.name for one in plugin.signature.kept}
     assert plugin.nomogram.weights[1] > 1.0
+    # Studies of one patient stay together: eighty of two patients are too few for any fold.
+    few = [{**one, "patient": np.array(str(n % 2))} for n, one in enumerate(cases)]
+    with pytest.raises(ValueError, match="1 patients with the outcome and 1 without"):
+        train.fit(Examples(train=few, tuning=()), seed=0, run=run)
 
 
 def test_workers_are_handed_on(module_of, monkeypatch, tmp_path):

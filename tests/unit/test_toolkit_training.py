@@ -25,10 +25,11 @@ def test_examples_are_read_when_asked_for_and_travel_between_processes(tmp_path)
     for number, path in enumerate(paths):
         np.savez(path, x=np.full(2, number))
 
-    examples = pickle.loads(pickle.dumps(CachedExamples(paths)))
+    examples = pickle.loads(pickle.dumps(CachedExamples(paths, ["a", "a", "b"])))
 
     assert [int(one["x"][0]) for one in examples] == [0, 1, 2]
     assert int(examples[-1]["x"][0]) == 2 and len(examples[1:]) == 2
+    assert [str(one["patient"]) for one in examples[1:]] == ["a", "b"]
     with pytest.raises(IndexError):
         examples[3]
 

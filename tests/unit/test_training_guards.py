@@ -1,5 +1,6 @@
 """Collapsed models, edited manifests, which code an example depends on, the pinned law."""
 
+import json
 import os
 import tomllib
 from dataclasses import replace
@@ -14,7 +15,7 @@ from node.manifest_file import parse_manifest
 from node.plugin import Labels, Measurement, Result, Segment
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.manifest_edit import edited
-from node.training.relevant import cohort_digest, examples_digest
+from node.training.relevant import cohort_digest, examples_digest, parameters_before
 from node.training.store import Store, check_new_folder, check_writable, whole_folder
 from tests.learners import FIT, make_learner, write_fit
 
@@ -240,6 +241,22 @@ def test_what_a_training_writes_into_the_manifest_changes_no_example(learner):
     manifest.write_text(manifest.read_text().replace('version = "0.1.0"', 'version = "0.2.0"'))
 
     assert examples_digest(learner, with_cohort=True) == before
+
+
+def test_what_a_training_found_changes_no_example_and_another_setting_does(learner):
+    manifest, told = learner / "plugin.toml", learner / "training.json"
+    text = manifest.read_text() + "\n[parameters]\nthreshold = 0.5\nside_mm = 40.0\n"
+    manifest.write_text(text)
+    before = examples_digest(learner, with_cohort=True)
+
+    for found in ("0.31", "0.62"):  # trained, and trained again in place
+        told.write_text(
+            json.dumps({"parameters_before": parameters_before(learner, {"threshold": found})})
+        )
+        manifest.write_text(text.replace("0.5", found))
+        assert examples_digest(learner, with_cohort=True) == before
+    manifest.write_text(text.replace("40.0", "50.0"))
+    assert examples_digest(learner, with_cohort=True) != before
 
 
 def test_another_law_than_the_pinned_one_is_refused(learner):

@@ -181,6 +181,30 @@ def test_a_batch_holds_both_outcomes_alike_or_the_only_one_there_is():
     assert len(balanced(np.zeros(5), 8, chance)) == 8
 
 
+def test_each_institution_gives_as_many_of_both_outcomes():
+    chance = np.random.default_rng(0)
+    # "quiet" has most of the ones, "noisy" most of the others, "single" one outcome alone.
+    sites = np.array(["quiet"] * 40 + ["noisy"] * 40 + ["single"] * 10)
+    outcome = np.array([1] * 36 + [0] * 4 + [1] * 4 + [0] * 36 + [1] * 10)
+
+    drawn = np.concatenate([balanced(outcome, 32, chance, within=sites) for _ in range(50)])
+
+    for site in ("quiet", "noisy"):
+        assert outcome[drawn[sites[drawn] == site]].mean() == 0.5
+        assert 0.4 < (sites[drawn] == site).mean() < 0.6
+    assert "single" not in sites[drawn]
+    # Where no institution has both, there is nothing to hold it against.
+    assert outcome[balanced(outcome, 32, chance, within=outcome)].mean() == 0.5
+
+
+def test_what_tells_institutions_apart_tells_no_outcome_within_them():
+    sites, outcome = np.array(list("aaabbb")), np.array([1, 1, 0, 0, 0, 1])
+    site_alone = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+
+    assert told_apart(site_alone, outcome) > 0.6
+    assert told_apart(site_alone, outcome, within=sites) == 0.5
+
+
 def test_one_outcome_alone_cannot_be_told_apart():
     assert told_apart(np.array([0.2, 0.9]), np.ones(2)) == 0.5
     assert told_apart(np.array([0.2, 0.9]), np.array([1, 0])) == 0.0
