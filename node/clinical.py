@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from node.logs import hashed
 from node.manifest import ClinicalSpec
 from node.manifest_file import find_manifest
 from node.parts import Node
+from node.person_name import is_whole, why_no_person_name
 from node.storage.clinical_rows import (
     Entry,
     NewEntry,
@@ -26,9 +26,6 @@ from node.storage.files import check_uid
 from node.storage.intake_rows import get_study
 from node.storage.job_rows import jobs_of_study
 from node.toml_file import nearest
-
-#: A person's name as DICOM takes it: no control characters, none that separates names.
-_PERSON = re.compile(r"[^\x00-\x1f\x7f\\=]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,23 +129,39 @@ def _check_study(study_instance_uid: str) -> None:
 
 
 def _entry(node: Node, name: str, said: Said, *, way: str, as_text: bool) -> NewEntry:
+    _check_text(name, said)
     specs = dict(_specs(node, name))
     if not specs:
         names = {one for manifest in node.manifests.values() for one in manifest.clinical}
         raise ClinicalValueRefused(
             f'no plugin here can use a clinical value "{name[:64]}"{nearest(name, names)}'
         )
-    if not _PERSON.fullmatch(said.by.strip()):
-        raise ClinicalValueRefused(
-            f"{name}: say who enters it, by 1 to 64 characters without backslash and ="
-        )
     return NewEntry(
         name=name,
         value=_given(specs, said, as_text=as_text),
         unit=said.unit if said.value is not None else "",
-        entered_by=said.by.strip(),
+        entered_by=_person(name, said.by.strip()),
         way=way,
     )
+
+
+def _person(name: str, by: str) -> str:
+    """Return who says it; raises unless a report can hold the name."""
+    why_not = why_no_person_name(by)
+    if why_not:
+        like = "by a name like A. Reader or READER^ANNA"
+        raise ClinicalValueRefused(f"{name}: say who enters it, {like}: {why_not}")
+    return by
+
+
+def _check_text(name: str, said: Said) -> None:
+    """Raise if a text cannot be written; which one it is cannot be shown either."""
+    texts = (name, said.unit, said.by, *([said.value] if isinstance(said.value, str) else ()))
+    if not all(map(is_whole, texts)):
+        raise ClinicalValueRefused(
+            "name, value, unit or by holds half a character (a lone surrogate): "
+            "write whole characters, in UTF-8"
+        )
 
 
 def _given(specs: Mapping[str, ClinicalSpec], said: Said, *, as_text: bool) -> Value | None:

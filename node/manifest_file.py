@@ -38,6 +38,7 @@ The layout (* must be there; the rest shows its default or an example)::
     [rois.tumor]                             # a region that somebody draws, on an input's grid
     input = "ct"                             # *
     many = false
+    one_piece = false                        # each is one lesion: parts are refused
     codes = [["4147007", "SCT", "Mass"]]     # what it is, one of these
     sites = [["10200004", "SCT", "Liver"]]   # where it is, one of these
     sources = ["SEG", "RTSTRUCT", "SR"]      # objects that may hold it

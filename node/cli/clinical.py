@@ -36,7 +36,8 @@ ByOption = Annotated[
 ]
 
 
-@app.command("set")
+# A number below zero is no option.
+@app.command("set", context_settings={"ignore_unknown_options": True})
 def set_value(
     study_uid: StudyArgument,
     name: NameArgument,

@@ -11,6 +11,7 @@ import numpy as np
 from node.dicom.frames import Stack
 from node.dicom.regions import Region, RegionRules, mask_on, regions_of
 from node.errors import MalformedDataset, RefusalCode, Refused
+from node.inference.roi_parts import check_one_piece
 from node.manifest import Manifest, RoiRole
 from node.plugin import Roi
 from node.roi_choice import JobRoi
@@ -73,7 +74,8 @@ def read_rois(
     ------
     Refused
         INPUT_CHANGED if an object is gone or has another content; ROI_SEVERAL if two regions
-        of different objects share voxels; any code of `mask_on`.
+        of different objects share voxels, or one that must be one lesion has parts; any code
+        of `mask_on`.
     """
     found = tuple(
         _read(manifest.rois[one.role], one, files, stacks, others, assumed_charset)
@@ -130,6 +132,7 @@ def _read(
         label=region.name[:_LABEL_LENGTH],
         source=source_sentence(region),
     )
+    check_one_piece(role, roi, stacks[role.input].geometry.spacing_mm)
     return ReadRoi(chosen=chosen, region=region, roi=roi)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from node.dicom.frames import Stack
 from node.dicom.regions import Region, RegionRules, mask_on, regions_of
 from node.errors import LearningError
+from node.inference.roi_parts import check_one_piece
 from node.inference.rois import source_sentence
 from node.manifest import Code, Manifest, RoiRole, SegmentSpec
 from node.plugin import Roi
@@ -70,29 +71,26 @@ def rois_of(
     LearningError
         If there is none, or are several where the manifest asks for one.
     Refused
-        If a region does not fit the images.
+        If a region does not fit the images, or must be one lesion and has parts.
     """
     if not manifest.rois:
         return {}
     regions = [region for path in paths for region in regions_of(path)]
     return {
-        name: tuple(
-            Roi(
-                mask=mask_on(
-                    one,
-                    stacks[role.input],
-                    rules=_RULES,
-                    regions=regions,
-                    stacks=tuple(stacks.values()),
-                ),
-                role=role.input,
-                label=one.name[:64],
-                source=source_sentence(one),
-            )
-            for one in _serving(role, regions, stacks)
-        )
+        name: tuple(_roi(role, one, regions, stacks) for one in _serving(role, regions, stacks))
         for name, role in manifest.rois.items()
     }
+
+
+def _roi(
+    role: RoiRole, chosen: Region, regions: Sequence[Region], stacks: Mapping[str, Stack]
+) -> Roi:
+    stack = stacks[role.input]
+    mask = mask_on(chosen, stack, rules=_RULES, regions=regions, stacks=tuple(stacks.values()))
+    label, source = chosen.name[:64], source_sentence(chosen)
+    roi = Roi(mask=mask, role=role.input, label=label, source=source)
+    check_one_piece(role, roi, stack.geometry.spacing_mm)
+    return roi
 
 
 def _serving(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from node.clinical import Said
+from node.person_name import is_whole
 from node.web.answers import WebRefused
 
 _KEYS = frozenset({"value", "unit", "by"})
@@ -20,7 +21,7 @@ def said_in(body: bytes) -> Mapping[str, Said]:
     Raises
     ------
     WebRefused
-        400 with a sentence: no JSON, a name twice, a key that nobody knows.
+        400 with a sentence: no JSON, half a character, a name twice, a key that nobody knows.
     """
     try:
         document = json.loads(
@@ -58,6 +59,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         _malformed("a name or key stands there twice")
+    texts = (one for pair in pairs for one in pair if isinstance(one, str))
+    if not all(map(is_whole, texts)):
+        _malformed("a text holds half a character (\\ud800 to \\udfff alone); send whole ones")
     return dict(pairs)
 
 

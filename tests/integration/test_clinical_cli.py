@@ -115,6 +115,34 @@ def test_what_does_not_fit_is_refused_in_one_sentence(site, arguments, sentence)
     assert "Nothing was entered" in cli("show", site.study_uid).output
 
 
+def test_a_number_below_zero_is_a_value_and_no_option(site: RoutingSite) -> None:
+    for value in ("-5", "-.5", "-1e3"):
+        done = cli("set", site.study_uid, "size", value, "--unit", "mm")
+        assert (done.exit_code, "it is out of range; allowed: 1 to 200 mm" in done.output) == (
+            1,
+            True,
+        ), done.output
+
+    mistyped = cli("set", site.study_uid, "size", "5", "--unti", "mm")
+    assert (mistyped.exit_code, "--unti" in mistyped.output) == (2, True), mistyped.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("grade", "g1", "--by", "M\udcfcller"),
+        ("gr\udcfc", "g1"),
+        ("grade", "\udcfc"),
+        ("size", "3", "--unit", "\udcfc"),
+    ],
+)
+def test_words_that_are_not_utf_8_are_refused_in_one_sentence(site, arguments) -> None:
+    done = cli("set", site.study_uid, *arguments)
+
+    assert (done.exit_code, "half a character" in done.output) == (1, True), done.output
+    assert done.output.startswith("CLINICAL_VALUE_REFUSED: ")
+
+
 def test_a_study_that_is_not_here_is_refused(site: RoutingSite) -> None:
     for done in (cli("set", "1.2.3", "grade", "g1"), cli("show", "1.2.3"), cli("show", "x")):
         assert (done.exit_code, "NO_SUCH_STUDY" in done.output) == (1, True), done.output

@@ -268,6 +268,21 @@ def test_many_regions_and_one_that_was_drawn_twice(tmp_path: Path) -> None:
     assert "overlap" in second.reason
 
 
+def test_s21_two_lesions_in_one_segment_are_refused_where_one_piece_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    ct = images()
+    mask = np.zeros(SHAPE, np.bool_)
+    mask[2:6, 3:9, 3:9] = mask[2:6, 14:20, 12:18] = True
+    with opened(tmp_path, roi="one_piece = true") as hospital:
+        hospital.receive([*ct, binary(ct, mask)])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+
+    assert (job.state, job.reason_code) == (JobState.REFUSED, "ROI_SEVERAL")
+    assert "2 parts that do not touch: 144 voxels on slices 3 to 6" in job.reason
+
+
 def test_a_contour_that_changed_since_the_choice_is_not_used(tmp_path: Path) -> None:
     ct = images()
     drawn = binary(ct, blob(SHAPE))

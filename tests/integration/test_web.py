@@ -234,6 +234,23 @@ def test_a_body_that_is_no_plain_json_is_refused(strict: Service, body: bytes) -
     assert told.json()["sentence"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"gr\ud800": {"value": "g1", "by": "A"}}',
+        rb'{"grade": {"value": "\udfff", "by": "A"}}',
+        rb'{"grade": {"value": "g1", "by": "A\ud800"}}',
+        rb'{"grade": {"value": "g1", "by": "A", "\ud800": 1}}',
+        rb'{"size": {"value": 3, "unit": "\ud800", "by": "A"}}',
+    ],
+)
+def test_half_a_character_is_no_text(strict: Service, body: bytes) -> None:
+    told = strict.call("POST", content=body, headers={"content-type": "application/json"})
+
+    assert (told.status_code, told.json()["error"]) == (400, "MALFORMED"), told.text
+    assert "half a character" in told.json()["sentence"]
+
+
 def test_a_large_body_and_another_type_are_refused(strict: Service) -> None:
     large = strict.post({"grade": {"value": "x" * 70_000, "by": "A"}})
     form = strict.call("POST", content=b"{}", headers={"content-type": "text/plain"})

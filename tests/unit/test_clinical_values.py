@@ -444,11 +444,66 @@ def test_unknown_names_studies_and_people_are_refused(site):
         said(site, grad="g1")
     with pytest.raises(ClinicalValueRefused, match="say who enters it"):
         enter(node, site.study_uid, {"grade": Said(value="g1", by=" ")}, way="http", now=1.0)
-    for uid in ("1.2.3", "../x", "no uid"):
+    for uid in ("1.2.3", "../x", "no uid", "1.2\udcfc"):
         with pytest.raises(NoSuchStudy):
             enter(node, uid, {"grade": Said(value="g1", by="me")}, way="http", now=1.0)
         with pytest.raises(NoSuchStudy):
             known(node, uid)
+
+
+@pytest.mark.parametrize(
+    ("by", "why"),
+    [
+        ("", "no letter"),
+        ("^", "no letter"),
+        ("a^b^c^d^e^f^g^h", "more than 5 parts"),
+        ("a=b^c^d^e^f^g", "more than 5 parts"),
+        ("a=b=c=d", "more than 3 ways of writing"),
+        ("a\\b", "backslash"),
+        ("a" * 65, "longer than 64"),
+        ("a\x85b", "nobody sees"),
+        ("a\u202eb", "nobody sees"),
+        ("a\u200bb", "nobody sees"),
+        ("a\u2028b", "nobody sees"),
+        ("a\u00adb", "nobody sees"),
+    ],
+)
+def test_a_name_that_no_report_can_hold_is_refused_at_once(site, by: str, why: str):
+    site.route(ct())
+    node = node_of(site)
+
+    with pytest.raises(ClinicalValueRefused, match=f"grade: say who enters it.*{why}"):
+        enter(node, site.study_uid, {"grade": Said(value="g1", by=by)}, way="http", now=1.0)
+
+    assert known(node, site.study_uid)["entries"] == []
+
+
+@pytest.mark.parametrize("by", ["Müller^Anna^^Dr.^MD", "Yamada^Tarou=山田^太郎=やまだ^たろう", "x"])
+def test_a_name_that_dicom_allows_is_taken(site, by: str):
+    site.route(ct())
+    said_by = {"grade": Said(value="g1", by=f" {by} ")}
+
+    (entry,) = enter(node_of(site), site.study_uid, said_by, way="http", now=1.0).entries
+
+    assert entry.entered_by == by
+
+
+@pytest.mark.parametrize(
+    ("name", "said_so"),
+    [
+        ("gr\ud800", Said(value="g1", by="me")),
+        ("grade", Said(value="\udcfc", by="me")),
+        ("size", Said(value=2, unit="\ud800", by="me")),
+        ("grade", Said(value="g1", by="M\udcfcller")),
+    ],
+)
+def test_half_a_character_is_refused(site, name: str, said_so: Said):
+    site.route(ct())
+
+    with pytest.raises(ClinicalValueRefused, match="half a character") as refused:
+        enter(node_of(site), site.study_uid, {name: said_so}, way="http", now=1.0)
+
+    assert str(refused.value).isascii()
 
 
 def test_s28_the_trail_says_who_entered_what_without_uid_or_value(site):

@@ -404,6 +404,7 @@ ROIS = """
 [rois.tumor]
 input = "ct"
 many = true
+one_piece = true
 codes = [["4147007", "SCT", "Mass"]]
 sites = [["10200004", "SCT", "Liver"]]
 sources = ["SEG"]
@@ -423,6 +424,7 @@ def test_regions_are_read(folder: Path):
         name="tumor",
         input="ct",
         many=True,
+        one_piece=True,
         codes=(Code("4147007", "SCT", "Mass"),),
         sites=(Code("10200004", "SCT", "Liver"),),
         sources=("SEG",),
