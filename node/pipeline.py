@@ -218,7 +218,6 @@ def encode_request(
         device_serial_number=node.settings.device_serial_number or "1",
         institution=node.settings.institution,
         station_name=node.settings.ae_titles[0],
-        run_notes=outcome.notes,
         profile=edition.profile,
         volumes=case.volumes,
     )

@@ -80,7 +80,6 @@ class Here:
             result=result,
             peak_memory_mb=0.0,
             device="cpu",
-            notes=(),
             seconds=0.0,
             load_seconds=0.0,
         )

@@ -37,8 +37,6 @@ class RunOutcome:
     device: str
     #: Of numeric libraries in the plugin's process; 0: not said.
     threads: int = 0
-    #: Sentences of the plugin for the report.
-    notes: tuple[str, ...]
     #: Of `Plugin.run` with reading and writing of arrays.
     seconds: float
     #: Of `Plugin.load`; 0.0 where the child was warm.
@@ -143,7 +141,6 @@ class Runner:
             peak_memory_mb=round(child.peak_mb, 1),
             device=device,
             threads=int(answer["threads"]),
-            notes=result.notes,
             seconds=float(answer["seconds"]),
             load_seconds=0.0 if warm else loaded.seconds,
         )

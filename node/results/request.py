@@ -40,8 +40,6 @@ class EncodeRequest:
         cannot hold is written as ISO_IR 192 instead (S6).
     content_qualification : ``RESEARCH`` or ``PRODUCT``
         PRODUCT only where this site released the plugin (S4).
-    run_notes : tuple of str
-        Sentences of the node about the run, for the report; no patient data.
     profile : ViewerProfile
         Which objects are made, and of which kind.
     volumes : mapping of input role to Volume
@@ -62,7 +60,6 @@ class EncodeRequest:
     device_serial_number: str = "1"
     institution: str = ""
     station_name: str = ""
-    run_notes: tuple[str, ...] = ()
     profile: ViewerProfile = STANDARD
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     follow_up: FollowUp = NONE

@@ -34,7 +34,7 @@ def report_sentences(
         yield _sentence(request.manifest.training)
     if not request.released:
         yield RESEARCH_USE
-    for note in (*request.result.notes, *request.run_notes):
+    for note in request.result.notes:
         yield _sentence(note)
 
 

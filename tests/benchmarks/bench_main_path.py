@@ -50,7 +50,6 @@ class NoModel:
             ),
             peak_memory_mb=0.0,
             device="cpu",
-            notes=(),
             seconds=0.0,
             load_seconds=0.0,
         )

@@ -29,6 +29,7 @@ from tests.make import (
     write_series,
 )
 from tests.regions_case import ABNORMAL, binary, blob, segment
+from tests.results_case import items_of
 from tests.roi_plugin import write_phase_plugin, write_roi_plugin
 
 
@@ -136,6 +137,20 @@ def test_s20_an_enhanced_multiframe_ct_is_a_source_like_any_other(cli, tmp_path)
     numbers = [int(source.ReferencedFrameNumber) for source in sources]
     assert len(set(numbers)) == len(numbers) == seg.NumberOfFrames
     assert set(numbers) <= set(range(1, 13))
+
+
+def test_a_note_of_the_plugin_stands_in_the_report_once(cli, tmp_path):
+    values = np.zeros((12, 32, 32), np.int16)
+    values[2, 5, 5] = values[8, 20, 20] = 500  # no two in one slice: commissioning notes that
+    write_series(tmp_path / "in", ct_series(shape=values.shape, values=values))
+
+    done = cli("run", tmp_path / "in", "--plugin", "commissioning", "--out", tmp_path / "out")
+
+    assert done.exit_code == 0, done.output
+    said = items_of(pydicom.dcmread(tmp_path / "out" / "sr.dcm"), "TextValue")
+    assert [text for text in said if text.startswith("No slice holds two")] == [
+        "No slice holds two of the voxels, so there is no diameter."
+    ]
 
 
 def test_run_refuses_a_missing_slice_with_code_sentence_and_status(cli, tmp_path):

@@ -75,7 +75,7 @@ class Spots:
             values.append(Measurement(name="volume", value=ml, segment="dense", finding=finding))
         result = Result(segments=tuple(segments), measurements=tuple(values))
         return RunOutcome(
-            result=result, peak_memory_mb=0.0, device="cpu", notes=(), seconds=0.0, load_seconds=0.0
+            result=result, peak_memory_mb=0.0, device="cpu", seconds=0.0, load_seconds=0.0
         )
 
 

@@ -55,7 +55,7 @@ class Dense:
             measurements=(Measurement(name="volume", value=volume, segment="dense"),),
         )
         return RunOutcome(
-            result=result, peak_memory_mb=0.0, device="cpu", notes=(), seconds=0.0, load_seconds=0.0
+            result=result, peak_memory_mb=0.0, device="cpu", seconds=0.0, load_seconds=0.0
         )
 
 

@@ -104,7 +104,7 @@ def test_a_case_travels_there_and_a_result_back(tmp_path: Path, run) -> None:
     assert (volume.value, diameter.value) == (1.5, 2.0)
     assert diameter.line is not None
     assert (diameter.line.slice_index, diameter.line.end) == (2, (3.0, 3.5))
-    assert outcome.notes == ("on cpu and cpu", "[('PatientAge', 61.5), ('PatientSex', 'F')]")
+    assert outcome.result.notes == ("on cpu and cpu", "[('PatientAge', 61.5), ('PatientSex', 'F')]")
     assert outcome.device == "cpu"
     assert outcome.peak_memory_mb > 10
 
@@ -204,7 +204,7 @@ def test_prints_of_a_plugin_do_not_break_the_protocol(tmp_path: Path, run) -> No
     return Result(notes=("done",))
     """
 
-    assert run(make_plugin(tmp_path, body)).notes == ("done",)
+    assert run(make_plugin(tmp_path, body)).result.notes == ("done",)
 
 
 def test_a_plugin_has_no_network(tmp_path: Path, run) -> None:
@@ -225,14 +225,16 @@ def test_a_plugin_has_no_network(tmp_path: Path, run) -> None:
     if not check_plugin(manifest).loaded.no_network:
         pytest.skip("this kernel lets nobody leave the network")
 
-    assert run(manifest).notes == ("OSError", "OSError")  # network is unreachable, not refused
+    # Network is unreachable, not refused.
+    assert run(manifest).result.notes == ("OSError", "OSError")
 
 
 def test_a_plugin_sees_no_secret_of_the_node(tmp_path: Path, run, monkeypatch) -> None:
     monkeypatch.setenv("PACS_PASSWORD", "hunter2")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
 
-    notes = run(make_plugin(tmp_path, "return Result(notes=tuple(sorted(os.environ)))")).notes
+    made = make_plugin(tmp_path, "return Result(notes=tuple(sorted(os.environ)))")
+    notes = run(made).result.notes
 
     assert "PACS_PASSWORD" not in notes
     assert "PYTHONPATH" not in notes
@@ -400,7 +402,7 @@ def test_compiled_files_outside_the_digest_are_never_read(tmp_path: Path, run) -
     manifest = make_plugin(tmp_path, "import net; return Result(notes=(net.WHO,))")
 
     assert compiled.is_file()
-    assert run(manifest).notes == ("good",)
+    assert run(manifest).result.notes == ("good",)
     assert len(list((folder / "__pycache__").iterdir())) == 2
 
 
@@ -410,7 +412,7 @@ def test_two_plugins_may_each_have_a_module_of_one_name(tmp_path: Path, run) -> 
         make_plugin(tmp_path, "", name=name)
         (tmp_path / f"{name}-1.0.0" / "net.py").write_text(f"WHO = {name!r}\n")
         body = "import net; return Result(notes=(net.WHO,))"
-        notes += run(make_plugin(tmp_path, body, name=name)).notes
+        notes += run(make_plugin(tmp_path, body, name=name)).result.notes
 
     assert notes == ["one", "two"]
 
@@ -481,6 +483,7 @@ def test_another_interpreter_needs_numpy_only(tmp_path: Path, run) -> None:
     return Result(notes=(sys.prefix, *found))
     """
 
-    notes = run(make_plugin(tmp_path, body, python=str(tmp_path / "venv/bin/python"))).notes
+    made = make_plugin(tmp_path, body, python=str(tmp_path / "venv/bin/python"))
+    notes = run(made).result.notes
 
     assert notes == (str(tmp_path / "venv"), "node.plugin")
