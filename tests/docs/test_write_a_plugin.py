@@ -27,6 +27,7 @@ _TABLES = {
     "### `[clinical.NAME]`": manifest_tables.ClinicalTable,
     "### `[limits]`": manifest_tables.LimitsTable,
     "### `[evaluation]`": manifest_tables.EvaluationTable,
+    "### `[evaluation.goals]`": manifest_tables.GoalsTable,
     "### `[radiomics]`": manifest_tables.RadiomicsTable,
 }
 

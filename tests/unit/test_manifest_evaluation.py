@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import ManifestError
-from node.manifest import EvaluationSpec
+from node.manifest import EvaluationSpec, Goal, MeasuredGroups
 from node.manifest_file import parse_manifest
 
 PLUGIN = """
@@ -75,6 +75,39 @@ def test_everything_may_be_said(tmp_path):
     )
 
 
+def test_goals_groups_laws_and_what_must_be_better_may_be_said(tmp_path):
+    found = parsed(
+        tmp_path,
+        'also = ["fixed"]\nbetter = ["fixed"]\ngroups = { area = [2, 4.5] }\n'
+        'laws = { fixed = "oracle of fixed" }\n'
+        "[evaluation.goals]\noracle_auroc = [0.9, 0.97]\nauroc_below_oracle = 0.08\n"
+        "greatest_group_below_oracle = 0.1\nleast_gain = -0.02\n",
+    )
+
+    assert found.better == ("fixed",)
+    assert found.groups == (MeasuredGroups(measurement="area", cuts=(2.0, 4.5), unit="cm2"),)
+    assert found.laws == (("fixed", "oracle of fixed"),)
+    assert found.goals == (
+        Goal(figure="oracle_auroc", least=0.9, greatest=0.97),
+        Goal(figure="auroc_below_oracle", greatest=0.08),
+        Goal(figure="auroc_above_best_baseline", least=0.1),
+        Goal(figure="least_better_low", least=0.0),
+        Goal(figure="greatest_group_below_oracle", greatest=0.1),
+        Goal(figure="least_gain", least=-0.02),
+    )
+
+
+def test_goals_that_are_not_said_are_those_of_all_classifiers(tmp_path):
+    goals = {one.figure: (one.least, one.greatest) for one in parsed(tmp_path).goals}
+
+    assert goals == {
+        "oracle_auroc": (0.92, 0.97),
+        "auroc_below_oracle": (None, 0.06),
+        "auroc_above_best_baseline": (0.10, None),
+        "least_better_low": (0.0, None),
+    }
+
+
 def test_a_number_may_be_what_is_positive(tmp_path):
     assert parsed(tmp_path, "positive = 2\n").positive == 2.0
 
@@ -95,6 +128,16 @@ def test_without_the_table_a_plugin_is_judged_by_its_masks(tmp_path):
         ('threshold = "many"', "parameters.many = 3.0 is not from 0 to 1"),
         ('time = "months"', "say both or none"),
         ('outcom = "x"', "outcom"),
+        ('better = ["fixed"]', 'evaluation.better = "fixed": there is no such name in `also`'),
+        ('laws = { fixed = "x" }', 'evaluation.laws = "fixed": there is no such name in `also`'),
+        (
+            "groups = { aria = [2] }",
+            'evaluation.groups = "aria": there is no such measurement.*area',
+        ),
+        ("groups = { area = [] }", "groups.area.* needs at least 1"),
+        ("groups = { area = [4, 2] }", r"evaluation.groups.area = \[4, 2\] does not rise"),
+        ("goals = { oracle_auroc = [0.97, 0.9] }", "oracle_auroc = .* is no range"),
+        ("goals = { auroc = 0.9 }", "auroc"),
     ],
 )
 def test_a_table_that_cannot_be_meant_is_one_sentence(tmp_path, more, sentence):

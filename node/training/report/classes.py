@@ -31,6 +31,17 @@ def probability_of(case: ClassifiedCase) -> float:
     return case.probability
 
 
+def law_of(case: ClassifiedCase) -> float:
+    """Return the probability that the law gave the outcome; where it is known."""
+    assert case.oracle is not None
+    return case.oracle
+
+
+def knows_law(rows: Rows) -> bool:
+    """Return whether the law of every case is known."""
+    return all(row.oracle is not None for row in rows)
+
+
 def values_of(rows: Rows, score: Score) -> tuple[Values, NDArray[np.bool_]]:
     """Return a number of each case, and the outcomes."""
     return np.array([score(row) for row in rows], float), outcomes_of(rows)
@@ -87,6 +98,15 @@ def standard_error(rows: Rows, score: Score = probability_of) -> float:
         return NAN
     reach = against.difference.high - against.difference.estimate
     return reach / NormalDist().inv_cdf(0.975)
+
+
+def against_law(rows: Rows, score: Score = probability_of, law: Score = law_of) -> Document:
+    """Return the AUROC of the law, and what a number of the same cases lacks to it."""
+    of_law = area(rows, law)
+    return {
+        "oracle_auroc": asdict(of_law),
+        "auroc_below_oracle": of_law.estimate - area(rows, score).estimate,
+    }
 
 
 def compared(comparison: Comparison | None) -> Document | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from node.errors import LearningError
+from node.manifest import Goal
 from node.toolkit.calibration import reliability
 from node.toolkit.decision import decision_curve
 from node.toolkit.operating import roc_curve
@@ -20,19 +21,15 @@ from node.training.report.classes import (
     counts,
     difference,
     headline,
+    knows_law,
+    law_of,
     probability_of,
     table_at_threshold,
     values_of,
 )
 from node.training.report.classified import Classification, ClassifiedCase
-from node.training.report.outlook import baselines, factors, grouped, others, survival
-
-#: What a classifier on phantoms must reach (E12): figure, least, greatest.
-_GOALS = (
-    ("oracle_auroc", 0.92, 0.97),
-    ("auroc_below_oracle", None, 0.06),
-    ("auroc_above_best_baseline", 0.10, None),
-)
+from node.training.report.groups import by_measurement, grouped, worst_group
+from node.training.report.outlook import baselines, factors, others, survival
 
 
 def classification_document(evaluation: Classification) -> Document:
@@ -49,15 +46,19 @@ def classification_document(evaluation: Classification) -> Document:
     rules = baselines(evaluation)
     beside = others(evaluation)
     changes, headers = changes_of(evaluation), headers_of(evaluation)
-    distances = _distances(rows, intervals["auroc"].estimate, rules)
+    measured = by_measurement(evaluation)
+    distances = {
+        **_distances(rows, intervals["auroc"].estimate, rules),
+        "greatest_group_below_oracle": worst_group(measured),
+        **_gains(evaluation, beside),
+    }
     document = {
         "format": "sentinel-node-classification-1",
         "statement": statement_of(evaluation),
         **{key: interval.estimate for key, interval in intervals.items()},
         **distances,
-        **_least_gain(beside),
         **top_figures(changes, headers),
-        "goals": _goals(distances) if evaluation.data.synthetic else {},
+        "goals": _goals(evaluation.spec.goals, distances) if evaluation.data.synthetic else {},
         "collapsed": bool(evaluation.collapsed),
         "collapsed_reason": evaluation.collapsed,
         "synthetic": evaluation.data.synthetic,
@@ -74,6 +75,7 @@ def classification_document(evaluation: Classification) -> Document:
         "changes": changes,
         "headers": headers,
         "by_institution": grouped(evaluation, lambda case: case.known.institution),
+        "by_measurement": measured,
         "by_fact": {name: grouped(evaluation, _fact(name)) for name in evaluation.group_by},
         "signatures": list(evaluation.signatures),
         **provenance_of(evaluation),
@@ -97,55 +99,52 @@ def _check(evaluation: Classification) -> None:
 
 
 def _oracle(rows: Rows) -> dict[str, Any]:
-    if any(row.oracle is None for row in rows):
-        return {}
-    return {"oracle_auroc": area(rows, _law)}
-
-
-def _law(case: ClassifiedCase) -> float:
-    assert case.oracle is not None
-    return case.oracle
+    return {"oracle_auroc": area(rows, law_of)} if knows_law(rows) else {}
 
 
 def _to_oracle(rows: Rows) -> Any:
-    if any(row.oracle is None for row in rows):
-        return None
-    return difference(rows, probability_of, _law)
+    return difference(rows, probability_of, law_of) if knows_law(rows) else None
 
 
 def _distances(rows: Rows, model: float, rules: Document) -> Document:
     """Return how far the model is from the law, and from the best simple rule."""
     found: Document = {"oracle_auroc": None, "auroc_below_oracle": None}
-    if all(row.oracle is not None for row in rows):
-        law = area(rows, _law).estimate
+    if knows_law(rows):
+        law = area(rows, law_of).estimate
         found = {"oracle_auroc": law, "auroc_below_oracle": law - model}
     best = max((rule["auroc"]["estimate"] for rule in rules.values()), default=None)
     above = None if best is None else model - best
     return {**found, "best_baseline_auroc": best, "auroc_above_best_baseline": above}
 
 
-def _least_gain(beside: Document) -> Document:
-    """Return what the model has more than the best of its other numbers, and that lower bound."""
-    found = [row["model_minus_this"]["difference"] for row in beside.values()]
-    if not found:
-        return {}
-    return {
-        "least_gain": min(one["estimate"] for one in found),
-        "least_gain_low": min(one["low"] for one in found),
-    }
+def _gains(evaluation: Classification, beside: Document) -> Document:
+    """Return what the model has more than the best of its other numbers, and that lower bound.
+
+    Of those that must be better than the model the same, the other way round.
+    """
+    more = {name: row["model_minus_this"]["difference"] for name, row in beside.items()}
+    better = [more.pop(name) for name in evaluation.spec.better if name in more]
+    found: Document = {}
+    if more:
+        found["least_gain"] = min(one["estimate"] for one in more.values())
+        found["least_gain_low"] = min(one["low"] for one in more.values())
+    if better:
+        found["least_better"] = min(-one["estimate"] for one in better)
+        found["least_better_low"] = min(-one["high"] for one in better)
+    return found
 
 
-def _goals(figures: Document) -> Document:
+def _goals(goals: Sequence[Goal], figures: Document) -> Document:
     """Return which of the goals that can be looked at are met."""
     found = {}
-    for name, least, greatest in _GOALS:
-        value = figures[name]
+    for goal in goals:
+        value, least, greatest = figures.get(goal.figure), goal.least, goal.greatest
         if value is None:
             continue
         words = [f">= {least:g}"] if least is not None else []
         words += [f"<= {greatest:g}"] if greatest is not None else []
         met = (least is None or value >= least) and (greatest is None or value <= greatest)
-        found[name] = {"value": value, "goal": " and ".join(words), "met": met}
+        found[goal.figure] = {"value": value, "goal": " and ".join(words), "met": met}
     return found
 
 

@@ -40,6 +40,7 @@ _KINDS = {
     "swap": "A part taken from another patient",
     "blank": "The lesion covered",
 }
+_LAW_HEAD = ("AUROC of the law", "model minus law, same cases")
 _GROUP_HEAD = ("", "cases", "with outcome", "AUROC", "sensitivity", "specificity", "mean p")
 
 
@@ -54,7 +55,7 @@ def classification_page(document: Document, folder: Path, captions: Mapping[str,
             headline(document, names, of="cases"),
             _notes(document),
             section("Beside simple rules", _beside(document["baselines"], "rule")),
-            section("Beside its other numbers", _beside(document["others"], "number")),
+            section("Beside its other numbers", _others(document["others"])),
             section("ROC", pictures(folder, captions, ("roc",)) + _confusion(document)),
             section("Calibration and use", pictures(folder, captions, shown)),
             section("Survival", pictures(folder, captions, ("survival",)) + _survival(document)),
@@ -63,6 +64,7 @@ def classification_page(document: Document, folder: Path, captions: Mapping[str,
             section("What it rests on", _changes(document)),
             section("Worst cases", pictures(folder, captions, ("worst",))),
             section("By institution", _groups("All institutions", document["by_institution"])),
+            *(section(f"By {n}", _groups(n, g)) for n, g in document["by_measurement"].items()),
             *(section(f"By {name}", _groups(name, g)) for name, g in document["by_fact"].items()),
             section("Every case", _cases(document)),
         ),
@@ -108,6 +110,22 @@ def _beside(rules: Mapping[str, Document], what: str) -> str:
     ]
     head = (what, "AUROC", "model minus this, same cases", "p")
     return table(head, rows) if rows else ""
+
+
+def _others(others: Mapping[str, Document]) -> str:
+    """Return the other numbers beside the model, and those with a law of their own beside that."""
+    rows = [
+        [
+            escape(name),
+            interval(found["oracle_auroc"], 3),
+            interval(found["this_minus_oracle"]["difference"], 3),
+            _p(found["this_minus_oracle"]["p_value"]),
+        ]
+        for name, found in others.items()
+        if "oracle_auroc" in found
+    ]
+    head = ("number", "AUROC of its law", "this minus its law, same cases", "p")
+    return _beside(others, "number") + (table(head, rows) if rows else "")
 
 
 def _confusion(document: Document) -> str:
@@ -223,6 +241,8 @@ def _goal(found: Document) -> str:
 def _groups(title: str, groups: Mapping[str, Document]) -> str:
     if len(groups) < 2:
         return ""
+    # Where the law of one group is known, that of all is: it is the cohort's.
+    has_law = any("oracle_auroc" in row for row in groups.values())
     rows = [
         [
             escape(name or "(not said)"),
@@ -230,10 +250,21 @@ def _groups(title: str, groups: Mapping[str, Document]) -> str:
             str(row["with_outcome"]),
             *(interval(row[key]) for key in ("auroc", "sensitivity", "specificity")),
             number(row["mean_probability"]),
+            *(_of_law(row) if has_law else ()),
         ]
         for name, row in groups.items()
     ]
-    return folded(title, table(_GROUP_HEAD, rows), len(rows))
+    head = (*_GROUP_HEAD, *(_LAW_HEAD if has_law else ()))
+    return folded(title, table(head, rows), len(rows))
+
+
+def _of_law(row: Document) -> tuple[str, str]:
+    """Return the AUROC of the law in a group, and the model's minus it."""
+    apart = row.get("model_minus_oracle")
+    return (
+        interval(row["oracle_auroc"]) if "oracle_auroc" in row else "-",
+        interval(apart["difference"], 3) if apart else "-",
+    )
 
 
 def _cases(document: Document) -> str:

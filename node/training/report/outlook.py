@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -11,16 +10,16 @@ from node.toolkit.logistic import fit_logistic
 from node.training.report.about import Document
 from node.training.report.classes import (
     Rows,
+    Score,
+    against_law,
     area,
     both_classes,
     compared,
-    counts,
     difference,
-    headline,
     outcomes_of,
     probability_of,
 )
-from node.training.report.classified import Classification, ClassifiedCase
+from node.training.report.classified import Classification
 
 _CALLED, _NOT_CALLED = "positive", "negative"
 
@@ -40,43 +39,44 @@ def baselines(evaluation: Classification) -> Document:
 
 
 def others(evaluation: Classification) -> Document:
-    """Return the same for the other probabilities of the plugin."""
-    found = {}
+    """Return the same for the other probabilities of the plugin, and what they lack to their law.
+
+    The law of a probability that knows more than the model is another one: a fact of the cohort.
+    """
+    laws, found = dict(evaluation.spec.laws), {}
     for name in evaluation.spec.also:
         rows = tuple(case for case in evaluation.cases if name in case.also)
-        if both_classes(rows):
-            found[name] = _beside(rows, _other(name))
+        if not both_classes(rows):
+            continue
+        found[name] = _beside(rows, _other(name))
+        law = laws.get(name, "")
+        if all(isinstance(case.known.facts.get(law), float) for case in rows):
+            found[name] |= _below(rows, _other(name), _fact(law))
     return found
 
 
-def _rule(name: str, sign: float) -> Callable[[ClassifiedCase], float]:
+def _below(rows: Rows, score: Score, law: Score) -> Document:
+    lacks = compared(difference(rows, score, law))
+    return {**against_law(rows, score, law), "this_minus_oracle": lacks}
+
+
+def _rule(name: str, sign: float) -> Score:
     return lambda case: sign * case.rules[name]
 
 
-def _other(name: str) -> Callable[[ClassifiedCase], float]:
+def _other(name: str) -> Score:
     return lambda case: case.also[name]
 
 
-def _beside(rows: Rows, score: Callable[[ClassifiedCase], float]) -> Document:
+def _fact(name: str) -> Score:
+    return lambda case: float(case.known.facts[name])
+
+
+def _beside(rows: Rows, score: Score) -> Document:
     return {
         "cases": len(rows),
         "auroc": asdict(area(rows, score)),
         "model_minus_this": compared(difference(rows, probability_of, score)),
-    }
-
-
-def grouped(evaluation: Classification, key: Callable[[ClassifiedCase], str]) -> Document:
-    """Return the headline figures of each group of cases."""
-    groups: dict[str, list[ClassifiedCase]] = {}
-    for case in evaluation.cases:
-        groups.setdefault(key(case), []).append(case)
-    return {
-        name: {
-            **counts(rows),
-            "mean_probability": float(np.mean([row.probability for row in rows])),
-            **{k: asdict(interval) for k, interval in headline(evaluation, rows).items()},
-        }
-        for name, rows in sorted(groups.items())
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from node.errors import LearningError
-from node.manifest import EvaluationSpec, Manifest
+from node.manifest import EvaluationSpec, Goal, Manifest, MeasuredGroups
 from node.model import Grade
 from node.plugin import Case, Labels, Map, Measurement, Result, Roi, Volume
 from node.toolkit.auroc import auroc, auroc_interval
@@ -276,6 +276,94 @@ def test_headers_of_chance_are_called_chance_as_often_as_the_goal_says(cases):
 def test_groups_have_their_tables(numbers):
     assert set(numbers["by_institution"]) == {"inst-0", "inst-1", "inst-2"}
     assert sum(g["cases"] for g in numbers["by_fact"]["phase"].values()) == 160
+
+
+def test_each_group_stands_beside_the_law_of_that_group(numbers, cases):
+    rows = [case for case in cases if case.known.facts["phase"] == "venous"]
+    law, p = (np.array([getattr(r, name) for r in rows]) for name in ("oracle", "said"))
+    y = np.array([row.outcome for row in rows])
+
+    found = numbers["by_fact"]["phase"]["venous"]
+
+    assert found["oracle_auroc"]["estimate"] == pytest.approx(auroc(law[y], law[~y]))
+    below = auroc(law[y], law[~y]) - auroc(p[y], p[~y])
+    assert found["auroc_below_oracle"] == pytest.approx(below)
+    assert found["model_minus_oracle"]["difference"]["estimate"] == pytest.approx(-below)
+
+
+def test_groups_by_a_measured_number_need_no_fact(cases, tmp_path):
+    groups = MeasuredGroups(measurement="size", cuts=(-0.5, 0.5), unit="mm")
+    goal = Goal(figure="greatest_group_below_oracle", greatest=0.1)
+    spec = replace(SPEC, groups=(groups,), goals=(goal,))
+    rows = [replace(cases[0], measured={}), *cases[1:]]
+
+    numbers = write_report(tmp_path, evaluation(rows, spec=spec))
+
+    found = numbers["by_measurement"]["size"]
+    assert list(found) == ["<= -0.5 mm", "> -0.5 to 0.5 mm", "> 0.5 mm", ""]
+    small = sum(case.measured["size"] <= -0.5 for case in rows[1:])
+    assert found["<= -0.5 mm"]["cases"] == small and found[""]["cases"] == 1
+    worst = max(one["auroc_below_oracle"] for name, one in found.items() if name)
+    assert numbers["greatest_group_below_oracle"] == pytest.approx(worst)
+    assert numbers["goals"]["greatest_group_below_oracle"]["met"] is (worst <= 0.1)
+    page = (tmp_path / "report.html").read_text()
+    assert "By size" in page and "&gt; -0.5 to 0.5 mm" in page and "AUROC of the law" in page
+
+
+def test_measured_groups_of_patients_have_no_law(cases):
+    groups = MeasuredGroups(measurement="size", cuts=(0.0,), unit="1")
+    rows = [replace(case, oracle=None) for case in cases]
+
+    numbers = classification_document(evaluation(rows, spec=replace(SPEC, groups=(groups,))))
+
+    assert list(numbers["by_measurement"]["size"]) == ["<= 0", "> 0"]
+    assert "oracle_auroc" not in numbers["by_measurement"]["size"]["> 0"]
+    assert numbers["greatest_group_below_oracle"] is None
+
+
+def test_a_second_probability_is_set_against_its_own_law_and_must_be_better(cases, tmp_path):
+    rng = np.random.default_rng(5)
+    full = [float(sigmoid(5 * c.outcome - 2.5 + 1.5 * rng.normal())) for c in cases]
+    rows = [
+        replace(
+            c,
+            known=replace(c.known, facts={**c.known.facts, "law of all": law}),
+            also={"p_all": float(np.clip(law + rng.normal(0, 0.15), 0, 1))},
+        )
+        for c, law in zip(cases, full, strict=True)
+    ]
+    spec = replace(SPEC, also=("p_all",), better=("p_all",), laws=(("p_all", "law of all"),))
+
+    numbers = write_report(tmp_path, evaluation(rows, spec=spec))
+
+    found = numbers["others"]["p_all"]
+    assert found["oracle_auroc"]["estimate"] > found["auroc"]["estimate"] > numbers["auroc"]
+    gap = found["oracle_auroc"]["estimate"] - found["auroc"]["estimate"]
+    assert found["auroc_below_oracle"] == pytest.approx(gap)
+    assert found["this_minus_oracle"]["difference"]["high"] > -gap
+    more = found["model_minus_this"]["difference"]
+    assert numbers["least_better"] == pytest.approx(-more["estimate"])
+    assert numbers["least_better_low"] == pytest.approx(-more["high"])
+    assert numbers["goals"]["least_better_low"]["met"] is True
+    assert "least_gain" not in numbers
+    assert "AUROC of its law" in (tmp_path / "report.html").read_text()
+
+
+def test_goals_are_those_of_the_manifest(cases):
+    goals = (
+        Goal(figure="auroc_below_oracle", greatest=-1.0),
+        Goal(figure="least_gain", least=-0.5),
+        Goal(figure="least_gain_low", least=0.9),
+    )
+
+    found = classification_document(evaluation(cases, spec=replace(SPEC, goals=goals)))["goals"]
+
+    assert {name: one["met"] for name, one in found.items()} == {
+        "auroc_below_oracle": False,
+        "least_gain": True,
+        "least_gain_low": False,
+    }
+    assert found["auroc_below_oracle"]["goal"] == "<= -1"
 
 
 def test_the_page_says_what_must_be_said(report, numbers):
