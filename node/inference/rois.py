@@ -74,7 +74,7 @@ def read_rois(
     ------
     Refused
         INPUT_CHANGED if an object is gone or has another content; ROI_SEVERAL if two regions
-        of different objects share voxels, or one that must be one lesion has parts; any code
+        are one thing drawn twice, or one that must be one lesion has parts; any code
         of `mask_on`.
     """
     found = tuple(
@@ -82,7 +82,7 @@ def read_rois(
         for one in chosen
     )
     for name in manifest.rois:
-        _refuse_overlap(name, [one for one in found if one.chosen.role == name])
+        _refuse_twice(name, [one for one in found if one.chosen.role == name])
     return found
 
 
@@ -160,14 +160,29 @@ def _is(region: Region, chosen: JobRoi) -> bool:
     return (region.sop_instance_uid, region.number) == (chosen.sop_instance_uid, chosen.number)
 
 
-def _refuse_overlap(name: str, found: Sequence[ReadRoi]) -> None:
-    """Refuse two regions of different objects that share voxels: one thing drawn twice."""
+def _refuse_twice(name: str, found: Sequence[ReadRoi]) -> None:
+    """Refuse two regions of which both cannot be meant: one thing drawn twice.
+
+    Of two objects neither knew the other, so one shared voxel is too much. Who drew both in one
+    object saw them side by side: neighbours may touch and overlap there, by half of the smaller.
+    """
+    places = [np.flatnonzero(one.roi.mask) for one in found]
     for number, one in enumerate(found):
-        for other in found[:number]:
+        for before, other in enumerate(found[:number]):
             together = one.chosen.sop_instance_uid == other.chosen.sop_instance_uid
-            if not together and np.any(one.roi.mask & other.roi.mask):
+            smaller = min(places[number].size, places[before].size)
+            shared = np.intersect1d(places[number], places[before], assume_unique=True).size
+            if shared > (smaller / 2 if together else 0):
                 raise Refused(
                     RefusalCode.ROI_SEVERAL,
-                    f"{name}: {other.roi.source} and {one.roi.source} of another object overlap; "
+                    f"{name}: {other.roi.source} and {one.roi.source} {_how_alike(together)}; "
                     "one of them is not meant",
                 )
+
+
+def _how_alike(together: bool) -> str:
+    return (
+        "of the same object share more than half of the smaller one"
+        if together
+        else "of another object overlap"
+    )

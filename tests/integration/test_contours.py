@@ -268,6 +268,29 @@ def test_many_regions_and_one_that_was_drawn_twice(tmp_path: Path) -> None:
     assert "overlap" in second.reason
 
 
+@pytest.mark.parametrize(
+    ("columns", "state", "code"),
+    [(5, JobState.COMPLETED, ""), (4, JobState.REFUSED, "ROI_SEVERAL")],
+    ids=["half is shared", "more than half is shared"],
+)
+def test_s21_one_thing_drawn_twice_in_one_object_is_refused_and_a_neighbour_is_not(
+    tmp_path: Path, columns: int, state: JobState, code: str
+) -> None:
+    ct = images()
+    one = np.zeros(SHAPE[1:], np.bool_)
+    one[4:10, 1:11] = True
+    other = np.zeros_like(one)
+    other[4:10, 1 + columns : 13 + columns] = True
+    drawn = segmentation(ct, [(n, i, m) for n, m in ((1, one), (2, other)) for i in (2, 3)])
+    with opened(tmp_path, roi="many = true") as hospital:
+        hospital.receive([*ct, drawn])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+
+    assert (job.state, job.reason_code) == (state, code)
+    assert ("share more than half" in job.reason) == bool(code)
+
+
 def test_s21_two_lesions_in_one_segment_are_refused_where_one_piece_is_asked_for(
     tmp_path: Path,
 ) -> None:
