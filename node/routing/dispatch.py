@@ -40,6 +40,7 @@ from node.routing.region_reading import StudyRegions
 from node.routing.rois import RoiChoice, candidate_documents, choose_rois
 from node.routing.rules import evaluate, facts_of
 from node.routing.selection import Chosen, Selection, select
+from node.routing.waiting import tell_waiting
 from node.settings import RuleSettings, Settings
 from node.storage.database import Database
 from node.storage.decision_rows import Decision, released_at
@@ -134,7 +135,7 @@ def dispatch_study(
         images=images,
         rows=rows,
         clinical=ClinicalSources(db, files, study.study_instance_uid, rows, charset),
-        regions=StudyRegions(files, rows, charset),
+        regions=StudyRegions(db, files, study.study_instance_uid, rows, charset),
         chain=Chain(db=db, files=files),
         settings=settings,
         manifests=manifests,
@@ -152,6 +153,7 @@ def dispatch_study(
     if made is not None:
         outcomes = [decision.outcome for decision in made]
         log.info("study routed", study=hashed(study.study_instance_uid), outcomes=outcomes)
+        tell_waiting(db, desk.regions)
     return made
 
 

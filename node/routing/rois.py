@@ -34,6 +34,8 @@ class FoundRegion:
     #: Two versions of the object are here that differ (S2).
     in_conflict: bool = False
     series_number: str = ""
+    #: It names images or series that are known, and lie in other studies alone.
+    on_other_study: bool = False
     #: Our job that made it; "": somebody else did.
     from_job: str = ""
 
@@ -258,6 +260,8 @@ class _Desk:
         owner = identity_of(self._image.header)
         if region.patient_id != owner.patient_id:
             return RefusalCode.ROI_OTHER_PATIENT, "it belongs to another patient"
+        if one.on_other_study:
+            return RefusalCode.ROI_OTHER_STUDY, "it was drawn on images of another study"
         frame = region.frame_of_reference_uid
         if frame and frame != geometry.frame_of_reference_uid:
             return RefusalCode.ROI_FRAME_OF_REFERENCE, "it lies in another frame of reference"

@@ -9,6 +9,7 @@ from node.errors import RefusalCode
 from node.logs import get_logger, hashed
 from node.manifest import Manifest
 from node.model import StudyState
+from node.routing.region_reading import StudyRegions
 from node.settings import Settings
 from node.storage.database import Database
 from node.storage.intake_rows import change_study
@@ -17,6 +18,7 @@ from node.storage.waiting_rows import (
     WaitingJob,
     end_waiting,
     is_under_way,
+    note_on_waiting,
     reports_arrived,
     waiting_jobs,
 )
@@ -24,6 +26,10 @@ from node.storage.waiting_rows import (
 log = get_logger(__name__)
 
 _HOUR_S = 3600.0
+_IN_OTHER_STUDY = (
+    f"{RefusalCode.ROI_OTHER_STUDY}: a contour names these images but is filed in another study, "
+    "so it was not used; store it in the study of the images"
+)
 
 
 def look_at_waiting(
@@ -47,6 +53,20 @@ def look_at_waiting(
     for study_uid in reports_arrived(db, REPORT_CLASSES, now=now, quiet_s=settings.roi_quiet_s):
         done += _ask_again(db, study_uid, "a report came while a job waits for a region", now)
     return done
+
+
+def tell_waiting(db: Database, regions: StudyRegions) -> None:
+    """Tell jobs that wait for a region that one was drawn on their images, in another study.
+
+    Parameters
+    ----------
+    regions : StudyRegions
+        Of the study that was just given to the rules; read only where a job waits at all.
+    """
+    if waiting_jobs(db) and regions.studies_named:
+        told = note_on_waiting(db, regions.studies_named, _IN_OTHER_STUDY)
+        if told:
+            log.warning("contour in another study than its images", waiting_jobs=told)
 
 
 def _end(db: Database, waits: WaitingJob, settings: Settings, now: float) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import product
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, select, update
@@ -65,6 +66,7 @@ __all__ = [
     "record_quarantine",
     "resign_leadership",
     "studies_in_state",
+    "studies_of",
     "unresolved_instances",
     "versions_of",
 ]
@@ -90,6 +92,21 @@ _INSTANCES: Final = (
 _VERSION: Final = _INSTANCES.where(
     instance.c.sop_instance_uid == bindparam("sop"),
     instance.c.content_sha256 == bindparam("sha256"),
+)
+
+
+#: Most UIDs in one question: databases limit the parameters of a statement.
+_AT_ONCE: Final = 500
+_STUDY_OF_IMAGE: Final = (
+    select(instance.c.sop_instance_uid, study.c.study_instance_uid)
+    .join(study, instance.c.study_id == study.c.id)
+    .where(instance.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+    .distinct()
+)
+_STUDY_OF_SERIES: Final = (
+    select(series.c.series_instance_uid, study.c.study_instance_uid)
+    .join(study, series.c.study_id == study.c.id)
+    .where(series.c.series_instance_uid.in_(bindparam("uids", expanding=True)))
 )
 
 
@@ -136,6 +153,18 @@ def unresolved_instances(db: Database, *, limit: int = 1000) -> tuple[Instance, 
     with db.read() as connection:
         rows = connection.execute(query.order_by(instance.c.id).limit(limit))
         return tuple(map(_to_instance, rows))
+
+
+def studies_of(db: Database, uids: Collection[str]) -> Mapping[str, frozenset[str]]:
+    """Return the studies in which images and series of these UIDs lie; unknown UIDs: left out."""
+    found: dict[str, set[str]] = {}
+    asked = sorted(uids)
+    parts = [asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE)]
+    with db.read() as connection:
+        for part, statement in product(parts, (_STUDY_OF_IMAGE, _STUDY_OF_SERIES)):
+            for uid, study_uid in connection.execute(statement, {"uids": part}):
+                found.setdefault(uid, set()).add(study_uid)
+    return {uid: frozenset(studies) for uid, studies in found.items()}
 
 
 def change_instances(db: Database, states: Mapping[int, InstanceState]) -> None:

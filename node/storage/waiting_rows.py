@@ -60,6 +60,23 @@ def waiting_jobs(db: Database) -> tuple[WaitingJob, ...]:
         return tuple(WaitingJob(**row._mapping) for row in connection.execute(query))
 
 
+def note_on_waiting(db: Database, study_instance_uids: Collection[str], note: str) -> int:
+    """Add a sentence to the reason of jobs that wait for a region; return how many lacked it."""
+    ids = select(study.c.id).where(study.c.study_instance_uid.in_(study_instance_uids))
+    with db.write() as connection:
+        noted = connection.execute(
+            update(job)
+            .where(
+                _waits(),
+                job.c.reason_code == WAITS_FOR_REGION,
+                job.c.study_id.in_(ids),
+                ~job.c.reason.contains(note, autoescape=True),
+            )
+            .values(reason=job.c.reason + f"; {note}")
+        )
+        return noted.rowcount
+
+
 def is_under_way(db: Database, study_instance_uid: str, plugins: Collection[str]) -> bool:
     """Return whether a job of one of these plugins on the study is not done yet."""
     query = (

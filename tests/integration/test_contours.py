@@ -244,6 +244,7 @@ def test_s21_a_contour_of_a_foreign_study_starts_nothing(tmp_path: Path) -> None
         others = hospital.jobs(foreign_study.StudyInstanceUID)
 
     assert (job.state, job.reason_code) == (JobState.WAITING, "ROI_MISSING")
+    assert "; ROI_OTHER_STUDY: a contour names these images but is filed in anot" in job.reason
     assert others == ()
 
 

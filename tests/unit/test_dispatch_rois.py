@@ -338,6 +338,75 @@ def test_a_foreign_contour_behind_a_right_one_in_its_series_is_no_region_of_ours
     assert last(site) == ("refused", "ROI_OTHER_PATIENT")
 
 
+def test_s21_a_contour_drawn_on_images_of_another_study_is_refused(
+    site: RoutingSite, images: list[Dataset]
+):
+    others = ct_series(SHAPE, FrameOfReferenceUID=images[0].FrameOfReferenceUID)
+    site.store(others)
+    drawn = seg(others)
+    drawn.StudyInstanceUID = images[0].StudyInstanceUID
+
+    site.route([*images, drawn])
+
+    assert last(site) == ("refused", "ROI_OTHER_STUDY")
+    assert "tumor: segment 1 of the SEG" in sentence(site)
+    assert sentence(site).endswith("it was drawn on images of another study")
+
+
+def test_s21_a_series_of_another_study_is_enough(site: RoutingSite, images: list[Dataset]):
+    others = ct_series(SHAPE, FrameOfReferenceUID=images[0].FrameOfReferenceUID)
+    site.store(others)
+    drawn = seg(images)
+    drawn.ReferencedSeriesSequence[0].SeriesInstanceUID = others[0].SeriesInstanceUID
+    del drawn.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+
+    site.route([*images, drawn])
+
+    assert last(site) == ("refused", "ROI_OTHER_STUDY")
+
+
+def test_a_contour_drawn_on_another_series_of_the_study_or_on_unknown_images_serves(
+    site: RoutingSite, images: list[Dataset]
+):
+    other = ct_series(SHAPE, SeriesNumber=9, FrameOfReferenceUID=images[0].FrameOfReferenceUID)
+    drawn = seg(other)
+    for ds in (*other, drawn):
+        ds.StudyInstanceUID = images[0].StudyInstanceUID
+    site.route([*images, drawn])
+    assert last(site) == ("scheduled", "")
+
+    # The same images are here twice: in this study, and in another one as well.
+    copies = ct_series(SHAPE)
+    for copy, ds in zip(copies, images, strict=True):
+        copy.SOPInstanceUID = ds.SOPInstanceUID
+    site.store(copies)
+    site.route([seg(images, ContentTime="120000")])
+
+    assert last(site) == ("scheduled", "")
+
+
+def test_s21_a_contour_filed_in_another_study_is_told_to_the_job_that_waits(
+    site: RoutingSite, images: list[Dataset]
+):
+    site.route(images)
+    (waits,) = site.jobs
+    for _ in range(2):
+        site.route([seg(images, StudyInstanceUID="1.2.3.99")])
+    assert site.jobs == ()
+    site.study_uid = images[0].StudyInstanceUID
+
+    (job,) = site.jobs
+    assert (job.state, job.reason_code) == (JobState.WAITING, "ROI_MISSING")
+    assert job.reason == (
+        f"{waits.reason}; ROI_OTHER_STUDY: a contour names these images but is filed in another "
+        "study, so it was not used; store it in the study of the images"
+    )
+    assert "filed in another study" in explain_text(site.db, site.study_uid)
+
+    look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 1e6)
+    assert "filed in another study" in site.jobs[0].reason
+
+
 def test_a_contour_of_a_foreign_study_is_not_looked_at(site: RoutingSite, images: list[Dataset]):
     site.store([seg(images, StudyInstanceUID="1.2.3.99")])
 
