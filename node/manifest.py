@@ -233,36 +233,6 @@ class MeasuredGroups:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Goal:
-    """What a figure of an evaluation on phantoms must reach."""
-
-    #: A key of ``report.json``.
-    figure: str
-    least: float | None = None
-    greatest: float | None = None
-
-
-#: Of any classifier; a manifest may say others.
-GOALS = (
-    Goal(figure="oracle_auroc", least=0.92, greatest=0.97),
-    Goal(figure="auroc_below_oracle", greatest=0.06),
-    Goal(figure="auroc_above_best_baseline", least=0.10),
-    Goal(figure="least_better_low", least=0.0),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuredGroups:
-    """Groups of cases by a number that the plugin measured."""
-
-    measurement: str
-    #: Rising; a group ends at each of them, itself included.
-    cuts: tuple[float, ...]
-    #: UCUM, of the measurement.
-    unit: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvaluationSpec:
     """Which of a classifier's numbers are compared with which labels (docs/evaluation.md)."""
 
@@ -285,12 +255,6 @@ class EvaluationSpec:
     #: Columns of labels: how long, and whether it happened; "" = no survival.
     time: str = ""
     event: str = ""
-    #: Those of `also` that must be better than `probability`.
-    better: tuple[str, ...] = ()
-    #: Of `also`, with the fact of the cohort that holds the law of each.
-    laws: tuple[tuple[str, str], ...] = ()
-    groups: tuple[MeasuredGroups, ...] = ()
-    goals: tuple[Goal, ...] = GOALS
     #: Those of `also` that must be better than `probability`.
     better: tuple[str, ...] = ()
     #: Of `also`, with the fact of the cohort that holds the law of each.

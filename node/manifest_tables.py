@@ -23,7 +23,6 @@ CodeRow = tuple[_Sh, _Sh, _Lo]
 _Sha256 = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
 _Above0 = Annotated[Number, Field(gt=0)]
 _Share = Annotated[Number, Field(ge=0, le=1)]
-_Share = Annotated[Number, Field(ge=0, le=1)]
 _ImageType = Literal[
     "original", "wavelet", "log", "square", "squareroot", "logarithm", "exponential", "gradient"
 ]
@@ -142,20 +141,6 @@ class GoalsTable(Table):
     least_gain: Number | None = None
     least_gain_low: Number | None = None
     least_better_low: Number | None = None
-    planted_share: _Share | None = None
-    planted_enrichment: _Above0 | None = None
-
-
-class GoalsTable(Table):
-    """``[evaluation.goals]``; None: that of any classifier, or none."""
-
-    oracle_auroc: tuple[_Share, _Share] | None = None
-    auroc_below_oracle: Number | None = None
-    auroc_above_best_baseline: Number | None = None
-    greatest_group_below_oracle: Number | None = None
-    least_gain: Number | None = None
-    least_gain_low: Number | None = None
-    least_better_low: Number | None = None
 
 
 class EvaluationTable(Table):
@@ -170,12 +155,6 @@ class EvaluationTable(Table):
     factors: tuple[_Name, ...] = ()
     time: Text = ""
     event: Text = ""
-    better: tuple[_Name, ...] = ()
-    laws: dict[_Name, Said] = Field(default_factory=dict)
-    groups: dict[_Name, Annotated[tuple[Number, ...], Field(min_length=1)]] = Field(
-        default_factory=dict
-    )
-    goals: GoalsTable = GoalsTable()
     better: tuple[_Name, ...] = ()
     laws: dict[_Name, Said] = Field(default_factory=dict)
     groups: dict[_Name, Annotated[tuple[Number, ...], Field(min_length=1)]] = Field(
