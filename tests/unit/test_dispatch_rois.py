@@ -14,6 +14,7 @@ from node.routing.explain import explain_document, explain_text
 from node.routing.waiting import look_at_waiting
 from node.settings import RoiSettings
 from node.storage.intake_rows import change_instances, change_study, instances_of_study
+from node.storage.job_rows import retry_job
 from node.storage.lease_rows import claim_job
 from node.storage.refusal_rows import is_latest_word, silences
 from tests.make import ct_series, rtstruct
@@ -570,6 +571,25 @@ def test_s14_a_report_starts_the_job_that_waits_and_reopens_no_study(
     site.now += 100
     site.store([report(images, group(box))])
     assert look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 50) == 0
+
+
+def test_s14_a_report_after_the_end_of_the_wait_starts_nothing_until_somebody_asks(
+    site: RoutingSite, images: list[Dataset]
+):
+    site.route(images)
+    look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 1e6)
+    site.now += 100
+    box = outline(images[1], "POLYLINE", [2, 2, 6, 2, 6, 6, 2, 6, 2, 2])
+    site.store([report(images, group(box))])
+    assert look_at_waiting(site.db, site.settings, site.manifests, now=site.now + 50) == 0
+    assert site.dispatch() == 0
+
+    retry_job(site.db, site.jobs[0].id, now=site.now)
+    site.dispatch()
+
+    ended, job = site.jobs
+    assert (ended.state, job.state) == (JobState.REFUSED, JobState.SCHEDULED)
+    assert [roi.source_kind for roi in job.rois] == ["SR"]
 
 
 def test_s07_waiting_in_vain_is_told_as_a_job_that_did_not_run(
