@@ -65,14 +65,14 @@ class Backbone:
 
 
 def backbone(
-    name: str, *, weights: Path | None = None, sha256: str = "", device: str = "cpu"
+    name: str, *, weights: Path | str | None = None, sha256: str = "", device: str = "cpu"
 ) -> Backbone:
     """Return a network that was trained on ImageNet, with 1,000 outputs.
 
     Parameters
     ----------
     name : one of `BACKBONES`
-    weights : Path or None
+    weights : Path, str or None
         Of ResNet: the site's file, ``.pth`` or ``.pt`` with torchvision's names. EfficientNet-Lite0
         takes that of the installed package.
     sha256 : str
@@ -210,13 +210,13 @@ def _packaged() -> Path:
     return Path(found.origin).parent / "models" / _FILE
 
 
-def _supplied(name: str, weights: Path | None, sha256: str) -> Path:
-    if weights is None or not sha256:
+def _supplied(name: str, weights: Path | str | None, sha256: str) -> Path:
+    if not weights or not sha256:
         raise ManifestError(
             f"{name} has no weights of its own: supply a file with torchvision's weights, and its "
             "SHA-256"
         )
-    return weights
+    return Path(weights)
 
 
 def _states(path: Path, sha256: str) -> dict[str, torch.Tensor]:

@@ -70,9 +70,17 @@ class Plugin:
             qualities=(Quality(name="risk_group", choice=risk),),
             notes=(
                 f"Model {SETTINGS['model']}; features kept: {kept_words(model)}.",
+                *network_note(self.blocks),
                 *not_known(found),
             ),
         )
+
+
+def network_note(blocks):
+    """Return a sentence on the network of deep features, where any are kept."""
+    if not any(block.endswith("deep") for block in blocks):
+        return ()
+    return (f"Deep features are outputs of {SETTINGS['backbone']}.",)
 
 
 def not_known(found):

@@ -123,7 +123,8 @@ def deep(volume, mask):
 def network():
     """Return the network that deep features come from; a ResNet's weights are the site's file."""
     name, file = SETTINGS["backbone"], SETTINGS["backbone_file"]
-    return backbone(name, weights=Path(file) if file else None, sha256=SETTINGS["backbone_sha256"])
+    weights = FOLDER / file if file else None
+    return backbone(name, weights=weights, sha256=SETTINGS["backbone_sha256"])
 
 
 def clinical(values):

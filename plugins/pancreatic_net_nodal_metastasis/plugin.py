@@ -60,6 +60,8 @@ class Plugin:
             )
         there = "present" if rdp.estimate >= SETTINGS["threshold"] else "absent"
         kept = f"Kept features: {kept_words(self.signature)}; by {self.signature.classifier}."
+        if "deep" in self.blocks:
+            kept += f" Deep features are outputs of {SETTINGS['backbone']}."
         return Result(
             segments=(Segment(name=TUMOR, mask=mask, role=CT),),
             measurements=(

@@ -203,6 +203,21 @@ def test_a_region_without_features_is_refused_with_a_sentence(module_of, changed
     assert sentence in result.refusal and not result.measurements
 
 
+def test_a_site_s_backbone_lies_beside_the_manifest(module_of, monkeypatch, tmp_path):
+    module, asked = module_of("prepare.py", backbone="resnet50", backbone_file="net.pth"), {}
+    monkeypatch.setattr(module, "backbone", lambda name, **more: asked.update(more, name=name))
+    module.network()
+    assert asked["name"] == "resnet50"
+    assert asked["weights"] == tmp_path / "nasopharynx" / "net.pth"
+
+
+def test_a_deep_feature_is_not_named_after_a_backbone_that_may_be_another(module_of, tmp_path):
+    result = plugin_of(module_of).run(case_of())
+    meaning = parse_manifest(tmp_path / "nasopharynx").measurements["deep_7"].code.meaning
+    assert meaning == "Deep feature, output 7"
+    assert "Deep features are outputs of efficientnet_lite0." in result.notes
+
+
 def test_both_regions_are_looked_at_whichever_sequence_the_model_takes(module_of):
     case = case_of()
     small = case_of(ball_mm=6.0).rois["tumor_t1_contrast"]

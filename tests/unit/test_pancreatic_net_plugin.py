@@ -134,6 +134,22 @@ def test_a_tumor_gets_probability_threshold_class_and_kept_features(module_of):
         assert declared["original_shape_sphericity"].code.scheme == "IBSI"
 
 
+def test_a_site_s_backbone_lies_beside_the_manifest(module_of, monkeypatch, tmp_path):
+    path = tmp_path / "pancreas" / "plugin.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('backbone_file = ""', 'backbone_file = "net.pth"'))
+    module, asked = module_of("prepare.py"), {}
+    monkeypatch.setattr(module, "backbone", lambda name, **more: asked.update(more, name=name))
+    module.network()
+    assert asked["weights"] == path.with_name("net.pth")
+
+
+def test_a_deep_feature_is_not_named_after_a_backbone_that_may_be_another(module_of):
+    result = plugin_of(module_of).run(case_of())
+    assert parse_manifest(PLUGIN).measurements["deep_7"].code.meaning == "Deep feature, output 7"
+    assert result.notes[0].endswith(" Deep features are outputs of efficientnet_lite0.")
+
+
 def test_pathology_makes_the_nomogram_and_the_report_says_so(module_of):
     plugin = plugin_of(module_of)
     without = plugin.run(case_of())

@@ -112,7 +112,7 @@ def test_a_resnet_takes_the_sites_file_with_its_hash_and_no_other(tmp_path):
     names = set(network.state_dict())  # as torchvision's
     assert {"conv1.weight", "layer1.0.downsample.0.weight", "layer4.2.bn3.bias", "fc.bias"} <= names
     with pytest.raises(ManifestError, match="it is another file"):
-        deep.backbone("resnet50", weights=path, sha256="0" * 64)
+        deep.backbone("resnet50", weights=str(path), sha256="0" * 64)
     with pytest.raises(ManifestError, match=r"resnet50.pth does not fit the network"):
         deep.backbone("resnet152", weights=path, sha256=sha256)
 
