@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 
 from pydicom import Dataset
 
+from node.dicom.contrast import contrast_of
 from node.dicom.frames import Frame, Stack
 from node.dicom.kinds import not_hounsfield, unsuitable_kind
 from node.dicom.phases import Phase
 from node.dicom.stacks import value_of
-from node.dicom.values import lookup_in, number, text
+from node.dicom.values import lookup_in, number
 from node.errors import RefusalCode
 from node.manifest import UNLIMITED, InputRole, Range
 
@@ -23,8 +24,6 @@ WRONG_MODALITY = "MODALITY_UNSUITABLE"
 UNSUITABLE = RefusalCode.NO_SUITABLE_SERIES.value
 #: Nearer and nearer to the phase that a role asks for.
 PHASE_STEPS = ("another", "not known", "contradictory")
-#: What people write into Contrast/Bolus Agent when there was none.
-_NO_AGENT = frozenset({"", "NONE", "NO", "N", "0", "WITHOUT", "NATIVE", "NO CONTRAST"})
 
 
 def wrong_modality(modality: str, role: InputRole) -> Objection:
@@ -156,12 +155,10 @@ def _kernel(stack: Stack, _header: Dataset, role: InputRole) -> Objection:
 def _contrast(_stack: Stack, header: Dataset, role: InputRole) -> Objection:
     if role.contrast == "any":
         return None
-    look = lookup_in(header)
-    agent = text(look("ContrastBolusAgent")).upper() not in _NO_AGENT
-    given = agent or bool(look("ContrastBolusAgentSequence"))
-    if given == (role.contrast == "required"):
+    found = contrast_of(lookup_in(header))
+    if found.given is (role.contrast == "required"):
         return None
-    return UNSUITABLE, f"contrast agent is {'named' if given else 'not named'}: {role.contrast}"
+    return UNSUITABLE, f"{found.sentence}: {role.contrast}"
 
 
 def _numbers(_stack: Stack, header: Dataset, role: InputRole) -> Objection:

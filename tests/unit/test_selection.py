@@ -46,6 +46,7 @@ FITS = {
     "contrast": ({"ContrastBolusAgent": "Iomeprol"}, {"contrast": "required"}),
     "no contrast": ({"ContrastBolusAgent": ""}, {"contrast": "absent"}),
     "agent none": ({"ContrastBolusAgent": "NONE"}, {"contrast": "absent"}),
+    "agent denied": ({"ContrastBolusAgent": "PRE CONTRAST"}, {"contrast": "absent"}),
     "number": ({"EchoTime": "95"}, {"header": {"EchoTime": Range(60, 300)}}),
     "lossy allowed": ({"LossyImageCompression": "01"}, {"lossy": True}),
 }
@@ -115,6 +116,24 @@ MISSES = {
         "kernel B60F is none of B3*",
     ),
     "no contrast": ({}, {"contrast": "required"}, "NO_SUITABLE_SERIES", "not named"),
+    "contrast denied": (
+        {"ContrastBolusAgent": "none given"},
+        {"contrast": "required"},
+        "NO_SUITABLE_SERIES",
+        "Contrast/Bolus Agent denies that one was given: required",
+    ),
+    "contrast of no amount": (
+        {"ContrastBolusAgent": "Iomeprol", "ContrastBolusVolume": "0"},
+        {"contrast": "required"},
+        "NO_SUITABLE_SERIES",
+        "a contrast agent is named, and the amount given is 0: required",
+    ),
+    "contrast named and denied": (
+        {"ContrastBolusAgent": "no Iomeprol"},
+        {"contrast": "absent"},
+        "NO_SUITABLE_SERIES",
+        "names a contrast agent and denies that one was given: absent",
+    ),
     "contrast": (
         {"ContrastBolusAgent": "X"},
         {"contrast": "absent"},

@@ -1,0 +1,112 @@
+"""Whether contrast medium was given, by what a header says: yes, no, or two things at once.
+
+People write denials into Contrast/Bolus Agent, and scanners copy an agent into the series before
+the injection. A text that denies and names, or an agent of which nothing was given, says neither
+yes nor no.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from node.dicom.phase_words import tokens_of
+from node.dicom.values import Lookup, number, text
+
+#: Words that deny, and those of a time before the injection.
+_DENIALS = frozenset(
+    tokens_of(
+        """no non none not nil nothing without wo native nativ nativa nativo natif plain
+    unenhanced nonenhanced noncontrast noncon pre precontrast pregad before vor
+    ohne kein keine keinen keines nicht sans sin senza sem zonder geen utan uten uden bez без"""
+    )
+)
+#: Two words that deny, as w/o and n/a are read.
+_DENYING_PAIRS = frozenset({("w", "o"), ("n", "a")})
+#: Words beside a denial that name no agent.
+_NAMELESS = frozenset(
+    tokens_of(
+        """contrast contrasto contraste kontrast kontrastmittel km kmg mdc pdc civ medium media
+    agent mittel enhanced enhancement enhancing bolus injection injected given applied administered
+    used gegeben gad gado gadolinium gd gbca iodine iv intravenous dye study series scan image phase
+    ml cc"""
+    )
+)
+#: Whole texts that deny where the same word elsewhere would not.
+_WHOLE = frozenset({("n",), ("na",), ("nan",), ("nc",)})
+#: After "non" they name a kind of agent; after "no" a way that it did not take.
+_IONIC = frozenset(tokens_of("ionic ionisch ionique ionico ionica"))
+_OTHER_WAYS = frozenset(tokens_of("oral rectal po"))
+#: Millilitres; of each it is said how much was given.
+_AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """What a header says of contrast medium."""
+
+    #: None: it says two things that do not go together.
+    given: bool | None
+    #: Why, without the text of the header (S28).
+    sentence: str
+
+
+def contrast_of(look: Lookup) -> Contrast:
+    """Return whether contrast medium was given."""
+    named, denied = read_agent(text(look("ContrastBolusAgent")))
+    coded = bool(look("ContrastBolusAgentSequence"))
+    if denied and (named or coded):
+        return Contrast(
+            given=None, sentence="the header names a contrast agent and denies that one was given"
+        )
+    if denied:
+        return Contrast(given=False, sentence="Contrast/Bolus Agent denies that one was given")
+    if not named and not coded:
+        return Contrast(given=False, sentence="contrast agent is not named")
+    if any(number(look(amount)) == 0 for amount in _AMOUNTS):
+        return Contrast(given=None, sentence="a contrast agent is named, and the amount given is 0")
+    return Contrast(given=True, sentence="contrast agent is named")
+
+
+def read_agent(said: str) -> tuple[bool, bool]:
+    """Return whether a text names an agent, and whether it denies one.
+
+    Examples
+    --------
+    >>> read_agent("GADAVIST 7.5 ML"), read_agent("W/O"), read_agent("")
+    ((True, False), (False, True), (False, False))
+    >>> read_agent("no Gadovist"), read_agent("OPTIRAY 320 NON-IONIC")
+    ((True, True), (True, False))
+    """
+    words = _without_harmless(tokens_of(said))
+    if words in _WHOLE:
+        return False, True
+    denials = _denials(words)
+    if not denials:
+        return bool(words), False
+    rest = {word for at, word in enumerate(words) if at not in denials}
+    return any(word not in _NAMELESS and not word.isdigit() for word in rest), True
+
+
+def _denials(words: tuple[str, ...]) -> set[int]:
+    """Return the places of words that deny: of a number too, where none is above 0."""
+    found = {at for at, word in enumerate(words) if word in _DENIALS}
+    for at, pair in enumerate(pairwise(words)):
+        if pair in _DENYING_PAIRS:
+            found |= {at, at + 1}
+    numbers = {at: int(word) for at, word in enumerate(words) if word.isdecimal()}
+    return found if any(numbers.values()) else found | set(numbers)
+
+
+def _without_harmless(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words without the "non" of "non ionic", and without "no oral" beside others."""
+    kept: list[str] = []
+    for word in words:
+        before = kept[-1] if kept else ""
+        if before == "non" and word in _IONIC:
+            kept[-1] = word
+        elif before == "no" and word in _OTHER_WAYS and len(kept) > 1:
+            kept.pop()
+        else:
+            kept.append(word)
+    return tuple(kept)

@@ -1,0 +1,66 @@
+"""Whether contrast medium was given: agents that count, denials, and what says both."""
+
+import pytest
+from pydicom import Dataset
+
+from node.dicom.contrast import contrast_of
+from node.dicom.values import lookup_in
+from tests.make import made
+
+
+def given(agent: object = None, **header: object) -> bool | None:
+    return contrast_of(lookup_in(made(ContrastBolusAgent=agent, **header))).given
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        *("GADOVIST", "Dotarem", "GADAVIST 7.5 ML", "Gadolinium, synthetic", "APPLIED", "Yes"),
+        *("OMNIPAQUE 350", "OPTIRAY 320 NON-IONIC", "non ionic", "nonionic", "IV, no oral"),
+        *("0.1 mmol/kg Clariscan", "POST CONTRAST", "ioversol", "Ultravist & oral", "7.5 ml"),
+    ],
+)
+def test_an_agent_that_is_named_counts(agent: str) -> None:
+    assert given(agent) is True
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        *("", None, "-", "NONE", "No", "N", "0", "0 ML", "n/a", "NA", "WITHOUT", "NATIVE"),
+        *("none given", "PRE CONTRAST", "pre-contrast", "PRE GD", "NO GAD", "W/O", "W/O CONTRAST"),
+        *("NO CONTRAST", "Non-contrast", "not given", "ohne KM", "kein Kontrastmittel", "sans PDC"),
+        *("No IV, no oral", "unenhanced"),
+    ],
+)
+def test_no_agent_and_a_denial_do_not_count(agent: str | None) -> None:
+    assert given(agent) is False
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"agent": "GADOVIST", "ContrastBolusVolume": 0},
+        {"agent": "GADOVIST", "ContrastBolusTotalDose": "0.0"},
+        {"agent": "GADOVIST 0 ML"},
+        {"agent": "no Gadovist"},
+        {"agent": "PRE AND POST GADOVIST"},
+        {"agent": "W & W/O"},
+        {"agent": "oral only, no IV"},
+        {"agent": "NONE", "ContrastBolusAgentSequence": [Dataset()]},
+    ],
+    ids=str,
+)
+def test_what_names_and_denies_says_neither(header: dict) -> None:
+    assert given(**header) is None
+
+
+def test_a_coded_agent_and_an_amount_count() -> None:
+    assert given(ContrastBolusAgentSequence=[Dataset()]) is True
+    assert given("Dotarem", ContrastBolusVolume="15") is True
+
+
+def test_no_sentence_repeats_the_text() -> None:
+    for agent in ("GADOVIST FOR MILLER", "no MILLER", "none"):
+        said = contrast_of(lookup_in(made(ContrastBolusAgent=agent)))
+        assert "miller" not in said.sentence.casefold()
