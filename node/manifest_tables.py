@@ -141,6 +141,8 @@ class GoalsTable(Table):
     least_gain: Number | None = None
     least_gain_low: Number | None = None
     least_better_low: Number | None = None
+    planted_share: _Share | None = None
+    planted_enrichment: _Above0 | None = None
 
 
 class EvaluationTable(Table):

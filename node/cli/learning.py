@@ -1,4 +1,4 @@
-"""The commands train, evaluate and study."""
+"""The commands train, compare, permute, evaluate and study."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _STARTS_OVER = "stopped, no report was written; the same command starts over"
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (train, compare, evaluate, study):
+    for command in (train, compare, permute, evaluate, study):
         app.command()(command)
 
 
@@ -142,6 +142,45 @@ def compare(
                 f"{row['cross_validated']['auroc']:.3f} by cross-validation"
             )
         _say(f"{len(document['rows'])} models; the table is {report / 'compare.html'}")
+
+
+def permute(  # noqa: PLR0913 one parameter for each option
+    plugin: PluginArgument,
+    report: Annotated[Path, typer.Option(help="A new folder for the AUROCs.")],
+    runs: Annotated[int, typer.Option(help="How often outcomes are mixed.")] = 30,
+    data: DataOption = None,
+    phantom: PhantomOption = None,
+    seed: Annotated[int, typer.Option(help="Same seed and machine: same AUROCs.")] = 0,
+    model: Annotated[
+        str, typer.Option(help="Which of the plugin's models, where it has several.")
+    ] = "",
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+) -> None:
+    """Learn with mixed outcomes, which must be worth nothing: AUROC 0.5 in HTML and JSON."""
+    with interruptible(_STARTS_OVER), sentences():
+        from node.training.permute import PermuteOrder
+        from node.training.permute import permute as run
+
+        order = PermuteOrder(
+            plugin=_plugin_folder(plugin),
+            data=data,
+            phantoms=phantom,
+            seed=seed,
+            report=report,
+            runs=runs,
+            model=model,
+            device=_device(device),
+            store=_store(cache),
+        )
+        with _bars() as bars:
+            found = run(order, bars.show)
+        goal = found["goal"]
+        _say(
+            f"mean AUROC {found['mean']:.3f} of {runs} runs with mixed outcomes, "
+            f"{found['least']:.3f} to {found['greatest']:.3f}; {goal['goal']}: "
+            f"{'met' if goal['met'] else 'not met'}; it is in {report / 'permutation.html'}"
+        )
 
 
 def evaluate(  # noqa: PLR0913 one parameter for each option

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from node.training.answers import Answered, answers
 from node.training.cases import Loaded, PhantomTask, StudyTask, Task, phantom_tasks, tasks_of
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.folder import look_at, studies_of
+from node.training.planted import with_causes
 from node.training.plugin_code import COHORT, Abilities, abilities
 from node.training.relevant import PROVENANCE
 from node.training.report import (
@@ -96,6 +98,7 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
                 f"{manifest.name} has no weights yet; train it first: sentinel-node train "
                 f"{order.plugin} --phantom 60 --in-place, or with --data FOLDER"
             )
+        signatures = with_causes(signatures_of(manifest), manifest, able, learned, workers)
         bench = _Bench(order=order, manifest=manifest, workers=workers, progress=progress)
         tasks = _tasks(order, manifest, able, workers, progress)
         judged = _judge(bench, tasks, learned, with_scores="score" in able.train)
@@ -104,7 +107,7 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
         raise LearningError(
             f"the plugin failed on every case: {judged.failures[0]}", code="PLUGIN_FAILED"
         )
-    evaluation = _evaluation(bench, judged, closer, learned)
+    evaluation = _evaluation(bench, judged, closer, learned, signatures)
     with whole_folder(order.report, last=NUMBERS_NAME) as draft:
         return write_report(draft, evaluation)
 
@@ -321,7 +324,11 @@ def _known(loaded: Loaded) -> Known:
 
 
 def _evaluation(
-    bench: _Bench, judged: _Judged, closer: _Closer, learned: Mapping[str, object]
+    bench: _Bench,
+    judged: _Judged,
+    closer: _Closer,
+    learned: Mapping[str, object],
+    signatures: Sequence[dict[str, Any]],
 ) -> Evaluation | Classification:
     order, manifest = bench.order, bench.manifest
     why = collapsed(manifest, judged.answers)
@@ -337,7 +344,7 @@ def _evaluation(
         ),
         notes=_notes(judged, learned),
         collapsed=f"Collapsed: {why}." if why else "",
-        signatures=tuple(signatures_of(manifest)),
+        signatures=tuple(signatures),
     )
     common = {one.name: getattr(about, one.name) for one in fields(About)}
     if manifest.evaluation is None:

@@ -57,6 +57,8 @@ class FitJob:
     model: str = ""
     #: Compare all models, learn none to keep.
     comparing: bool = False
+    #: Of a comparison: judge one model so many times by mixed outcomes instead.
+    permutations: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,9 @@ def fit(job: FitJob, progress: Advance) -> Fitted:
 
 
 def compare(job: FitJob, progress: Advance) -> dict[str, Any]:
-    """Run a comparison of models to its end; return its rows and what it was made with.
+    """Run a comparison to its end; return what was found and what it was made with.
+
+    That is `rows`, one of each model, or `aurocs`, one of each permutation.
 
     Raises
     ------
@@ -199,10 +203,17 @@ def _fit(job: FitJob, answers: Connection) -> None:
 def _compare(job: FitJob, answers: Connection) -> None:
     watch = _Watch(job, answers)
     seed_everything(job.seed)
-    rows = plugin_code.compare(
-        job.plugin, _examples(job), seed=job.seed, run=_training_run(job, watch, None)
-    )
-    document = {"rows": rows, "seconds": round(watch.spent(), 1), "versions": _versions()}
+    run, asked = _training_run(job, watch, None), job.permutations
+    found: dict[str, Any]
+    if asked:
+        aurocs = plugin_code.permuted(
+            job.plugin, _examples(job), seed=job.seed, run=run, runs=asked
+        )
+        found = {"aurocs": aurocs}
+    else:
+        rows = plugin_code.compare(job.plugin, _examples(job), seed=job.seed, run=run)
+        found = {"rows": rows}
+    document = {**found, "seconds": round(watch.spent(), 1), "versions": _versions()}
     write_whole(job.folder / _COMPARED, json.dumps(document, allow_nan=False).encode())
 
 

@@ -23,11 +23,12 @@ from node.inference.child import load_module
 from node.manifest_file import MANIFEST_NAME
 from node.phantom.subject import Subject, Variant
 from node.plugin import Case, Labels
-from node.toolkit.signature import Compared
+from node.toolkit.signature import Compared, Enrichment
 from node.toolkit.training import Examples, TrainingRun
 from node.training.manifest_edit import Parameter
 
 TRAIN, COHORT = "train.py", "cohort.py"
+_FUNCTIONS = ("examples", "fit", "score", "compare", "permuted", "causes_kept")
 #: What a cohort may change of a subject (docs/evaluation.md).
 VARIANT_KINDS = ("cause", "nuisance", "input", "swap", "blank", "control")
 #: What `fit` may return beside weights files: values for ``[parameters]`` of plugin.toml.
@@ -69,7 +70,7 @@ def abilities(folder: Path) -> Abilities:
         for name in ("subjects", "render"):
             if not hasattr(cohort, name):
                 raise LearningError(f"{COHORT} of {folder.name} has no function `{name}`")
-    offered = {name for name in ("examples", "fit", "score", "compare") if hasattr(train, name)}
+    offered = {name for name in _FUNCTIONS if hasattr(train, name)}
     return Abilities(
         train=frozenset(offered),
         has_cohort=cohort is not None,
@@ -167,6 +168,37 @@ def compare(
     if not rows:
         raise LearningError(f"`compare` of {folder.name} compared nothing")
     return [row.document() for row in rows]
+
+
+def permuted(
+    folder: Path, learned: Examples, *, seed: int, run: TrainingRun, runs: int
+) -> list[float]:
+    """Return what the plugin's `permuted` returns: an AUROC of each run with mixed outcomes."""
+    with plugin_code(folder, TRAIN, "permuted"):
+        found = [
+            float(one)
+            for one in _module(folder, TRAIN).permuted(learned, seed=seed, run=run, runs=runs)
+        ]
+    if len(found) != runs or not all(0.0 <= one <= 1.0 for one in found):
+        raise LearningError(
+            f"`permuted` of {folder.name} returned {len(found)} numbers, not {runs} AUROCs from 0 "
+            "to 1"
+        )
+    return found
+
+
+def causes_kept(folder: Path, kept: Mapping[str, Sequence[str]]) -> dict[str, Enrichment]:
+    """Return by block how far kept features are those that the cohort's causes show in."""
+    with plugin_code(folder, TRAIN, "causes_kept"):
+        function = _module(folder, TRAIN).causes_kept
+        found = {block: function(block, tuple(names)) for block, names in kept.items()}
+    for one in found.values():
+        if not isinstance(one, Enrichment | None):
+            raise LearningError(
+                f"`causes_kept` of {folder.name} returned {_what(one)}, not an Enrichment "
+                "(node.toolkit.signature.enrichment) nor None"
+            )
+    return {block: one for block, one in found.items() if one is not None}
 
 
 @cache

@@ -24,6 +24,7 @@ from node.toolkit.signature import (
     compare_classifiers,
     enrichment,
     fit_signature,
+    permutation_aurocs,
 )
 from node.toolkit.signature.shown import families_of
 from node.toolkit.training import patients_of
@@ -107,8 +108,28 @@ def compare(examples, *, seed, run):
     return rows
 
 
-def planted(kept):
-    """Return how far kept radiomics features are those that the cohort's causes show in."""
+def permuted(examples, *, seed, run, runs):
+    """Return the AUROC of each run with mixed outcomes: what ships, learned anew in every fold."""
+    cases = [*examples.train, *examples.tuning]
+    sequence, model, classifier = model_named(run.model or SETTINGS["model"])
+    return permutation_aurocs(
+        table_with(cases, blocks_of(sequence, model)),
+        [bool(one["outcome"]) for one in cases],
+        patients_of(cases),
+        replace(HOW, classifier=classifier, seed=seed),
+        runs=runs,
+        workers=run.workers,
+        advance=run.progress,
+    )
+
+
+def causes_kept(block, kept):
+    """Return how far kept features are those that the cohort's causes show in; None: of no block.
+
+    Which deep features show what, nobody knows.
+    """
+    if not block.endswith("radiomic"):
+        return None
     path = FOLDER / "cohort.toml"
     families = tomllib.loads(path.read_text(encoding="utf-8"))["families"]
-    return enrichment(kept, families_of(names_of("t2_radiomic"), families), tuple(families))
+    return enrichment(kept, families_of(names_of(block), families), tuple(families))

@@ -29,6 +29,7 @@ from node.toolkit.signature import (
     enrichment,
     fit_signature,
     nested_auroc,
+    permutation_aurocs,
 )
 from node.toolkit.signature.shown import families_of
 from node.toolkit.training import patients_of
@@ -145,8 +146,27 @@ def outcomes(cases):
     return np.array([bool(one["outcome"]) for one in cases])
 
 
-def planted(kept):
-    """Return how far kept radiomics features are those that the cohort's causes show in."""
+def permuted(examples, *, seed, run, runs):
+    """Return the AUROC of each run with mixed outcomes: what ships, learned anew in every fold."""
+    cases = [*examples.train, *examples.tuning]
+    return permutation_aurocs(
+        table_from(cases),
+        outcomes(cases),
+        patients_of(cases),
+        replace(HOW, seed=seed, classifier=run.model or SETTINGS["classifier"]),
+        runs=runs,
+        workers=run.workers,
+        advance=run.progress,
+    )
+
+
+def causes_kept(block, kept):
+    """Return how far kept features are those that the cohort's causes show in; None: of no block.
+
+    Which deep features show what, nobody knows.
+    """
+    if block != "radiomic":
+        return None
     table = tomllib.loads((FOLDER / "cohort.toml").read_text(encoding="utf-8"))
-    families = families_of(names_of("radiomic"), table["families"])
+    families = families_of(names_of(block), table["families"])
     return enrichment(kept, families, tuple(table["families"]))

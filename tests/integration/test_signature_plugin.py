@@ -28,7 +28,9 @@ def features_of(case):
 _TRAIN = """
 import numpy as np
 from judge_features import NAMES, features_of
-from node.toolkit.signature import SignatureSettings, compare_classifiers, fit_signature, table_of
+from node.toolkit.signature import (
+    SignatureSettings, compare_classifiers, enrichment, fit_signature, permutation_aurocs, table_of
+)
 
 LABELS = {"cancer": ["no", "yes"]}
 MODELS = ("logistic", "random_forest")
@@ -58,6 +60,16 @@ def compare(examples, *, seed, run):
         held_out=cases_of(examples.tuning),
         advance=run.progress,
     )
+
+def permuted(examples, *, seed, run, runs):
+    settings = SignatureSettings(classifier=run.model, seed=seed, **SETTINGS)
+    return permutation_aurocs(
+        *cases_of(examples.train), settings, runs=runs, workers=run.workers, advance=run.progress
+    )
+
+def causes_kept(block, kept):
+    density = {name: "density" for name in ("mean", "least", "greatest")}
+    return enrichment(kept, dict.fromkeys(NAMES, "") | density, ["density"])
 """
 
 _PLUGIN = """
@@ -114,8 +126,13 @@ def test_a_model_is_trained_by_its_name_and_says_what_it_kept(site):
     (signature,) = report["signatures"]
     assert signature["classifier"] == "random_forest" and signature["holds_patients"] is False
     assert {kept["name"] for kept in signature["kept"]} & {"mean", "least", "greatest"}
+    planted = signature["planted"]["all"]
+    assert (planted["families_kept"], planted["families"], planted["share"]) == (1, 1, 1.0)
+    assert report["planted_share"] == 1.0
+    assert report["planted_enrichment"] == planted["enrichment"]
     page = (site / "report" / "report.html").read_text()
     assert "<h2>Signature</h2>" in page and "coefficient" in page
+    assert "planted causes" in page
 
 
 def test_every_model_is_compared_by_one_command(site):
@@ -130,6 +147,31 @@ def test_every_model_is_compared_by_one_command(site):
     assert rows[0]["held_out"]["cases"] == 5 == document["tuning"]
     page = (site / "table" / "compare.html").read_text()
     assert "Synthetic phantoms" in page and "random_forest" in page and "coefficient" in page
+
+
+def test_with_mixed_labels_nothing_is_learned(site):
+    asked = ("--phantom", 40, "--runs", 4, "--model", "random_forest")
+    done = call(site, "permute", "judge", *asked, "--report", "chance")
+
+    assert done.exit_code == 0, done.output
+    assert "mean AUROC 0." in done.output and "permutation.html" in done.output
+    document = json.loads((site / "chance" / "permutation.json").read_text())
+    found = document["aurocs"]
+    assert len(found) == 4 and document["runs"] == 4 and document["model"] == "random_forest"
+    assert document["mean"] == pytest.approx(sum(found) / 4) and 0.2 < document["mean"] < 0.8
+    assert (document["least"], document["greatest"]) == (min(found), max(found))
+    assert document["goal"]["goal"] == ">= 0.47 and <= 0.53"
+    assert document["goal"]["met"] is (0.47 <= document["mean"] <= 0.53)
+    page = (site / "chance" / "permutation.html").read_text()
+    assert "Synthetic phantoms" in page and "random_forest" in page
+
+
+def test_mixed_labels_that_cannot_be_are_one_sentence(site, tmp_path):
+    make_judge(tmp_path)
+    done = call(tmp_path, "permute", "judge", "--phantom", 8, "--report", "x")
+    assert done.exit_code == 1 and "no function `permuted`" in done.output
+    done = call(site, "permute", "judge", "--phantom", 8, "--runs", 0, "--report", "x")
+    assert done.exit_code == 1 and "--runs 0 is none; give at least 1" in done.output
 
 
 def test_a_model_that_is_not_there_is_said_with_those_that_are(site):

@@ -312,9 +312,9 @@ def test_kept_features_are_counted_by_the_causes_they_show(module_of):
     for name in OWN:
         sys.modules.pop(name, None)
     train = load_module(prepare.FOLDER, "train.py")
-    found = train.planted(
-        ["original_shape_Sphericity", "wavelet-LLL_firstorder_Mean", "original_glcm_Idm"]
-    )
+    kept = ["original_shape_Sphericity", "wavelet-LLL_firstorder_Mean", "original_glcm_Idm"]
+    assert train.causes_kept("t2_deep", ["efficientnet_lite0.output.0001"]) is None
+    found = train.causes_kept("t2_radiomic", kept)
     assert (found.families_kept, found.families) == (3, 4)
     assert found.share_null == 0.0 and found.enrichment == float("inf")
 

@@ -260,6 +260,7 @@ def test_what_fit_returns_is_what_the_plugin_loads(module_of, tmp_path):
         cases.append({**found, **again, **said})
     run = TrainingRun(device="cpu", folder=tmp_path)
     made = train.fit(Examples(train=cases[:80], tuning=cases[80:]), seed=0, run=run)
+    assert [0.3 < one < 0.7 for one in mixed(train, cases, run)] == [True, True]
     assert 0.0 < made["parameters"]["threshold"] < 1.0
     assert made["parameters"]["classifier"] == "logistic"
     module = module_of("plugin.py")
@@ -299,6 +300,21 @@ def test_workers_are_handed_on(module_of, monkeypatch, tmp_path):
     for ask in (train.fit, train.compare):
         ask(Examples(train=cases, tuning=()), seed=0, run=run)
     assert seen == [3, 3, 3]
+
+
+def mixed(train, cases, run):
+    """Return the AUROCs of two runs with mixed outcomes."""
+    from node.toolkit.training import Examples
+
+    return train.permuted(Examples(train=cases, tuning=()), seed=0, run=run, runs=2)
+
+
+def test_kept_features_are_counted_by_the_causes_they_show(module_of):
+    train = module_of("train.py")
+    found = train.causes_kept("radiomic", ["original_shape_Sphericity", "original_glcm_Idm"])
+    assert (found.families_kept, found.families) == (2, 4)
+    assert found.enrichment == float("inf")
+    assert train.causes_kept("deep", ["efficientnet_lite0.output.0001"]) is None
 
 
 def test_features_are_those_that_the_manifest_says():

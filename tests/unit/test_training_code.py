@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from node.errors import LearningError
+from node.manifest_file import parse_manifest
 from node.toolkit.training import Examples, TrainingRun
+from node.toolkit.workers import Workers
 from node.training import plugin_code
+from node.training.planted import with_causes
+from node.training.plugin_code import Abilities
 from tests.learners import FIT, make_learner
 
 
@@ -41,6 +45,44 @@ def test_what_a_plugin_offers_is_listed(learner):
 def test_a_bad_list_of_labels_is_said(learner):
     with pytest.raises(LearningError, match=r"LABELS in train\.py of learner: mm = 3 is not"):
         plugin_code.abilities(learner(labels='LABELS = {"mm": 3}'))
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("def permuted(*_, **__): return [0.5]", "returned 1 numbers, not 2 AUROCs from 0 to 1"),
+        ("def permuted(*_, **__): return [0.5, 1.5]", "returned 2 numbers, not 2 AUROCs"),
+        ("def permuted(*_, **__): return 1 / 0", "`permuted` in train.py of learner failed: Zero"),
+    ],
+)
+def test_what_mixed_outcomes_cannot_give_is_said(learner, code, sentence):
+    folder = learner()
+    with (folder / "train.py").open("a") as file:
+        file.write(f"\n{code}\n")
+    run = TrainingRun(device="cpu", folder=folder)
+
+    with pytest.raises(LearningError, match=sentence):
+        plugin_code.permuted(folder, Examples(train=[], tuning=[]), seed=0, run=run, runs=2)
+
+
+def test_what_is_no_enrichment_is_said(learner):
+    folder = learner()
+    with (folder / "train.py").open("a") as file:
+        file.write("\ndef causes_kept(block, kept): return 3 if kept else None\n")
+
+    assert plugin_code.causes_kept(folder, {"deep": []}) == {}
+    with pytest.raises(LearningError, match="returned int, not an Enrichment"):
+        plugin_code.causes_kept(folder, {"radiomic": ["a"]})
+
+
+def test_only_of_phantoms_it_is_known_what_was_planted(learner):
+    folder = learner()
+    able = Abilities(train=frozenset({"causes_kept"}), has_cohort=True, labels={})
+    signatures = [{"name": "one", "counts": {}, "kept": []}]
+
+    found = with_causes(signatures, parse_manifest(folder), able, {"data": "folder"}, Workers(1))
+
+    assert found == tuple(signatures)
 
 
 def test_a_cohort_without_a_function_is_said(learner):

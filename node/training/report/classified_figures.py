@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from node.toolkit.operating import roc_curve
 from node.training.report.about import Document, plain, provenance_of, statement_of
 from node.training.report.changes import changes_of, headers_of, top_figures
 from node.training.report.classes import (
+    NAN,
     Rows,
     area,
     both_classes,
@@ -51,6 +53,7 @@ def classification_document(evaluation: Classification) -> Document:
         **_distances(rows, intervals["auroc"].estimate, rules),
         "greatest_group_below_oracle": worst_group(measured),
         **_gains(evaluation, beside),
+        **_planted(evaluation),
     }
     document = {
         "format": "sentinel-node-classification-1",
@@ -132,6 +135,19 @@ def _gains(evaluation: Classification, beside: Document) -> Document:
         found["least_better"] = min(-one["estimate"] for one in better)
         found["least_better_low"] = min(-one["high"] for one in better)
     return found
+
+
+def _planted(evaluation: Classification) -> Document:
+    """Return how far the planted causes were found, by the worst block of any signature."""
+    blocks = [one for each in evaluation.signatures for one in each.get("planted", {}).values()]
+    if not blocks:
+        return {}
+    times = [one["enrichment"] for one in blocks]
+    return {
+        "planted_share": min(one["share"] for one in blocks),
+        # Where nothing at all was kept, nothing is known; that is worse than any number.
+        "planted_enrichment": NAN if any(math.isnan(one) for one in times) else min(times),
+    }
 
 
 def _goals(goals: Sequence[Goal], figures: Document) -> Document:

@@ -1,4 +1,4 @@
-"""Pages about signatures: a table of models, and what one of them is made of."""
+"""Pages about signatures: a table of models, what is left by chance, what one is made of."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ def compared_page(document: Mapping[str, Any]) -> str:
     """Return the HTML of a comparison."""
     plugin = document["plugin"]
     title = f"{plugin['title']}: {len(document['rows'])} models"
-    say = SYNTHETIC if document["data"] == "phantoms" else NOT_SYNTHETIC
     about = (
         f"{plugin['name']}@{plugin['version']}, {document['date']}, seed {document['seed']}, "
         f"{document['seconds']:.0f} s. {document['train']} cases by nested cross-validation: "
@@ -45,9 +44,6 @@ def compared_page(document: Mapping[str, Any]) -> str:
         f"{document['tuning']} further cases that nothing was learned from."
     )
     parts = (
-        f'<p class="say">{escape(say)}</p>',
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(about)}</p>",
         rows_table(document["rows"]),
         sentences(
             [
@@ -56,13 +52,49 @@ def compared_page(document: Mapping[str, Any]) -> str:
             ]
         ),
         section("Kept features", "".join(_kept_of(row) for row in _one_of_each(document["rows"]))),
+    )
+    return _page(document, title, about, parts)
+
+
+def permuted_page(document: Mapping[str, Any]) -> str:
+    """Return the HTML of what was learned with mixed outcomes."""
+    plugin, goal = document["plugin"], document["goal"]
+    model = f", model {document['model']}" if document["model"] else ""
+    about = (
+        f"{plugin['name']}@{plugin['version']}{model}, {document['date']}, seed "
+        f"{document['seed']}, {document['seconds']:.0f} s. The outcomes of "
+        f"{document['train'] + document['tuning']} cases were mixed {document['runs']} times; each "
+        "time everything was selected and learned anew in every fold. A mean AUROC away from 0.5 "
+        "says that something looked at the cases it was tested on."
+    )
+    met = "met" if goal["met"] else "<b>not met</b>"
+    means = [
+        *(number(document[key], 3) for key in ("mean", "least", "greatest")),
+        f"{escape(goal['goal'])}: {met}",
+    ]
+    each = [[str(run), number(one, 3)] for run, one in enumerate(document["aurocs"], start=1)]
+    parts = (
+        table(("mean AUROC", "least", "greatest", "goal of the mean"), [means]),
+        section("Every run", table(("run", "AUROC"), each)),
+    )
+    return _page(document, f"{plugin['title']}: mixed outcomes", about, parts)
+
+
+def _page(document: Mapping[str, Any], title: str, about: str, parts: Sequence[str]) -> str:
+    """Return a page that judges training cases."""
+    say = SYNTHETIC if document["data"] == "phantoms" else NOT_SYNTHETIC
+    every = (
+        f'<p class="say">{escape(say)}</p>',
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(about)}</p>",
+        *parts,
         section("Made with", sentences([f"{k} {v}" for k, v in document["versions"].items()])),
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
+        + "\n".join(every)
         + "\n</body></html>\n"
     )
 
@@ -158,6 +190,32 @@ def signature_section(signatures: Sequence[Document]) -> str:
     return section("Signature", "".join(_one_signature(one) for one in signatures))
 
 
+def _planted(blocks: Mapping[str, Document]) -> str:
+    """Return the table of what was kept of the planted causes; "" where nobody knows it."""
+    rows = [
+        [
+            escape(block),
+            f"{one['families_kept']} of {one['families']}",
+            f"{100 * one['share_causal']:.1f} %",
+            f"{100 * one['share_null']:.1f} %",
+            _times(one),
+        ]
+        for block, one in blocks.items()
+    ]
+    head = (
+        *("planted causes, features", "families kept", "of their features kept"),
+        *("of the others kept", "times as many"),
+    )
+    return table(head, rows) if rows else ""
+
+
+def _times(one: Document) -> str:
+    """Return how many times as many; where no other feature is kept there is no number."""
+    if one["enrichment"] is None and one["share_causal"] > 0:
+        return "no other is kept"
+    return number(one["enrichment"], 1)
+
+
 def _one_signature(one: Document) -> str:
     given = ", ".join(f"{key} = {value}" for key, value in one["given"].items())
     lines = [
@@ -187,5 +245,6 @@ def _one_signature(one: Document) -> str:
     return (
         sentences(lines)
         + table(("features", *_STEPS.values()), steps)
+        + _planted(one.get("planted", {}))
         + folded("Kept features", table(head, rows), len(rows), beyond=40)
     )

@@ -349,6 +349,36 @@ def test_a_second_probability_is_set_against_its_own_law_and_must_be_better(case
     assert "AUROC of its law" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("kept", "enrichment", "met"),
+    [(2, 4.0, True), (2, float("inf"), True), (1, 2.9, False), (0, float("nan"), False)],
+)
+def test_planted_causes_have_figures_and_goals(cases, tmp_path, kept, enrichment, met):
+    planted = {
+        **{"families": 2, "families_kept": kept, "share": kept / 2},
+        **{"share_causal": 0.2, "share_null": 0.0, "enrichment": enrichment},
+    }
+    whole = {**planted, "families_kept": 2, "share": 1.0, "enrichment": float("inf")}
+    signature = {
+        **{"name": "one", "classifier": "logistic", "given": {}, "threshold": 0.5, "counts": {}},
+        **{"kept": [], "holds_patients": False, "notes": []},
+        "planted": {"radiomic": planted, "other": whole},
+    }
+    goals = (
+        Goal(figure="planted_share", least=0.8),
+        Goal(figure="planted_enrichment", least=3.0),
+    )
+    spec = replace(SPEC, goals=goals)
+
+    numbers = write_report(tmp_path, evaluation(cases, spec=spec, signatures=(signature,)))
+
+    assert numbers["planted_share"] == kept / 2
+    finite = enrichment if np.isfinite(enrichment) else None
+    assert numbers["planted_enrichment"] == finite
+    assert {one["met"] for one in numbers["goals"].values()} == {met}
+    assert "planted causes" in (tmp_path / "report.html").read_text()
+
+
 def test_goals_are_those_of_the_manifest(cases):
     goals = (
         Goal(figure="auroc_below_oracle", greatest=-1.0),
