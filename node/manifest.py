@@ -63,6 +63,10 @@ class InputRole:
     contrast: str = "any"
     #: Numbers of the header that a series must have, by DICOM keyword.
     header: Mapping[str, Range] = field(default_factory=dict)
+    #: Numbers of the header that must be absent or 0, by DICOM keyword.
+    header_absent: tuple[str, ...] = ()
+    #: Words that no text which names the sequence may hold: ``EP``, ``DARK FLUID``.
+    words_absent: tuple[str, ...] = ()
     #: Contrast phase, one of `PHASES`; "" = not asked for.
     phase: str = ""
     #: Whether images with a lossy history (0028,2110) are accepted.

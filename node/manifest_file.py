@@ -30,6 +30,8 @@ The layout (* must be there; the rest shows its default or an example)::
     kernel = ["B3*"]                         # globs for Convolution Kernel
     contrast = "any"                         # required | absent | any
     header = { EchoTime = [60, 300] }        # ranges of numbers, by DICOM keyword
+    header_absent = ["InversionTime"]        # numbers that must be absent or 0
+    words_absent = ["EP", "DARK FLUID"]      # words that no name of the sequence may hold
     phase = "arterial"                       # non_contrast | arterial | portal_venous | delayed
     lossy = false
     rank = ["original", "thin_slices", "large_coverage", "soft_kernel"]
@@ -269,16 +271,23 @@ def _input(name: str, role: InputTable, where: str) -> InputRole:
         slice_thickness_mm=_range(role.slice_thickness_mm, f"{at}.slice_thickness_mm", where),
         pixel_spacing_mm=_range(role.pixel_spacing_mm, f"{at}.pixel_spacing_mm", where),
         header=_header(role.header, f"{at}.header", where),
+        header_absent=_numeric(role.header_absent, f"{at}.header_absent", where),
         phase=role.phase or "",
-        **role.model_dump(exclude={*_RANGES, "header", "phase"}),
+        **role.model_dump(exclude={*_RANGES, "header", "header_absent", "phase"}),
     )
 
 
 def _header(ranges: Mapping[str, RangeRow], at: str, where: str) -> Mapping[str, Range]:
-    for keyword in ranges:
+    keywords = _numeric(tuple(ranges), at, where)
+    return {keyword: _range(ranges[keyword], f"{at}.{keyword}", where) for keyword in keywords}
+
+
+def _numeric(keywords: tuple[str, ...], at: str, where: str) -> tuple[str, ...]:
+    """Return keywords that each name one number of a header."""
+    for keyword in keywords:
         if fault := why_no_number(keyword):
             _fail(where, f"{at}: {fault}")
-    return {keyword: _range(bounds, f"{at}.{keyword}", where) for keyword, bounds in ranges.items()}
+    return keywords
 
 
 def _segment(name: str, spec: SegmentTable) -> SegmentSpec:

@@ -17,6 +17,7 @@ _Version = Annotated[
 _Lo = Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=64)]
 _Sh = Annotated[str, Field(strict=True), StringConstraints(min_length=1, max_length=16)]
 _Cs = Annotated[str, Field(strict=True, pattern=r"^[A-Z0-9_ ]{1,16}$")]
+_Words = Annotated[str, Field(strict=True, pattern=r"^[A-Z0-9]+( [A-Z0-9]+)*$", max_length=64)]
 _Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
 RangeRow = tuple[Bound, Bound]
 CodeRow = tuple[_Sh, _Sh, _Lo]
@@ -45,6 +46,8 @@ class InputTable(Table):
     kernel: tuple[Said, ...] = ()
     contrast: Literal["required", "absent", "any"] = "any"
     header: dict[str, RangeRow] = Field(default_factory=dict)
+    header_absent: tuple[Said, ...] = ()
+    words_absent: tuple[_Words, ...] = ()
     phase: Literal["non_contrast", "arterial", "portal_venous", "delayed"] | None = None
     lossy: Flag = False
     window: tuple[Number, Annotated[Number, Field(gt=0)]] | None = None

@@ -10,9 +10,10 @@ from pydicom import Dataset
 from node.dicom.contrast import contrast_of
 from node.dicom.frames import Frame, Stack
 from node.dicom.kinds import not_hounsfield, unsuitable_kind
+from node.dicom.phase_words import tokens_of
 from node.dicom.phases import Phase
 from node.dicom.stacks import value_of
-from node.dicom.values import lookup_in, number
+from node.dicom.values import lookup_in, number, text, texts
 from node.errors import RefusalCode
 from node.manifest import UNLIMITED, InputRole, Range
 
@@ -22,6 +23,13 @@ Objection = tuple[str, str] | None
 #: Codes of requirements that have no refusal code of their own.
 WRONG_MODALITY = "MODALITY_UNSUITABLE"
 UNSUITABLE = RefusalCode.NO_SUITABLE_SERIES.value
+#: What names the sequence of an image, beside Image Type.
+_SEQUENCE = {
+    "Scanning Sequence": "ScanningSequence",
+    "Sequence Name": "SequenceName",
+    "Pulse Sequence Name": "PulseSequenceName",
+    "Series Description": "SeriesDescription",
+}
 #: Nearer and nearer to the phase that a role asks for.
 PHASE_STEPS = ("another", "not known", "contradictory")
 
@@ -172,6 +180,41 @@ def _numbers(_stack: Stack, header: Dataset, role: InputRole) -> Objection:
     return None
 
 
+def _absent_numbers(_stack: Stack, header: Dataset, role: InputRole) -> Objection:
+    look = lookup_in(header)
+    for keyword in role.header_absent:
+        if (said := look(keyword)) is None or text(said) == "":
+            continue
+        value = number(said)
+        if value is None:
+            return UNSUITABLE, f"{keyword} is no number; it must be absent or 0"
+        if value != 0:
+            return UNSUITABLE, f"{keyword} {value:g} is said; it must be absent or 0"
+    return None
+
+
+def _words(stack: Stack, header: Dataset, role: InputRole) -> Objection:
+    """Object to a word that must be absent, and to an MR that does not say its sequence."""
+    if not role.words_absent:
+        return None
+    look = lookup_in(header)
+    # PS3.3 C.8.3.1: each MR image has one. Without it the other texts prove nothing.
+    if stack.frames[0].modality == "MR" and not text(look("ScanningSequence")):
+        return UNSUITABLE, "Scanning Sequence is absent: which sequence it is, is not known"
+    said = {"Image Type": tuple({word for frame in stack.frames for word in frame.image_type})}
+    said |= {name: texts(look(keyword)) for name, keyword in _SEQUENCE.items()}
+    for name, values in said.items():
+        for word in role.words_absent:
+            if any(_holds(tokens_of(value), tokens_of(word)) for value in values):
+                return UNSUITABLE, f"{name} says {word}"
+    return None
+
+
+def _holds(tokens: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Return whether the wanted words stand there, one after the other."""
+    return any(tokens[at : at + len(wanted)] == wanted for at in range(len(tokens)))
+
+
 def _lossy(stack: Stack, _header: Dataset, role: InputRole) -> Objection:
     count = sum(frame.lossy for frame in stack.frames)
     if role.lossy or not count:
@@ -216,5 +259,7 @@ REQUIREMENTS: tuple[Callable[[Stack, Dataset, InputRole], Objection], ...] = (
     _kernel,
     _contrast,
     _numbers,
+    _absent_numbers,
+    _words,
     _lossy,
 )

@@ -132,10 +132,10 @@ def select(
 
     Candidates are looked at in a fixed order of requirements: modality, geometry gate (S18,
     S19), kind and values (S17, S20), plane, count, slice spacing, thickness, pixel spacing,
-    Image Type, kernel, contrast, numbers of the header, lossy history, contrast phase. Roles
-    that ask for a phase are served from one frame of reference. Those that fit are ranked by
-    the manifest's criteria; equal ones by the lowest Series Number, then UID. Equal stacks of
-    one series are never guessed between.
+    Image Type, kernel, contrast, numbers of the header, those and words that must be absent,
+    lossy history, contrast phase. Roles that ask for a phase are served from one frame of
+    reference. Those that fit are ranked by the manifest's criteria; equal ones by the lowest
+    Series Number, then UID. Equal stacks of one series are never guessed between.
 
     Parameters
     ----------

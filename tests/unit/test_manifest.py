@@ -49,6 +49,8 @@ rank = ["most_slices", "recent"]
 modality = ["MR"]
 values = "raw"
 header = { EchoTime = [60, 300] }
+header_absent = ["InversionTime"]
+words_absent = ["EP", "DARK FLUID"]
 
 [segments.mass]
 label = "Mass"
@@ -126,7 +128,9 @@ def test_every_key_is_read(folder: Path):
     assert (role.slices, role.slice_spacing_mm) == (Range(20, 2000), Range(0.5, 5.0))
     assert (role.slice_thickness_mm, role.pixel_spacing_mm) == (Range(0, 5), Range(0.3, 1.5))
     assert (role.kernel, role.contrast, role.lossy) == (("B3*", "STANDARD"), "required", True)
-    assert found.inputs["t2"].header == {"EchoTime": Range(60, 300)}
+    t2 = found.inputs["t2"]
+    assert t2.header == {"EchoTime": Range(60, 300)}
+    assert (t2.header_absent, t2.words_absent) == (("InversionTime",), ("EP", "DARK FLUID"))
     assert (role.phase, found.inputs["t2"].phase) == ("portal_venous", "")
     assert (role.allow, role.image_type_has) == (("RECON",), ("AXIAL",))
     assert role.rank == ("most_slices", "recent")
@@ -179,6 +183,18 @@ FAULTS = {
         'modality = ["CT"]',
         'modality = ["CT"]\nheader = { Modality = [1, 2] }',
         "inputs.ct.header: Modality holds no number",
+    ),
+    "absent header without number": (
+        "",
+        'modality = ["CT"]',
+        'modality = ["CT"]\nheader_absent = ["ScanningSequence"]',
+        "inputs.ct.header_absent: ScanningSequence",
+    ),
+    "a word that is none": (
+        "",
+        'modality = ["CT"]',
+        'modality = ["CT"]\nwords_absent = ["*"]',
+        "inputs.ct.words_absent",
     ),
     "phase without contrast": (
         "",

@@ -337,9 +337,57 @@ def test_a_clinical_value_out_of_range_or_in_the_wrong_unit_is_refused(
         checked(spec, value, unit)
 
 
-T1_CONTRAST = {"SeriesNumber": 4, "EchoTime": 11.0, "ContrastBolusAgent": "Gadobutrol"}
-T1 = {"SeriesNumber": 3, "EchoTime": 11.0}
-T2 = {"SeriesNumber": 2, "EchoTime": 95.0}
+T1 = {
+    **{"SeriesNumber": 3, "EchoTime": 11.0, "RepetitionTime": 600.0, "ScanningSequence": "SE"},
+    "SeriesDescription": "t1_tse_tra",
+}
+T1_CONTRAST = {**T1, "SeriesNumber": 4, "ContrastBolusAgent": "Gadobutrol"}
+T2 = {
+    **T1,
+    **{"SeriesNumber": 2, "EchoTime": 95.0, "RepetitionTime": 4200.0},
+    "SeriesDescription": "t2_tse_tra 512",
+}
+#: More and thinner slices than those of T2: were it T2, it would be taken.
+FINER = {**T2, "SeriesNumber": 7, "shape": (12, 16, 16), "spacing": (3.0, 0.8, 0.7)}
+NOT_T2 = {
+    "DWI of Siemens": (
+        {
+            **{"EchoTime": 75.0, "ScanningSequence": "EP", "SequenceName": "*ep_b1000t"},
+            "ImageType": ["ORIGINAL", "PRIMARY", "DIFFUSION", "NONE"],
+        },
+        "Image Type says DIFFUSION",
+    ),
+    "DWI of GE": ({"ScanningSequence": ["EP", "SE"]}, "Scanning Sequence says EP"),
+    "DWI by its name": ({"SequenceName": "*ep_b1000t"}, "Sequence Name says EP"),
+    "DWI of Philips": ({"DiffusionBValue": 1000.0}, "DiffusionBValue 1000 is said"),
+    "ADC": ({"SeriesDescription": "Ax dADC Map"}, "Series Description says DADC"),
+    "FLAIR": (
+        {"EchoTime": 120.0, "RepetitionTime": 9000.0, "InversionTime": 2500.0},
+        "InversionTime 2500 is said",
+    ),
+    "FLAIR in words": ({"SeriesDescription": "T2 dark-fluid"}, "Description says DARK FLUID"),
+    "STIR": ({"InversionTime": 160.0}, "InversionTime 160 is said"),
+    "STIR without its time": ({"ScanningSequence": ["SE", "IR"]}, "Scanning Sequence says IR"),
+    "STIR in words": ({"SeriesDescription": "t2_tirm_tra"}, "Series Description says TIRM"),
+    "localiser": ({"SeriesDescription": "HASTE_LOC"}, "Series Description says LOC"),
+    "proton density": ({"EchoTime": 30.0}, "EchoTime 30 is not 60 to 300"),
+    "short TR": ({"RepetitionTime": 700.0}, "RepetitionTime 700 is not 1500 to 20000"),
+    "no TR": ({"RepetitionTime": None}, "RepetitionTime is absent"),
+    "no TE": ({"EchoTime": None}, "EchoTime is absent"),
+    "no sequence": ({"ScanningSequence": None}, "Scanning Sequence is absent"),
+}
+NOT_T1 = {
+    "proton density": (
+        {"EchoTime": 30.0, "RepetitionTime": 4000.0},
+        "RepetitionTime 4000 is not 1 to 1200",
+    ),
+    "no TR": ({"RepetitionTime": None}, "RepetitionTime is absent"),
+    "no sequence": ({"ScanningSequence": None}, "Scanning Sequence is absent"),
+    "perfusion": ({"ScanningSequence": "EP", "EchoTime": 30.0}, "Scanning Sequence says EP"),
+    "T2*": ({"SeriesDescription": "t2_fl2d_tra", "EchoTime": 20.0}, "Description says T2"),
+    "SWI": ({"SeriesDescription": "SWI_Images", "EchoTime": 20.0}, "Description says SWI"),
+    "not given": ({"ContrastBolusVolume": 0}, "the amount given is 0"),
+}
 
 
 def chosen_of(tmp_path, *headers):
@@ -371,6 +419,28 @@ def test_a_sequence_that_is_missing_is_refused(module_of, tmp_path, headers, sen
     refusal = chosen_of(tmp_path, *headers).refusal
     assert refusal.code is RefusalCode.NO_SUITABLE_SERIES
     assert sentence in refusal.sentence
+
+
+@pytest.mark.parametrize(("header", "sentence"), NOT_T2.values(), ids=NOT_T2)
+def test_what_is_no_t2_never_serves_as_t2(module_of, tmp_path, header, sentence):
+    module_of("prepare.py")
+    refusal = chosen_of(tmp_path, T1_CONTRAST, {**FINER, **header}).refusal
+    assert refusal is not None and sentence in refusal.sentence
+    beside = chosen_of(tmp_path, T2, T1_CONTRAST, {**FINER, **header})
+    assert beside.inputs["t2"].header.SeriesNumber == 2
+
+
+def test_a_finer_t2_and_one_that_says_an_inversion_of_0_are_taken(module_of, tmp_path):
+    module_of("prepare.py")
+    selection = chosen_of(tmp_path, T2, T1_CONTRAST, {**FINER, "InversionTime": "0"})
+    assert selection.inputs["t2"].header.SeriesNumber == 7
+
+
+@pytest.mark.parametrize(("header", "sentence"), NOT_T1.values(), ids=NOT_T1)
+def test_what_is_no_t1_after_contrast_never_serves_as_it(module_of, tmp_path, header, sentence):
+    module_of("prepare.py")
+    refusal = chosen_of(tmp_path, T2, {**T1_CONTRAST, **header}).refusal
+    assert refusal is not None and sentence in refusal.sentence
 
 
 def test_all_models_are_compared_sequence_by_sequence(module_of, monkeypatch):

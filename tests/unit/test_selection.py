@@ -48,6 +48,9 @@ FITS = {
     "agent none": ({"ContrastBolusAgent": "NONE"}, {"contrast": "absent"}),
     "agent denied": ({"ContrastBolusAgent": "PRE CONTRAST"}, {"contrast": "absent"}),
     "number": ({"EchoTime": "95"}, {"header": {"EchoTime": Range(60, 300)}}),
+    "number that is 0": ({"InversionTime": "0"}, {"header_absent": ("InversionTime",)}),
+    "number that is not there": ({"InversionTime": None}, {"header_absent": ("InversionTime",)}),
+    "word inside another": ({"SeriesDescription": "Leber epi"}, {"words_absent": ("EP",)}),
     "lossy allowed": ({"LossyImageCompression": "01"}, {"lossy": True}),
 }
 
@@ -151,6 +154,24 @@ MISSES = {
         {"header": {"EchoTime": Range(60)}},
         "NO_SUITABLE_SERIES",
         "EchoTime is absent, at least 60 is asked for",
+    ),
+    "number that must be absent": (
+        {"InversionTime": "2500"},
+        {"header_absent": ("InversionTime",)},
+        "NO_SUITABLE_SERIES",
+        "InversionTime 2500 is said; it must be absent or 0",
+    ),
+    "word that must be absent": (
+        {"SeriesDescription": "t2_Dark-Fluid"},
+        {"words_absent": ("FLAIR", "DARK FLUID")},
+        "NO_SUITABLE_SERIES",
+        "Series Description says DARK FLUID",
+    ),
+    "word of one image": (
+        {"per_instance": {3: {"ImageType": ["ORIGINAL", "PRIMARY", "DIFFUSION"]}}},
+        {"words_absent": ("DIFFUSION",)},
+        "NO_SUITABLE_SERIES",
+        "Image Type says DIFFUSION",
     ),
     "lossy": ({"LossyImageCompression": "01"}, {}, "LOSSY_COMPRESSED", "6 of 6 images"),
     "gap": (
