@@ -11,7 +11,8 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from node.dicom.frames import Stack
-from node.plugin import Line, Volume
+from node.plugin import Line, Map, Volume
+from node.results.heat import colour_bar, map_words, range_of, washed
 from node.results.request import EncodeRequest, Finding, measurements_of
 from node.results.sentences import RESEARCH_USE, value_text
 
@@ -25,13 +26,22 @@ _MAX_VALUES = 8
 #: Soft tissue window of CT (centre, width) in HU; other modalities: these percentiles.
 _WINDOW_HU = (40.0, 400.0)
 _PERCENTILES = (1.0, 99.5)
+#: Width and height of the bar that explains the colours of a map, and the room beside it.
+_BAR = (180, 14)
+_BESIDE_BAR = 6
 _WHITE = (255, 255, 255)
 _GREY = (170, 170, 170)
 _AXIS_NAMES = (("R", "L"), ("A", "P"), ("F", "H"))
 
 
 def page_of_slice(
-    request: EncodeRequest, findings: Sequence[Finding], volume: Volume, slice_index: int
+    request: EncodeRequest,
+    role: str,
+    slice_index: int,
+    *,
+    findings: Sequence[Finding],
+    volume: Volume,
+    heat: Map | None = None,
 ) -> Image.Image:
     """Draw findings of one input on one of its slices, with their values below.
 
@@ -40,19 +50,22 @@ def page_of_slice(
 
     Parameters
     ----------
-    findings : at least one, all of one input role
+    role : the input
+    findings : those on the slice
     volume : what the plugin saw of that input
+    heat : a map of that input, drawn below the outlines; None for none
 
     Returns
     -------
     RGB image; no patient data is drawn
     """
-    role = findings[0].segment.role
     stack = request.stacks[role]
     window = _window(request, role, volume)
     size = _size(stack)
     grey = Image.fromarray(_windowed(volume.array[slice_index], window))
     picture = grey.resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    if heat is not None:
+        picture = washed(picture, heat, slice_index)
     for finding in findings:
         _outline(picture, finding.segment.mask[slice_index] != 0, finding.spec.color_rgb)
         for measurement in measurements_of(request).get(finding.key, []):
@@ -60,10 +73,14 @@ def page_of_slice(
             if line is not None and line.slice_index == slice_index:
                 _draw_line(picture, line, stack)
     _letters(picture, stack)
-    lines = _caption(request, findings, slice_index)
-    page = Image.new("RGB", (size[0], size[1] + _LINE * len(lines) + _MARGIN - 1))
+    lines = _caption(request, role, findings, slice_index)
+    bar = 0 if heat is None else _LINE
+    page = Image.new("RGB", (size[0], size[1] + bar + _LINE * len(lines) + _MARGIN - 1))
     page.paste(picture, (0, 0))
-    _write(page, lines, top=size[1] + _MARGIN // 2)
+    top = size[1] + _MARGIN // 2
+    if heat is not None:
+        _explain(page, request, heat, top=top)
+    _write(page, lines, top=top + bar)
     return page
 
 
@@ -167,10 +184,10 @@ def sides(direction: tuple[float, ...]) -> tuple[str, str]:
 
 
 def _caption(
-    request: EncodeRequest, findings: Sequence[Finding], index: int
+    request: EncodeRequest, role: str, findings: Sequence[Finding], index: int
 ) -> list[tuple[str, tuple[int, int, int]]]:
     """Return the lines below the picture with their colours."""
-    manifest, role = request.manifest, findings[0].segment.role
+    manifest = request.manifest
     lines = [(_values(request, f), f.spec.color_rgb) for f in findings[:_MAX_NAMED]]
     if len(findings) > _MAX_NAMED:
         lines.append((f"and {len(findings) - _MAX_NAMED} more on this slice", _WHITE))
@@ -202,6 +219,19 @@ def _write(
     for number, (text, colour) in enumerate(lines):
         font = _fitting(draw, text, page.size[0] - 2 * _MARGIN, 19 if number == 0 else 16)
         draw.text((_MARGIN, top + _LINE * number), text, fill=_legible(colour), font=font)
+
+
+def _explain(page: Image.Image, request: EncodeRequest, heat: Map, *, top: int) -> None:
+    """Draw the colours of a map with the values that they stand for, and its name."""
+    least, most = (f"{value:.3g}" for value in range_of(heat))
+    draw, font, middle = ImageDraw.Draw(page), ImageFont.load_default(16), top + _LINE // 2
+    draw.text((_MARGIN, middle), least, _WHITE, font, "lm")
+    left = _MARGIN + round(draw.textlength(least, font=font)) + _BESIDE_BAR
+    page.paste(colour_bar(*_BAR), (left, middle - _BAR[1] // 2))
+    left += _BAR[0] + _BESIDE_BAR
+    words = f"{most}   {map_words(request, heat)}"
+    font = _fitting(draw, words, page.size[0] - _MARGIN - left, 16)
+    draw.text((left, middle), words, _WHITE, font, "lm")
 
 
 def _legible(colour: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -102,7 +102,8 @@ def _series_faults(ds: Dataset) -> Faults:
 def _capture_faults(item: EncodedObject, parsed: Parsed, request: EncodeRequest) -> Faults:
     stack = request.stacks[item.source_role]
     findings = [f for f in request.findings if f.segment.role == item.source_role]
-    found = picture_faults(parsed[item.role], stack, findings)
+    maps = [one for one in request.result.maps if one.role == item.source_role]
+    found = picture_faults(parsed[item.role], stack, findings, maps)
     yield from (("picture", fault) for fault in found)
 
 

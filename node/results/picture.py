@@ -33,7 +33,9 @@ def picture_of_finding(
     request: EncodeRequest, finding: Finding, *, volume: Volume, out_path: Path
 ) -> Path:
     """Draw a finding on the slice where its area is largest, and return `out_path`."""
-    page = page_of_slice(request, [finding], volume, finding.largest)
+    page = page_of_slice(
+        request, finding.segment.role, finding.largest, findings=[finding], volume=volume
+    )
     out_path.parent.mkdir(parents=True, exist_ok=True)
     page.save(out_path, "PNG")
     return out_path

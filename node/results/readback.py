@@ -164,7 +164,9 @@ def _frame(ds: Dataset, index: int) -> NDArray[np.generic]:
     return np.frombuffer(content, kind, size, offset).reshape(rows, columns)
 
 
-def picture_faults(ds: Dataset, stack: Stack, findings: Sequence[Finding]) -> Iterator[str]:
+def picture_faults(
+    ds: Dataset, stack: Stack, findings: Sequence[Finding], maps: Sequence[Map]
+) -> Iterator[str]:
     """Yield what is wrong with pictures: their size, their source, an outline that is not there."""
     if ds.BurnedInAnnotation != "YES":
         yield "burned-in annotation is not declared"
@@ -178,11 +180,15 @@ def picture_faults(ds: Dataset, stack: Stack, findings: Sequence[Finding]) -> It
         return
     frames = np.frombuffer(ds.PixelData, np.uint8, size).reshape(count, -1, 3)
     for source, pixels in zip(ds.SourceImageSequence, frames, strict=True):
-        yield from _frame_faults(source, pixels, stack, findings)
+        yield from _frame_faults(source, pixels, stack, findings, maps)
 
 
 def _frame_faults(
-    source: Dataset, pixels: NDArray[np.uint8], stack: Stack, findings: Sequence[Finding]
+    source: Dataset,
+    pixels: NDArray[np.uint8],
+    stack: Stack,
+    findings: Sequence[Finding],
+    maps: Sequence[Map],
 ) -> Iterator[str]:
     """Yield what is wrong with one picture, (pixels, 3), of a source image."""
     place = (str(source.ReferencedSOPInstanceUID), int(source.get("ReferencedFrameNumber") or 0))
@@ -192,5 +198,8 @@ def _frame_faults(
         return
     slice_index = planes.index(place)
     shown = [f for f in findings if f.segment.mask[slice_index].any()]
+    # Heat may lie on a slice without any finding; then there is nothing to outline.
+    if not shown and any(one.array[slice_index].any() for one in maps):
+        return
     if not any((pixels == f.spec.color_rgb).all(axis=1).any() for f in shown):
         yield "no finding is outlined"

@@ -95,12 +95,12 @@ def test_s10_a_finding_has_one_tracking_uid_in_every_profile_and_another_in_anot
 @pytest.mark.parametrize(
     ("profile", "kinds"),
     [
-        (PLAIN_PACS, ["sr", "sc", "sc2", "sc3", "sc4", "sc5"]),
+        (PLAIN_PACS, ["sr", "sc", "sc2", "sc3", "sc4", "sc5", "sc6"]),
         (OHIF, ["seg", "sr", "sr2"]),
         (DWV, ["seg", "sr", "sc"]),
         (WEASIS, ["seg", "sr", "kos"]),
         (STANDARD, ["seg", "pm", "sr"]),
-        (BITS, ["seg", "pm", "sr", "sc", "sc2", "sc3", "sc4", "sc5", "kos"]),
+        (BITS, ["seg", "pm", "sr", "sc", "sc2", "sc3", "sc4", "sc5", "sc6", "kos"]),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -311,7 +311,8 @@ def test_pictures_are_one_series_of_declared_burned_in_rgb() -> None:
         assert ds.SeriesDescription.startswith("RESEARCH ")
         assert list(ds.PatientOrientation) == ["L", "P"]
     sources = [ds.SourceImageSequence[0].ReferencedSOPInstanceUID for ds in pictures]
-    assert sources == [f"1.2.3.4.{n}" for n in range(1, 6)]
+    # The last slice twice: with its findings, and with the map over it.
+    assert sources == [f"1.2.3.4.{n}" for n in (1, 2, 3, 4, 5, 5)]
 
 
 def test_pictures_as_frames_of_one_image_are_the_same_pictures() -> None:
@@ -319,7 +320,7 @@ def test_pictures_as_frames_of_one_image_are_the_same_pictures() -> None:
     (frames,) = [ds for role, ds in made(DWV).items() if role.startswith("sc")]
 
     assert frames.SOPClassUID == MultiFrameTrueColorSecondaryCaptureImageStorage
-    assert (frames.NumberOfFrames, list(frames.PageNumberVector)) == (5, [1, 2, 3, 4, 5])
+    assert (frames.NumberOfFrames, list(frames.PageNumberVector)) == (6, [1, 2, 3, 4, 5, 6])
     assert frames.Rows == max(ds.Rows for ds in images)
     for ds, source, pixels in zip(
         images, frames.SourceImageSequence, frames.pixel_array, strict=True
