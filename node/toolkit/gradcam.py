@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ def grad_cam(
     output: int = 0,
     toward: Literal[1, -1] | None = 1,
     size: tuple[int, ...] | None = None,
+    mirrored: Sequence[Sequence[int]] = ((),),
 ) -> NDArray[np.float32]:
     """Return the heat of each place: features weighted by their mean gradient, what is above 0.
 
@@ -43,6 +45,9 @@ def grad_cam(
         the number. Of a case that a network calls negative, little speaks for a high number.
     size : tuple of int or None
         Of the map; None: that of the first input. It is enlarged linearly.
+    mirrored : sequence of sequences of int
+        Along which axes the inputs are mirrored; the heat is the mean of all, mirrored back. For
+        a plugin whose answer is such a mean: ``((), (2,), (3,), (2, 3))``.
 
     Returns
     -------
@@ -60,7 +65,15 @@ def grad_cam(
     ----------
     Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74.
     """
-    heat, _ = explained(network, *inputs, layer=layer, output=output, toward=toward, size=size)
+    heat, _ = explained(
+        network,
+        *inputs,
+        layer=layer,
+        output=output,
+        toward=toward,
+        size=size,
+        mirrored=mirrored,
+    )
     return heat
 
 
@@ -71,24 +84,41 @@ def explained(
     output: int = 0,
     toward: Literal[1, -1] | None = 1,
     size: tuple[int, ...] | None = None,
+    mirrored: Sequence[Sequence[int]] = ((),),
 ) -> tuple[NDArray[np.float32], float]:
-    """Return what `grad_cam` returns, and the number that it explains, from one pass."""
-    features, score = _forward(network, inputs, layer, output)
+    """Return what `grad_cam` returns, and the number that it explains, from one pass.
+
+    Of several mirror images the number is their mean.
+    """
+    passes = [
+        _forward(network, tuple(one.flip(tuple(axes)) for one in inputs), layer, output)
+        for axes in mirrored
+    ]
+    number = sum(float(score.detach()) for _, score in passes) / len(passes)
     if toward is None:
-        toward = 1 if float(score.detach()) >= 0.0 else -1
+        toward = 1 if number >= 0.0 else -1
+    wanted = tuple(inputs[0].shape[2:]) if size is None else size
+    heats = [
+        _heat(features, score, toward, wanted, f"output {output} does not hang on {layer}")
+        for features, score in passes
+    ]
+    back = [heat.flip(tuple(axes)) for heat, axes in zip(heats, mirrored, strict=True)]
+    found: NDArray[np.float32] = (sum(back) / len(back))[0, 0].cpu().numpy()
+    return _scaled(found, layer, toward), number
+
+
+def _heat(features: Any, score: Any, toward: int, size: tuple[int, ...], why_not: str) -> Any:
+    """Return the heat of one pass, shape (1, 1, *size)."""
     with torch.inference_mode(False):
         (gradient,) = torch.autograd.grad(toward * score, features, allow_unused=True)
     if gradient is None:
-        raise ValueError(f"output {output} does not hang on the layer {layer}")
+        raise ValueError(why_not)
     places = tuple(range(2, features.ndim))
     weights = gradient.mean(dim=places, keepdim=True)
     heat = functional.relu((weights * features.detach()).sum(dim=1, keepdim=True))
-    wanted = tuple(inputs[0].shape[2:]) if size is None else size
-    large = functional.interpolate(
-        heat.float(), size=wanted, mode=_MODES[len(places)], align_corners=False
+    return functional.interpolate(
+        heat.float(), size=size, mode=_MODES[len(places)], align_corners=False
     )
-    found: NDArray[np.float32] = large[0, 0].cpu().numpy()
-    return _scaled(found, layer, toward), float(score.detach())
 
 
 def concentration(heat: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:

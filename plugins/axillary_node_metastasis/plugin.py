@@ -23,6 +23,9 @@ from node.plugin import Map, Measurement, Quality, Result, Segment
 from node.toolkit.gradcam import grad_cam
 from node.toolkit.networks import cam_layer, load_weights
 
+#: Along which axes of (images, channels, rows, columns) an image is mirrored.
+MIRRORED = ((), (2,), (3,), (2, 3)) if SETTINGS["mirrored"] else ((),)
+
 
 class Plugin:
     def load(self, device):
@@ -63,25 +66,29 @@ class Plugin:
     def _judged(self, volume, node, heat):
         """Return probabilities of one node by name; adds its heat to the maps."""
         said = {}
-        for name, (largest, *beside) in seen(volume, node.mask).items():
-            p = said[f"p_{name}"] = self._mean(name, [largest, *beside])
-            cam = grad_cam(
-                self.networks[name],
-                self._tensor([largest]),
-                layer=SETTINGS["cam_layer"] or cam_layer(SETTINGS[f"{name}_network"]),
-                toward=1 if p >= SETTINGS["threshold"] else -1,
-            )
-            np.maximum(heat[name], largest.place.to_source(cam), out=heat[name])
+        for name, crops in seen(volume, node.mask).items():
+            said[f"p_{name}"] = self._mean(name, crops)
+            cam = self.heat(name, crops[0], said[f"p_{name}"])
+            np.maximum(heat[name], crops[0].place.to_source(cam), out=heat[name])
         share = SETTINGS["fsc_share"]
         return {"p_metastasis": share * said["p_fsc"] + (1 - share) * said["p_asc"], **said}
 
     def _mean(self, name, crops):
         """Return the mean probability of crops and of their mirror images."""
         images = self._tensor(crops)
-        if SETTINGS["mirrored"]:
-            images = torch.cat([images.flip(axes) for axes in ((), (2,), (3,), (2, 3))])
+        images = torch.cat([images.flip(axes) for axes in MIRRORED])
         with torch.inference_mode():
             return float(self.networks[name](images)[:, 0].double().sigmoid().mean())
+
+    def heat(self, name, crop, probability):
+        """Return what speaks for the class that a probability stands for, shape of the crop."""
+        return grad_cam(
+            self.networks[name],
+            self._tensor([crop]),
+            layer=SETTINGS["cam_layer"] or cam_layer(SETTINGS[f"{name}_network"]),
+            toward=1 if probability >= SETTINGS["threshold"] else -1,
+            mirrored=MIRRORED,
+        )
 
     def _tensor(self, crops):
         return torch.from_numpy(np.stack([image_of(crop) for crop in crops])).to(self.device)

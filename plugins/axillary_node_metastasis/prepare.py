@@ -7,6 +7,7 @@ import numpy as np
 from torch import nn
 
 from node.toolkit.crops import adjustable_crop, fixed_crop, largest_slice
+from node.toolkit.diameters import longest_in_plane
 from node.toolkit.intensity import hu_window
 from node.toolkit.networks import classifier
 
@@ -33,10 +34,18 @@ def networks():
 
 
 def not_a_node(volume, mask):
-    """Return why an outline cannot hold a node, or "": what is in it is no soft tissue.
+    """Return why an outline cannot hold a node, or "": its size, or what is in it.
 
-    The networks say something of anything: of lung, of bone, of HU that are 1024 too high.
+    The networks say something of anything: of a click, of lung, of bone, of HU 1024 too high.
     """
+    found = longest_in_plane(mask, volume.spacing_mm[1:])
+    longest_mm = 0.0 if found is None else found[0]
+    if not SETTINGS["least_mm"] <= longest_mm <= SETTINGS["most_mm"]:
+        return (
+            f"its outline is {longest_mm:.1f} mm long in its longest slice, and a node is expected "
+            f"to be {SETTINGS['least_mm']:g} to {SETTINGS['most_mm']:g} mm; outline the whole node "
+            "and nothing else"
+        )
     low, high = SETTINGS["least_hu"], SETTINGS["most_hu"]
     middle = float(np.median(volume.array[mask]))
     if low <= middle <= high:

@@ -43,26 +43,31 @@ def nodes_of(folder: Path, module: Any) -> list[tuple[Any, np.ndarray, bool]]:
     return found
 
 
-def looked_at(network: Any, nodes: list[Any], layer: str) -> dict[str, float]:
+def looked_at(network: Any, nodes: list[Any], layer: str, mirrored: Any) -> dict[str, float]:
     """Return how concentrated the heat is in nodes, and how many maps were 0 everywhere."""
-    ratios, empty = [], 0
-    for image, mask, _ in nodes:
+    ratios: dict[bool, list[float]] = {True: [], False: []}
+    empty = 0
+    for image, mask, outcome in nodes:
         try:
-            heat, _ = explained(network, image, layer=layer, toward=None)
+            heat, _ = explained(network, image, layer=layer, toward=None, mirrored=mirrored)
         except ResultInvalid:
             empty += 1
             continue
-        ratios.append(concentration(heat, mask))
-    return {"ratio": statistics.fmean(ratios) if ratios else 0.0, "zero_maps": empty}
+        ratios[outcome].append(concentration(heat, mask))
+    return {
+        "ratio": statistics.fmean(ratios[True] + ratios[False]),
+        "with_metastasis": statistics.fmean(ratios[True]),
+        "zero_maps": empty,
+    }
 
 
-def blanked(network: Any, nodes: list[Any], layer: str) -> dict[str, Any]:
+def blanked(network: Any, nodes: list[Any], layer: str, mirrored: Any) -> dict[str, Any]:
     """Return in how many nodes with metastasis the hottest places matter more than others."""
     chance, more, called = np.random.default_rng(0), [], []
     for image, _, outcome in nodes:
         if not outcome:
             continue
-        heat, logit = explained(network, image, layer=layer, toward=1)
+        heat, logit = explained(network, image, layer=layer, toward=1, mirrored=mirrored)
         hot = hottest(heat, SHARE)
         away = tuple(int(n) for n in chance.integers(heat.shape))
         fallen = [_without(network, image, np.roll(hot, by, (0, 1))) for by in ((0, 0), away)]
@@ -98,14 +103,14 @@ def main(folder: Path = PLUGIN, layers: tuple[str, ...] = ()) -> dict[str, Any]:
         strangers.append(load_module(folder, "prepare.py").networks()["fsc"].eval())
     figures = {}
     for layer in layers or (module.SETTINGS["cam_layer"],):
-        random = [looked_at(network, nodes, layer) for network in strangers]
+        random = [looked_at(network, nodes, layer, module.MIRRORED) for network in strangers]
         figures[layer] = {
             "nodes": len(nodes),
-            "trained": looked_at(trained, nodes, layer),
+            "trained": looked_at(trained, nodes, layer, module.MIRRORED),
             "random": statistics.fmean(one["ratio"] for one in random),
             "random_each": [round(one["ratio"], 2) for one in random],
             "random_zero_maps": sum(one["zero_maps"] for one in random),
-            "blanked": blanked(trained, nodes, layer),
+            "blanked": blanked(trained, nodes, layer, module.MIRRORED),
         }
     return figures
 

@@ -56,6 +56,20 @@ def test_what_is_explained_comes_with_the_heat():
     assert np.array_equal(heat, grad_cam(network, image, layer="features"))
 
 
+def test_heat_of_mirror_images_is_laid_back_and_averaged():
+    torch.manual_seed(0)
+    network, image = classifier("resnet18", width=0.125).eval(), torch.rand((1, 1, 32, 32))
+    layer = "layer2"
+
+    both, number = explained(network, image, layer=layer, mirrored=((), (3,)))
+    turned, same = explained(network, image.flip(3), layer=layer, mirrored=((), (3,)))
+
+    assert np.allclose(both, turned[:, ::-1], atol=1e-5) and number == pytest.approx(same)
+    logits = [network(one).item() for one in (image, image.flip(3))]
+    assert number == pytest.approx(np.mean(logits), abs=1e-5)
+    assert not np.allclose(both, grad_cam(network, image, layer=layer), atol=1e-3)
+
+
 def test_the_network_stays_as_it_was_and_inference_mode_does_no_harm():
     network = Bright().train()
     network.head.requires_grad_(False)
