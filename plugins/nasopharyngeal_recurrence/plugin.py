@@ -71,6 +71,7 @@ class Plugin:
             notes=(
                 f"Model {SETTINGS['model']}; features kept: {kept_words(model)}.",
                 *network_note(self.blocks),
+                *values_used(model, case.values),
                 *not_known(found),
             ),
         )
@@ -81,6 +82,17 @@ def network_note(blocks):
     if not any(block.endswith("deep") for block in blocks):
         return ()
     return (f"Deep features are outputs of {SETTINGS['backbone']}.",)
+
+
+def values_used(model, values):
+    """Return a sentence on the known clinical values: the report lists all, used or not."""
+    if not values:
+        return ()
+    kept = {one.name.removeprefix("log10_") for one in model.kept if one.block == "clinical"}
+    used = ", ".join(name.replace("_", " ") for name in values if name in kept)
+    if used:
+        return (f"Clinical values used: {used}.",)
+    return (f"Model {SETTINGS['model']} used no clinical value.",)
 
 
 def not_known(found):

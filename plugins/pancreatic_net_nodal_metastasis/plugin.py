@@ -25,6 +25,7 @@ from node.toolkit.signature.shown import kept_measurements, kept_words
 from node.toolkit.training import read_weights
 
 _LEVEL = 0.95
+UNUSED = "No clinical value was used."
 
 
 class Plugin:
@@ -69,7 +70,8 @@ class Plugin:
                 *kept_measurements(self.signature, table, segment=TUMOR),
             ),
             qualities=(Quality(name="nodal_class", choice=there),),
-            notes=(kept, note),
+            # The report lists every known value, used or not.
+            notes=(kept, note, *(() if nomogram or not case.values else (UNUSED,))),
         )
 
     def _by_pathology(self, probability, values):

@@ -236,6 +236,17 @@ def test_clinical_values_that_are_not_known_are_named(module_of):
     assert not {"age", "sex"} & set(by_name(known))
 
 
+def test_the_report_says_which_of_the_listed_clinical_values_were_used(module_of):
+    known = {"sex": "m", "age": 50.0}
+    images = plugin_of(module_of).run(case_of(values=tuple(known.items())))
+    assert images.notes[-1] == "Model t2-II-random_forest used no clinical value."
+    assert not any("clinical" in note for note in plugin_of(module_of).run(case_of()).notes)
+    blocks = ("t2_radiomic", "t2_deep", "clinical")
+    plugin = plugin_of(module_of, blocks, model="t2-III-random_forest")
+    used = plugin.run(case_of(values=tuple(known.items())))
+    assert "Clinical values used: sex, age." in used.notes
+
+
 def test_clinical_values_become_numbers_in_order(module_of):
     module = module_of("prepare.py")
     assert module.clinical(VALUES).tolist() == [1.0, 50.0, 2.0, 2.0, 2.0, 3.0]

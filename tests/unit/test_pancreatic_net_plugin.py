@@ -161,6 +161,7 @@ def test_pathology_makes_the_nomogram_and_the_report_says_so(module_of):
     low, high = by_name(some)["p_nomogram"].interval
     assert low < by_name(some)["p_nomogram"].value < high
     assert any("rests on pathology" in note for note in some.notes)
+    assert not any("was used" in note for note in (*some.notes, *without.notes))
     assert by_name(some)["p_rdp"].value == by_name(without)["p_rdp"].value
 
 
@@ -169,6 +170,7 @@ def test_part_of_the_pathology_is_no_pathology(module_of):
     result = plugin_of(module_of).run(replace(case_of(), values=values))
     assert "p_nomogram" not in by_name(result)
     assert "No nomogram: pathology does not say perineural invasion." in result.notes
+    assert result.notes[-1] == "No clinical value was used."
 
 
 def test_weights_without_a_nomogram_say_so(module_of):
