@@ -137,6 +137,7 @@ phase = "portal_venous"
 
 [rois.tumor]
 input = "portal_venous"
+one_piece = true
 codes = [{code}]
 
 [segments.copy]

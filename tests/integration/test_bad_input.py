@@ -119,6 +119,14 @@ def two(place: Place, images: Images) -> list[Dataset]:
     return [*regions_for(place.manifest, images, masks), *again]
 
 
+def two_in_one(place: Place, images: Images) -> list[Dataset]:
+    """Two lesions as one region."""
+    both = np.zeros(SHAPE, np.bool_)
+    both[3:9, 5:15, 5:15] = both[3:9, 24:34, 22:32] = True
+    masks = {name: [block()] for name in place.manifest.rois}
+    return regions_for(place.manifest, images, {**masks, place.role.name: [both]})
+
+
 def rejected(place: Place, images: Images) -> list[Dataset]:
     return [_rejected(images[role.input], name) for name, role in place.manifest.rois.items()]
 
@@ -181,6 +189,7 @@ BAD = {
         "lies in another frame of reference",
     ),
     "two when one is expected": (two, "ROI_SEVERAL", ""),
+    "two drawn as one region": (two_in_one, "ROI_SEVERAL", "2 parts that do not touch"),
     "a REJECTED RTSTRUCT": (rejected, "ROI_REJECTED", ": ROI 1 of the RTSTRUCT"),
     "a foreign patient's contour": (of_a_foreign_patient, "IDENTITY_MIXED", "2 Patient IDs"),
     "a contour drawn on a foreign study": (
