@@ -314,7 +314,8 @@ class _Desk:
 
     def _nothing(self, fitting: int) -> str:
         role = self._role
-        what = ", ".join(code.meaning for code in role.codes) or "no code"
+        # A meaning may hold a comma: "Neoplasm, Primary".
+        what = " or ".join(f'"{code.meaning}"' for code in role.codes) or "no code"
         names = ", ".join(self._settings.labels)
         named = f", or named {names}" if names else ""
         lines = f" ({fitting} enclose no area)" if fitting else ""

@@ -443,7 +443,7 @@ def test_refuse_is_refused_at_once(site: RoutingSite, images: list[Dataset]):
     site.route(images)
 
     assert last(site) == ("refused", "ROI_MISSING")
-    assert "SEG, RTSTRUCT, SR with Neoplasm; 0 other regions are here" in sentence(site)
+    assert 'SEG, RTSTRUCT, SR with "Neoplasm"; 0 other regions are here' in sentence(site)
 
 
 def test_s14_the_arrival_of_the_contour_starts_the_job_that_waits(
