@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,11 @@ from numpy.typing import NDArray
 
 from node.errors import RefusalCode, Refused
 from node.inference.roi_parts import check_one_piece, parts_of
-from node.manifest import RoiRole
+from node.manifest import Code, RoiRole
 from node.plugin import Roi
+from node.training.truth import rois_of
+from tests.regions_case import binary, image, written
+from tests.results_case import manifest
 
 SHAPE = (12, 30, 32)
 SPACING = (3.0, 0.8, 0.7)
@@ -149,3 +154,17 @@ def test_one_lesion_and_what_may_have_parts_pass() -> None:
         RoiRole(name="tumor", input="ct", one_piece=True), roi_of(with_boxes(BIG)), SPACING
     )
     check_one_piece(RoiRole(name="fat", input="ct"), roi_of(two), SPACING)
+
+
+def test_two_lesions_in_one_region_are_no_example_to_learn_from(tmp_path: Path) -> None:
+    stack, ct = image(tmp_path / "ct", SHAPE, spacing=SPACING)
+    drawn = written(tmp_path / "seg.dcm", binary(ct, with_boxes(BIG, box(2, 4, 18, 4, 10, 10))))
+    neoplasm = Code("108369006", "SCT", "Neoplasm")
+    role = RoiRole(name="tumor", input="ct", codes=(neoplasm,))
+
+    (found,) = rois_of(manifest(rois={"tumor": role}), [drawn], {"ct": stack})["tumor"]
+    with pytest.raises(Refused, match="2 parts that do not touch"):
+        asked = manifest(rois={"tumor": replace(role, one_piece=True)})
+        rois_of(asked, [drawn], {"ct": stack})
+
+    assert np.count_nonzero(found.mask) == 800
