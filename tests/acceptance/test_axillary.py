@@ -1,4 +1,4 @@
-"""Paper 001 through the node: images by storescu, later a SEG of the nodes, the report in Orthanc."""
+"""Paper 001 through the node: images by storescu, later a SEG of the nodes, the SR in Orthanc."""
 
 import io
 import shutil

@@ -1,9 +1,7 @@
 """The pancreatic plugin on a made-up tumour, with a signature of made-up numbers."""
 
-import atexit
 import shutil
 import sys
-import tempfile
 import tomllib
 from dataclasses import replace
 from functools import cache
@@ -21,14 +19,7 @@ from node.plugin import Case, Labels, Roi, Volume
 pytest.importorskip("torch")
 pytest.importorskip("radiomics")
 
-SOURCE = Path(__file__).resolve().parents[2] / "plugins" / "pancreatic_net_nodal_metastasis"
-#: A copy: until its weights are trained the manifest is a draft, so that the node lists no such
-#: plugin.
-PLUGIN = Path(tempfile.mkdtemp(prefix="sentinel-pancreas-")) / SOURCE.name
-atexit.register(shutil.rmtree, PLUGIN.parent)
-shutil.copytree(SOURCE, PLUGIN, ignore=shutil.ignore_patterns("__pycache__"))
-if not (PLUGIN / "plugin.toml").is_file():
-    (PLUGIN / "plugin.toml.draft").rename(PLUGIN / "plugin.toml")
+PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "pancreatic_net_nodal_metastasis"
 #: Modules of the plugin that import each other by name; each folder needs its own.
 OWN = ("prepare", "train", "plugin", "cohort")
 PATHOLOGY = {"vascular_invasion": True, "perineural_invasion": False, "grade": "g2"}
