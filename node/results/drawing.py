@@ -19,6 +19,7 @@ from node.results.sentences import RESEARCH_USE, value_text
 #: Longest side of the picture, pixels, and the lines of text below it.
 _SIDE = 768
 _LINE = 25
+_FONT_SIZE = 17
 _MARGIN = 10
 #: Findings named below a picture, and numbers of each; more are counted.
 _MAX_NAMED = 4
@@ -73,7 +74,11 @@ def page_of_slice(
             if line is not None and line.slice_index == slice_index:
                 _draw_line(picture, line, stack)
     _letters(picture, stack)
-    lines = _caption(request, role, findings, slice_index)
+    lines = [
+        (part, colour)
+        for text, colour in _caption(request, role, findings, slice_index)
+        for part in _wrapped(text, size[0] - 2 * _MARGIN)
+    ]
     bar = 0 if heat is None else _LINE
     page = Image.new("RGB", (size[0], size[1] + bar + _LINE * len(lines) + _MARGIN - 1))
     page.paste(picture, (0, 0))
@@ -212,25 +217,44 @@ def _values(request: EncodeRequest, finding: Finding) -> str:
     return f"{finding.label}: {', '.join(values)}" if values else finding.label
 
 
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return the lines that a text takes in a page so many pixels wide, the later ones indented.
+
+    Examples
+    --------
+    >>> _wrapped("node 1: 28 % of one, 33 % of the other", 180)
+    ['node 1: 28 % of one,', '  33 % of the other']
+    """
+    font, lines = ImageFont.load_default(_FONT_SIZE), [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1].strip() else f"{lines[-1]}{word}"
+        if lines[-1].strip() and font.getlength(longer) > width:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] = longer
+    return lines
+
+
 def _write(
     page: Image.Image, lines: Sequence[tuple[str, tuple[int, int, int]]], *, top: int
 ) -> None:
     draw = ImageDraw.Draw(page)
     for number, (text, colour) in enumerate(lines):
-        font = _fitting(draw, text, page.size[0] - 2 * _MARGIN, 19 if number == 0 else 16)
+        font = _fitting(draw, text, page.size[0] - 2 * _MARGIN, _FONT_SIZE)
         draw.text((_MARGIN, top + _LINE * number), text, fill=_legible(colour), font=font)
 
 
 def _explain(page: Image.Image, request: EncodeRequest, heat: Map, *, top: int) -> None:
     """Draw the colours of a map with the values that they stand for, and its name."""
     least, most = (f"{value:.3g}" for value in range_of(heat))
-    draw, font, middle = ImageDraw.Draw(page), ImageFont.load_default(16), top + _LINE // 2
+    font, middle = ImageFont.load_default(_FONT_SIZE), top + _LINE // 2
+    draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, middle), least, _WHITE, font, "lm")
     left = _MARGIN + round(draw.textlength(least, font=font)) + _BESIDE_BAR
     page.paste(colour_bar(*_BAR), (left, middle - _BAR[1] // 2))
     left += _BAR[0] + _BESIDE_BAR
     words = f"{most}   {map_words(request, heat)}"
-    font = _fitting(draw, words, page.size[0] - _MARGIN - left, 16)
+    font = _fitting(draw, words, page.size[0] - _MARGIN - left, _FONT_SIZE)
     draw.text((left, middle), words, _WHITE, font, "lm")
 
 
