@@ -15,6 +15,7 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import build_context
 
+from node.dicom.outbound import park_reactor
 from node.intake.scp import Receiver
 from node.settings import ReceiveSettings, Settings
 from node.storage import tables
@@ -97,9 +98,17 @@ def raw_object(path: Path) -> RawObject:
 
 @contextmanager
 def calling(
-    port: int, pairs: list[tuple[str, str]], *, calling_ae: str = "SCANNER", called_ae: str = "NODE"
+    port: int,
+    pairs: list[tuple[str, str]],
+    *,
+    calling_ae: str = "SCANNER",
+    called_ae: str = "NODE",
+    asks: bool = True,
 ) -> Iterator:
-    """Associate with one context per pair of SOP class and transfer syntax."""
+    """Associate with one context per pair of SOP class and transfer syntax.
+
+    One that `asks` nothing notices by itself when the other side ends the association.
+    """
     ae = AE(ae_title=calling_ae)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 15
     contexts = [build_context(abstract, [syntax]) for abstract, syntax in dict.fromkeys(pairs)]
@@ -117,6 +126,9 @@ def calling(
             )
         ],
     )
+    if asks and assoc.is_established:
+        # Else, under load, the library's own thread now and then takes an answer of ours.
+        park_reactor(assoc)
     try:
         yield assoc
     finally:

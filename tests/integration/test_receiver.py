@@ -264,7 +264,7 @@ def test_idle_associations_are_closed(tmp_path):
     limits = ReceiveSettings(min_free_mb=1, idle_timeout_s=0.3)
     with (
         receiving(tmp_path, receive=limits) as node,
-        calling(node.port, [(ECHO, EXPLICIT)]) as assoc,
+        calling(node.port, [(ECHO, EXPLICIT)], asks=False) as assoc,
     ):
         assert len(open_associations(node.db)) == 1
         eventually(lambda: not assoc.is_established)
