@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import structlog
@@ -23,6 +25,23 @@ for name in ("COLUMNS", "LINES") if "PYTEST_XDIST_WORKER" in os.environ else ():
 # The machine is shared by all tests: a deadline would measure the others.
 settings.register_profile("node", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("node")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins_as_before() -> Iterator[None]:
+    """Forget the plugins a file of tests has loaded: each has a `prepare.py` of its own."""
+    hooks, path, known = list(sys.path_hooks), list(sys.path), set(sys.modules)
+    yield
+    sys.path_hooks[:], sys.path[:] = hooks, path
+    sys.path_importer_cache.clear()
+    for name in set(sys.modules) - known:
+        if _is_of_a_plugin(sys.modules[name]):
+            del sys.modules[name]
+
+
+def _is_of_a_plugin(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and (Path(file).parent / "plugin.py").is_file()
 
 
 @pytest.fixture(autouse=True)
