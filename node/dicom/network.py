@@ -18,6 +18,7 @@ from pydicom.uid import (
 from pynetdicom import AllStoragePresentationContexts, evt
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 from pynetdicom.transport import AssociationSocket
 
@@ -181,6 +182,7 @@ def associate(
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     ae.connection_timeout = ae.acse_timeout = remote.timeout_s
     ae.dimse_timeout = ae.network_timeout = remote.timeout_s
+    rejections: list[A_ASSOCIATE_RJ] = []
     assoc = ae.associate(
         remote.host,
         remote.port,
@@ -190,11 +192,12 @@ def associate(
         ext_neg=[build_role(uid, scp_role=True) for uid in retrievable],
         evt_handlers=[
             (evt.EVT_CONN_OPEN, _no_delay),
+            (evt.EVT_PDU_RECV, keep_rejection, [rejections]),
             *([(evt.EVT_C_STORE, on_store)] if on_store else []),
         ],
     )
     if not assoc.is_established:
-        raise _why_not(assoc)
+        raise _why_not(assoc, rejections)
     park_reactor(assoc)
     done = False
     try:
@@ -226,9 +229,19 @@ def _no_delay(event: evt.Event) -> None:
         wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _why_not(assoc: Association) -> DeliveryFailed:
-    answer = assoc.acceptor.primitive
-    if assoc.is_rejected and answer is not None:
+def keep_rejection(event: evt.Event, rejections: list[A_ASSOCIATE_RJ]) -> None:
+    """Keep the PDU of a rejection: what the library says of it afterwards depends on chance.
+
+    A requestor whose thread wakes only after the rejection has closed the connection takes it for
+    one that never opened, and forgets the answer.
+    """
+    if isinstance(event.pdu, A_ASSOCIATE_RJ):
+        rejections.append(event.pdu)
+
+
+def _why_not(assoc: Association, rejections: Sequence[A_ASSOCIATE_RJ]) -> DeliveryFailed:
+    if rejections:
+        answer = rejections[-1].to_primitive()
         reason = answer.reason_str
         # Permanent rejections need a person, transient ones time (PS3.8 9.3.4).
         return DeliveryFailed(

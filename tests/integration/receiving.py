@@ -15,6 +15,7 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import build_context
 
+from node.dicom.network import keep_rejection
 from node.dicom.outbound import park_reactor
 from node.intake.scp import Receiver
 from node.settings import ReceiveSettings, Settings
@@ -104,10 +105,12 @@ def calling(
     calling_ae: str = "SCANNER",
     called_ae: str = "NODE",
     asks: bool = True,
+    rejections: list | None = None,
 ) -> Iterator:
     """Associate with one context per pair of SOP class and transfer syntax.
 
-    One that `asks` nothing notices by itself when the other side ends the association.
+    One that `asks` nothing notices by itself when the other side ends the association. PDUs of a
+    rejection go to `rejections`.
     """
     ae = AE(ae_title=calling_ae)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 15
@@ -123,7 +126,8 @@ def calling(
                 lambda e: e.assoc.dul.socket.socket.setsockopt(
                     socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
                 ),
-            )
+            ),
+            (evt.EVT_PDU_RECV, keep_rejection, [[] if rejections is None else rejections]),
         ],
     )
     if asks and assoc.is_established:

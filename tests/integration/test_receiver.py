@@ -14,6 +14,7 @@ import pytest
 from pydicom.uid import UID
 from pynetdicom import AE
 from pynetdicom.presentation import build_context
+from pynetdicom.transport import AssociationSocket
 
 from node.dicom.network import RemoteAE, associate, requested_contexts, send_file
 from node.errors import DeliveryFailed
@@ -168,10 +169,11 @@ def test_s11_a_full_disk_answers_a700_and_the_association_goes_on(tmp_path):
 
 
 def rejected(port, **titles):
-    with calling(port, [(ECHO, EXPLICIT)], **titles) as assoc:
-        answer = assoc.acceptor.primitive
-        assert assoc.is_rejected
-        return (answer.result, answer.result_source, answer.diagnostic)
+    answers = []
+    with calling(port, [(ECHO, EXPLICIT)], rejections=answers, **titles) as assoc:
+        assert not assoc.is_established
+    (answer,) = answers
+    return (answer.result, answer.source, answer.reason_diagnostic)
 
 
 def test_unknown_callers_and_titles_get_their_reason(tmp_path):
@@ -192,6 +194,32 @@ def test_unknown_callers_and_titles_get_their_reason(tmp_path):
         with calling(node.port, [(CT, EXPLICIT), (ECHO, EXPLICIT)], calling_ae="ECHO") as assoc:
             assert assoc.send_c_echo().Status == 0x0000
             assert send_raw(assoc, raw(ds)).Status == 0x0124
+
+
+def test_a_rejection_is_told_however_late_the_caller_looks(tmp_path, monkeypatch):
+    class Late(threading.Event):
+        """Lets the answer come, and the connection end, before it says that there was one."""
+
+        def wait(self, timeout=None):
+            found = super().wait(timeout)
+            time.sleep(0.3)
+            return found
+
+    made = AssociationSocket.__init__
+
+    def late(self, *arguments, **options):
+        made(self, *arguments, **options)
+        self._ready = Late()
+
+    with receiving(tmp_path, promiscuous=False, ae_titles=("NODE",)) as node:
+        monkeypatch.setattr(AssociationSocket, "__init__", late)
+        remote = RemoteAE(host="127.0.0.1", port=node.port, ae_title="NODE", calling_ae="NOBODY")
+        with (
+            pytest.raises(DeliveryFailed, match="Calling AE title not recognised") as told,
+            associate(remote, [build_context(ECHO, [EXPLICIT])]),
+        ):
+            pass
+    assert told.value.code == "ASSOCIATION_REJECTED"
 
 
 def test_the_limit_per_peer_is_a_transient_rejection(tmp_path):
