@@ -64,6 +64,11 @@ def patients_of(examples: Iterable[Example]) -> tuple[str, ...]:
     return tuple(str(one[PATIENT]) for one in examples)
 
 
+def institutions_of(examples: Iterable[Example]) -> tuple[str, ...]:
+    """Return where each example was scanned: what must not tell the outcome."""
+    return tuple(str(one[INSTITUTION]) for one in examples)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Examples:
     """What `fit` learns from, and what it stops by. No patient is in both."""

@@ -20,7 +20,7 @@ from node.toolkit.learning import (
 from node.toolkit.training import INSTITUTION, seed_everything
 
 #: Our choices; the paper states none of them.
-STEPS, LOOK_EVERY = 1200, 100
+STEPS, LOOK_EVERY = 1500, 100
 BATCH, RATE, WEIGHT_DECAY = 32, 2e-3, 1e-3
 #: Smoothing of the weights over steps: what is kept is their running mean.
 AVERAGING = 0.98

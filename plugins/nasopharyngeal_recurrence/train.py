@@ -20,6 +20,7 @@ from prepare import (
 )
 
 from node.toolkit.signature import (
+    Cases,
     SignatureSettings,
     compare_classifiers,
     enrichment,
@@ -27,7 +28,7 @@ from node.toolkit.signature import (
     permutation_aurocs,
 )
 from node.toolkit.signature.shown import families_of
-from node.toolkit.training import patients_of
+from node.toolkit.training import institutions_of, patients_of
 
 LABELS = {"recurrence": ["no", "yes"]}
 #: Two sequences x three models x five classifiers: the 30 models, the default first.
@@ -78,9 +79,18 @@ def learned(name, cases, seed, workers=1):
     """Return the signature of one of `MODELS`."""
     sequence, model, classifier = model_named(name)
     how = replace(HOW, classifier=classifier, seed=seed)
-    outcome = [bool(one["outcome"]) for one in cases]
-    table = table_with(cases, blocks_of(sequence, model))
-    return fit_signature(table, outcome, patients_of(cases), how, workers=workers)
+    return fit_signature(known_of(cases, sequence, model), how, workers=workers)
+
+
+def known_of(examples, sequence, model):
+    """Return what is known of cases, with the features of one sequence and model."""
+    cases = list(examples)
+    return Cases(
+        table_with(cases, blocks_of(sequence, model)),
+        [bool(one["outcome"]) for one in cases],
+        patients_of(cases),
+        institutions_of(cases),
+    )
 
 
 def compare(examples, *, seed, run):
@@ -88,20 +98,12 @@ def compare(examples, *, seed, run):
     rows, how = [], replace(HOW, seed=seed)
     for number, sequence in enumerate(SEQUENCES):
         models = {f"{sequence} {name}": blocks_of(sequence, name) for name in PARTS}
-        sides = [
-            (
-                table_with(cases, blocks_of(sequence, "III")),
-                [bool(c["outcome"]) for c in cases],
-                patients_of(cases),
-            )
-            for cases in (list(examples.train), list(examples.tuning))
-        ]
         rows += compare_classifiers(
-            sides[0],
+            known_of(examples.train, sequence, "III"),
             how,
             models=models,
             classifiers=CLASSIFIERS,
-            held_out=sides[1] if examples.tuning else None,
+            held_out=known_of(examples.tuning, sequence, "III") if examples.tuning else None,
             workers=run.workers,
             advance=lambda done, total, n=number: run.progress(n + done / total, len(SEQUENCES)),
         )
@@ -110,12 +112,9 @@ def compare(examples, *, seed, run):
 
 def permuted(examples, *, seed, run, runs):
     """Return the AUROC of each run with mixed outcomes: what ships, learned anew in every fold."""
-    cases = [*examples.train, *examples.tuning]
     sequence, model, classifier = model_named(run.model or SETTINGS["model"])
     return permutation_aurocs(
-        table_with(cases, blocks_of(sequence, model)),
-        [bool(one["outcome"]) for one in cases],
-        patients_of(cases),
+        known_of([*examples.train, *examples.tuning], sequence, model),
         replace(HOW, classifier=classifier, seed=seed),
         runs=runs,
         workers=run.workers,

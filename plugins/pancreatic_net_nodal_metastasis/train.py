@@ -23,6 +23,7 @@ from node.toolkit.logistic import fit_logistic
 from node.toolkit.signature import (
     CLASSIFIERS,
     Block,
+    Cases,
     SignatureSettings,
     Table,
     compare_classifiers,
@@ -32,14 +33,14 @@ from node.toolkit.signature import (
     permutation_aurocs,
 )
 from node.toolkit.signature.shown import families_of
-from node.toolkit.training import patients_of
+from node.toolkit.training import institutions_of, patients_of
 
 LABELS = {"nodal_metastasis": ["no", "yes"]}
 #: The first is learned where nothing else is said.
 MODELS = (SETTINGS["classifier"], *(one for one in CLASSIFIERS if one != SETTINGS["classifier"]))
 #: Our choices; the paper states none of them.
 HOW = SignatureSettings(
-    icc_least=0.75, univariate_p=0.05, correlation_most=0.9, rule="1se", lasso_folds=10
+    icc_least=0.9, univariate_p=0.05, correlation_most=0.9, rule="1se", lasso_folds=10
 )
 #: Of every so many cases one is measured twice: outlined a little otherwise, scanned noisier.
 TWICE, MOVED_MM, GROWN_MM, NOISE_HU = 4, 1.0, 0.8, 8.0
@@ -86,16 +87,16 @@ def score(case):
 
 def fit(examples, *, seed, run):
     """Return signature and nomogram, and the threshold for the manifest."""
-    cases = [*examples.train, *examples.tuning]
-    table, outcome, patients = table_from(cases), outcomes(cases), patients_of(cases)
+    found = [*examples.train, *examples.tuning]
+    cases = known_of(found)
     how = replace(HOW, seed=seed, classifier=run.model or SETTINGS["classifier"])
-    signature = fit_signature(table, outcome, patients, how, workers=run.workers)
+    signature = fit_signature(cases, how, workers=run.workers)
     run.progress(1, 2, threshold=signature.threshold)
-    judged = nested_auroc(table, outcome, patients, how, workers=run.workers)
+    judged = nested_auroc(cases, how, workers=run.workers)
     figures = {"threshold": signature.threshold, "auroc": judged.auroc.estimate}
     run.progress(2, 2, **figures)
     # The nomogram learns from what was said of patients that the signature had not seen.
-    arrays = {**signature.arrays("rdp."), **nomogram(cases, judged.probability, outcome)}
+    arrays = {**signature.arrays("rdp."), **nomogram(found, judged.probability, judged.outcome)}
     threshold = round(float(np.clip(signature.threshold, 0.01, 0.99)), 3)
     parameters = {"threshold": threshold, "classifier": how.classifier}
     return {"weights.safetensors": arrays, "parameters": parameters}
@@ -113,23 +114,20 @@ def nomogram(cases, probability, outcome):
 
 def compare(examples, *, seed, run):
     """Return the ten classifiers, judged on the cases learned from and on the tuning cases."""
-    sides = [
-        (table_from(cases), outcomes(cases), patients_of(cases))
-        for cases in (list(examples.train), list(examples.tuning))
-    ]
     return compare_classifiers(
-        sides[0],
+        known_of(examples.train),
         replace(HOW, seed=seed),
         classifiers=CLASSIFIERS,
-        held_out=sides[1] if examples.tuning else None,
+        held_out=known_of(examples.tuning) if examples.tuning else None,
         workers=run.workers,
         advance=lambda done, total: run.progress(done, total),
     )
 
 
-def table_from(cases):
-    """Return the table of cases; those measured twice have both."""
-    return Table(
+def known_of(examples):
+    """Return what is known of cases: those measured twice have both tables."""
+    cases = list(examples)
+    table = Table(
         blocks={
             block: Block(
                 names=names_of(block),
@@ -139,20 +137,14 @@ def table_from(cases):
             for block in BLOCKS
         }
     )
-
-
-def outcomes(cases):
-    """Return who has metastasis, bool."""
-    return np.array([bool(one["outcome"]) for one in cases])
+    outcome = [bool(one["outcome"]) for one in cases]
+    return Cases(table, outcome, patients_of(cases), institutions_of(cases))
 
 
 def permuted(examples, *, seed, run, runs):
     """Return the AUROC of each run with mixed outcomes: what ships, learned anew in every fold."""
-    cases = [*examples.train, *examples.tuning]
     return permutation_aurocs(
-        table_from(cases),
-        outcomes(cases),
-        patients_of(cases),
+        known_of([*examples.train, *examples.tuning]),
         replace(HOW, seed=seed, classifier=run.model or SETTINGS["classifier"]),
         runs=runs,
         workers=run.workers,

@@ -29,6 +29,7 @@ _TRAIN = """
 import numpy as np
 from judge_features import NAMES, features_of
 from node.toolkit.signature import (
+    Cases,
     SignatureSettings, compare_classifiers, enrichment, fit_signature, permutation_aurocs, table_of
 )
 
@@ -41,11 +42,11 @@ def examples(case, labels):
 
 def cases_of(examples):
     cases = list(examples)
-    return table_of(cases, {"all": NAMES}), [bool(one["y"][0]) for one in cases], None
+    return Cases(table_of(cases, {"all": NAMES}), [bool(one["y"][0]) for one in cases])
 
 def fit(examples, *, seed, run):
     settings = SignatureSettings(classifier=run.model, seed=seed, **SETTINGS)
-    made = fit_signature(*cases_of(examples.train), settings)
+    made = fit_signature(cases_of(examples.train), settings)
     run.progress(1, 1)
     return {
         "weights.safetensors": made.arrays(),
@@ -64,7 +65,7 @@ def compare(examples, *, seed, run):
 def permuted(examples, *, seed, run, runs):
     settings = SignatureSettings(classifier=run.model, seed=seed, **SETTINGS)
     return permutation_aurocs(
-        *cases_of(examples.train), settings, runs=runs, workers=run.workers, advance=run.progress
+        cases_of(examples.train), settings, runs=runs, workers=run.workers, advance=run.progress
     )
 
 def causes_kept(block, kept):

@@ -111,7 +111,7 @@ def module_of(tmp_path, monkeypatch):
 @cache
 def signature(blocks=("t2_radiomic", "t2_deep")):
     """A signature learned from numbers that were drawn."""
-    from node.toolkit.signature import Block, SignatureSettings, Table, fit_signature
+    from node.toolkit.signature import Block, Cases, SignatureSettings, Table, fit_signature
 
     chance = np.random.default_rng(5)
     outcome = chance.random(60) < 0.5
@@ -123,7 +123,7 @@ def signature(blocks=("t2_radiomic", "t2_deep")):
         for name in blocks
     }
     how = SignatureSettings(univariate_p=1.0, whole=("clinical",), inner_folds=3, lasso_folds=3)
-    return fit_signature(Table(blocks=made), outcome, None, how)
+    return fit_signature(Cases(Table(blocks=made), outcome), how)
 
 
 def plugin_of(module_of, blocks=("t2_radiomic", "t2_deep"), **parameters):

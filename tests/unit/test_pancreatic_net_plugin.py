@@ -72,7 +72,7 @@ def module_of(tmp_path, monkeypatch):
 @cache
 def signature():
     """A signature of three features, learned from numbers that were drawn."""
-    from node.toolkit.signature import Block, SignatureSettings, Table, fit_signature
+    from node.toolkit.signature import Block, Cases, SignatureSettings, Table, fit_signature
 
     chance = np.random.default_rng(5)
     outcome = chance.random(60) < 0.5
@@ -81,7 +81,7 @@ def signature():
         for block, names in KEPT.items()
     }
     how = SignatureSettings(univariate_p=1.0, rule="min")
-    return fit_signature(Table(blocks=blocks), outcome, None, how)
+    return fit_signature(Cases(Table(blocks=blocks), outcome), how)
 
 
 def plugin_of(module_of, *, nomogram=True):
@@ -281,12 +281,12 @@ def test_workers_are_handed_on(module_of, monkeypatch, tmp_path):
         seen.append(workers)
         auroc = SimpleNamespace(estimate=0.5)
         return SimpleNamespace(
-            threshold=0.5, arrays=lambda _prefix: {}, auroc=auroc, probability=None
+            threshold=0.5, arrays=lambda _prefix: {}, auroc=auroc, probability=None, outcome=None
         )
 
     for name in ("fit_signature", "nested_auroc", "compare_classifiers"):
         monkeypatch.setattr(train, name, stub)
-    monkeypatch.setattr(train, "table_from", len)
+    monkeypatch.setattr(train, "known_of", len)
     monkeypatch.setattr(train, "nomogram", lambda *_: {})
     cases = [{"outcome": np.array(True), "patient": np.array("line 1")}]
     run = TrainingRun(device="cpu", folder=tmp_path, workers=3)

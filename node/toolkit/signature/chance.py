@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from node.toolkit.auroc import auroc
 from node.toolkit.signature.fitting import Desk
 from node.toolkit.signature.judging import outer_folds
 from node.toolkit.signature.learners import GRIDS
 from node.toolkit.signature.parallel import Advance, each
-from node.toolkit.signature.table import SignatureSettings, Table, Truth
+from node.toolkit.signature.table import Cases, SignatureSettings, Table, Truth
 
 
 def permutation_aurocs(
-    table: Table,
-    outcome: ArrayLike,
-    groups: Sequence[object] | None,
+    cases: Cases,
     settings: SignatureSettings,
     *,
     runs: int = 30,
@@ -31,8 +28,8 @@ def permutation_aurocs(
     Everything is selected and learned anew in every fold; the classifier keeps the first settings
     of its grid. About 0.5, or something looked at the tested cases.
     """
-    truth = Truth.of(outcome, groups, len(table), settings.seed)
-    tasks = ((table, _mixed(truth, run), settings) for run in range(runs))
+    truth = cases.truth(settings.seed)
+    tasks = ((cases.table, _mixed(truth, run), settings) for run in range(runs))
     return tuple(each(_by_chance, tasks, runs, workers=workers, advance=advance))
 
 
@@ -59,7 +56,7 @@ def _mixed(truth: Truth, run: int) -> Truth:
         rows = [np.flatnonzero(place == one) for one in alike]
         for target, source in zip(rows, chance.permutation(len(alike)), strict=True):
             outcome[target] = truth.outcome[rows[source]]
-    return Truth(outcome=outcome, groups=truth.groups, seed=truth.seed)
+    return replace(truth, outcome=outcome)
 
 
 @dataclass(frozen=True, kw_only=True)

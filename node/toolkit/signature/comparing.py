@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from node.toolkit.signature.fitting import Desk
 from node.toolkit.signature.folds import Fold
 from node.toolkit.signature.judging import Judged, cross_validated, judged_on, outer_folds
 from node.toolkit.signature.parallel import Advance, each
 from node.toolkit.signature.signature import Signature
-from node.toolkit.signature.table import CLASSIFIERS, Rows, SignatureSettings, Table, Truth
+from node.toolkit.signature.table import CLASSIFIERS, Cases, Rows, SignatureSettings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,10 +61,6 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-#: Table, outcome, and whose case it is (None: each of another patient).
-Cases = tuple[Table, ArrayLike, Sequence[object] | None]
-
-
 def compare_classifiers(
     cases: Cases,
     settings: SignatureSettings,
@@ -80,18 +75,16 @@ def compare_classifiers(
 
     Parameters
     ----------
-    cases : (table, outcome, patients)
-        As in `fit_signature`.
+    cases : Cases
     settings : SignatureSettings
         Its `classifier` does not count.
     models : mapping of name to names of blocks; None: one of all blocks
     classifiers : sequence of `CLASSIFIERS`
-    held_out : (table, outcome, patients) that nothing is learned from, or None
+    held_out : Cases that nothing is learned from, or None
     """
-    table, outcome, groups = cases
-    truth = Truth.of(outcome, groups, len(table), settings.seed)
-    models = models or {"all": tuple(table.blocks)}
-    table = table.only(list(dict.fromkeys(name for own in models.values() for name in own)))
+    truth = cases.truth(settings.seed)
+    models = models or {"all": tuple(cases.table.blocks)}
+    table = cases.table.only(list(dict.fromkeys(name for own in models.values() for name in own)))
     folds, everybody = outer_folds(truth, settings), np.arange(len(table))
     desk = Desk(table, truth, settings, workers=workers)
     sides = [everybody, *(learned for learned, _ in folds)]
@@ -102,7 +95,7 @@ def compare_classifiers(
     rows = each(_compared, tasks, len(tasks), workers=workers, advance=advance)
     if held_out is None:
         return tuple(rows)
-    return tuple(replace(row, held_out=judged_on(row.signature, *held_out)) for row in rows)
+    return tuple(replace(row, held_out=judged_on(row.signature, held_out)) for row in rows)
 
 
 def _compared(

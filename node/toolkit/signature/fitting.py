@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from node.toolkit.auroc import auroc
 from node.toolkit.calibration import Platt
@@ -19,15 +18,13 @@ from node.toolkit.signature.learners import GRIDS, learn
 from node.toolkit.signature.parallel import Advance, each, one_thread
 from node.toolkit.signature.selection import Selected, alone, select
 from node.toolkit.signature.signature import Kept, Signature
-from node.toolkit.signature.table import Array, Rows, SignatureSettings, Table, Truth
+from node.toolkit.signature.table import Array, Cases, Rows, SignatureSettings, Table, Truth
 
 _UNCALIBRATED = Calibration(line=Platt(slope=1.0, intercept=0.0), covariance=np.zeros((2, 2)))
 
 
 def fit_signature(
-    table: Table,
-    outcome: ArrayLike,
-    groups: Sequence[object] | None,
+    cases: Cases,
     settings: SignatureSettings,
     *,
     workers: int = 1,
@@ -39,10 +36,7 @@ def fit_signature(
 
     Parameters
     ----------
-    table : Table
-    outcome : bool, shape (cases,)
-    groups : sequence, length cases, or None
-        Whose case it is; all cases of a patient are in one fold. None: each of another patient.
+    cases : Cases
     settings : SignatureSettings
     workers : int
         Processes. Their number changes nothing of the result.
@@ -52,12 +46,11 @@ def fit_signature(
     ValueError
         If a class has too few patients, or no feature varies.
     """
-    truth = Truth.of(outcome, groups, len(table), settings.seed)
-    everybody = np.arange(len(table))
-    desk = Desk(table, truth, settings, workers=workers)
+    everybody = np.arange(len(cases.table))
+    desk = Desk(cases.table, cases.truth(settings.seed), settings, workers=workers)
     desk.select(desk.needed(everybody))
     with one_thread():
-        return desk.fit(everybody, tuple(table.blocks), settings.classifier)
+        return desk.fit(everybody, tuple(cases.table.blocks), settings.classifier)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,8 +91,8 @@ class Desk:
         }
         tasks = (
             (
-                self.table.only([name]).rows(rows).blocks[name],
-                self.truth.rows(rows),
+                self.table.only([name]).rows(self.truth.evened(rows)).blocks[name],
+                self.truth.rows(self.truth.evened(rows)),
                 self.settings,
                 name in self.settings.whole,
             )
@@ -177,11 +170,11 @@ class Desk:
             threshold=0.5,
             counts=chosen.counts,
         )
-        few = self.table.only(blocks).rows(rows)
+        even = self.truth.evened(rows)
         model = learn(
             classifier,
-            bare.scaled(few),
-            self.truth.outcome[rows],
+            bare.scaled(self.table.only(blocks).rows(even)),
+            self.truth.outcome[even],
             given,
             seed=self.settings.seed,
             notes=notes,

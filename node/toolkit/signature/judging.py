@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from node.toolkit.auroc import auroc, auroc_interval
 from node.toolkit.bootstrap import Interval
@@ -18,6 +18,7 @@ from node.toolkit.signature.parallel import Advance, one_thread
 from node.toolkit.signature.signature import Signature
 from node.toolkit.signature.table import (
     Array,
+    Cases,
     Rows,
     SignatureSettings,
     Table,
@@ -88,9 +89,7 @@ class Judged:
 
 
 def nested_auroc(
-    table: Table,
-    outcome: ArrayLike,
-    groups: Sequence[object] | None,
+    cases: Cases,
     settings: SignatureSettings,
     *,
     workers: int = 1,
@@ -105,7 +104,7 @@ def nested_auroc(
     LearningError
         DATA_LEAK, if a patient is on both sides of a fold or a scaler knows a tested case.
     """
-    truth = Truth.of(outcome, groups, len(table), settings.seed)
+    table, truth = cases.table, cases.truth(settings.seed)
     folds = outer_folds(truth, settings)
     desk = Desk(table, truth, settings, workers=workers)
     desk.select([rows for learned, _ in folds for rows in desk.needed(learned)], advance)
@@ -137,7 +136,7 @@ def cross_validated(table: Table, truth: Truth, folds: Sequence[Fold], fit: Fit)
         check_scaling(
             np.array([one.mean for one in found.kept]),
             np.array([one.deviation for one in found.kept]),
-            found.features(table.rows(learned)),
+            found.features(table.rows(truth.evened(learned))),
         )
         probability[tested] = found.probability(table.rows(tested))
         called[tested] = probability[tested] >= found.threshold
@@ -154,16 +153,14 @@ def cross_validated(table: Table, truth: Truth, folds: Sequence[Fold], fit: Fit)
     )
 
 
-def judged_on(
-    signature: Signature, table: Table, outcome: ArrayLike, groups: Sequence[object] | None
-) -> Judged:
+def judged_on(signature: Signature, cases: Cases) -> Judged:
     """Judge a finished signature on cases it was not learned from."""
-    truth = Truth.of(outcome, groups, len(table), 0)
-    probability = signature.probability(table)
+    truth = cases.truth(0)
+    probability = signature.probability(cases.table)
     return Judged(
         outcome=truth.outcome,
         groups=truth.groups,
         probability=probability,
         called=probability >= signature.threshold,
-        fold=np.zeros(len(table), np.intp),
+        fold=np.zeros(len(cases.table), np.intp),
     )

@@ -123,6 +123,47 @@ def table_of(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """What is known of cases to learn from or to be judged on.
+
+    Attributes
+    ----------
+    table : Table
+    outcome : bool, shape (cases,)
+    patients : sequence, length cases, or None
+        Whose case it is; all cases of a patient are in one fold. None: each of another patient.
+    institutions : sequence, length cases, or None
+        Both outcomes of each of them weigh alike in selection and classifier, so that no scanner
+        tells the outcome; calibration and threshold go by the cases as they are.
+    """
+
+    table: Table
+    outcome: ArrayLike
+    patients: Sequence[object] | None = None
+    institutions: Sequence[object] | None = None
+
+    def truth(self, seed: int) -> Truth:
+        """Return all but the features, checked."""
+        count = len(self.table)
+        named = range(count) if self.patients is None else self.patients
+        places = [""] * count if self.institutions is None else self.institutions
+        y, patients, scanned = (np.asarray(one) for one in (self.outcome, named, places))
+        if not y.shape == patients.shape == scanned.shape == (count,):
+            raise ValueError(
+                f"{count} cases have {y.size} outcomes, {patients.size} patients and "
+                f"{scanned.size} institutions; give one each"
+            )
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError("an outcome is neither 0 nor 1")
+        return Truth(
+            outcome=y.astype(np.bool_),
+            groups=patients.astype(np.str_),
+            institution=scanned.astype(np.str_),
+            seed=seed,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SignatureSettings:
     """How a signature is made. All of it is ours; the papers give the method, not these values.
@@ -173,26 +214,37 @@ class SignatureSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """Who the cases are of, and who had the outcome."""
+    """Who the cases are of, who had the outcome, and where they were scanned."""
 
     outcome: NDArray[np.bool_]
     groups: NDArray[np.str_]
+    #: Of each case; all alike where nothing is known.
+    institution: NDArray[np.str_]
     seed: int = field(default=0)
-
-    @staticmethod
-    def of(outcome: ArrayLike, groups: Sequence[object] | None, count: int, seed: int) -> Truth:
-        """Check and return them; without groups each case is of another patient."""
-        y = np.asarray(outcome)
-        named = range(count) if groups is None else groups
-        patients = np.array([str(one) for one in named])
-        if y.shape != (count,) or patients.shape != (count,):
-            raise ValueError(
-                f"{count} cases have {y.size} outcomes and {patients.size} patients; give one each"
-            )
-        if not np.isin(y, (0, 1)).all():
-            raise ValueError("an outcome is neither 0 nor 1")
-        return Truth(outcome=y.astype(np.bool_), groups=patients, seed=seed)
 
     def rows(self, chosen: Rows) -> Truth:
         """Return those of some cases."""
-        return Truth(outcome=self.outcome[chosen], groups=self.groups[chosen], seed=self.seed)
+        return replace(
+            self,
+            outcome=self.outcome[chosen],
+            groups=self.groups[chosen],
+            institution=self.institution[chosen],
+        )
+
+    def evened(self, chosen: Rows) -> Rows:
+        """Return some cases so that no institution tells the outcome: the rarer one repeated.
+
+        Cases of an institution with one outcome only are left out, if any other has both. Cases of
+        one institution alone stay as they are.
+        """
+        places = np.unique(self.institution[chosen])
+        if places.size < 2:
+            return chosen
+        found = []
+        for place in places:
+            own = chosen[self.institution[chosen] == place]
+            parts = [own[self.outcome[own] == value] for value in (False, True)]
+            if all(part.size for part in parts):
+                most = max(part.size for part in parts)
+                found += [np.resize(part, most) for part in parts]
+        return np.sort(np.concatenate(found)) if found else chosen

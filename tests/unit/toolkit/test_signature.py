@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from node.errors import LearningError, ManifestError
+from node.toolkit.auroc import auroc
 from node.toolkit.operating import confusion
 from node.toolkit.signature import (
     Block,
+    Cases,
     Kept,
     Signature,
     SignatureSettings,
     Table,
-    Truth,
     check_blind,
     check_folds,
     compare_classifiers,
@@ -39,13 +40,18 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 QUICK = SignatureSettings(inner_folds=3, outer_folds=3, lasso_folds=4)
 
 
+def truth_of(outcome, patients=None):
+    """Return who had the outcome; nothing else is known of the cases."""
+    return Cases(table_of([{"x": [0.0]}] * len(outcome), {"x": ["x"]}), outcome, patients).truth(0)
+
+
 # --- what is kept ----------------------------------------------------------------------------
 
 
 def test_causes_are_kept_with_their_coefficients():
     table, outcome = cases(160, effect=1.5)
 
-    made = fit_signature(table, outcome, None, QUICK)
+    made = fit_signature(Cases(table, outcome), QUICK)
 
     found = {one.name: one for one in made.kept}
     assert {"cause_0", "cause_1", "cause_2"} <= set(found)
@@ -64,7 +70,7 @@ def test_a_constant_feature_is_left_out_whatever_its_value():
     flat = np.full((60, 1), 0.1)
     wide = Block(names=(*block.names, "flat"), values=np.hstack([block.values, flat]))
 
-    made = fit_signature(Table(blocks={"radiomic": wide}), outcome, None, QUICK)
+    made = fit_signature(Cases(Table(blocks={"radiomic": wide}), outcome), QUICK)
 
     assert "flat" not in [one.name for one in made.kept]
     assert made.counts["radiomic"]["not_constant"] == 6
@@ -79,7 +85,7 @@ def test_features_that_two_readers_do_not_agree_on_are_left_out():
     second[60:] = np.nan  # outlined once
     twice = Table(blocks={"radiomic": replace(block, second=second)})
 
-    made = fit_signature(twice, outcome, None, QUICK)
+    made = fit_signature(Cases(twice, outcome), QUICK)
 
     assert made.counts["radiomic"]["two_readers"] == 3
     assert "cause_1" not in [one.name for one in made.kept]
@@ -91,9 +97,8 @@ def test_too_few_cases_of_a_second_reader_are_said():
     second = np.full(block.values.shape, np.nan)
     second[:4] = block.values[:4]
 
-    made = fit_signature(
-        Table(blocks={"radiomic": replace(block, second=second)}), outcome, None, QUICK
-    )
+    twice = Table(blocks={"radiomic": replace(block, second=second)})
+    made = fit_signature(Cases(twice, outcome), QUICK)
 
     assert any("outlined by two readers" in note for note in made.notes)
 
@@ -150,7 +155,7 @@ def test_of_two_alike_features_the_one_with_the_smaller_p_stays():
 
 def test_one_standard_error_keeps_no_more_than_the_least_error():
     table, outcome = cases(120, effect=0.8)
-    truth = Truth.of(outcome, None, 120, 0)
+    truth = truth_of(outcome)
     values = table.blocks["radiomic"].values
     mean, deviation = scaling_of(values)
     kept = [
@@ -165,7 +170,7 @@ def test_one_standard_error_keeps_no_more_than_the_least_error():
 def test_where_lasso_keeps_nothing_one_feature_is_taken_and_that_is_said():
     table, outcome = cases(80, causal=0, null=4, seed=3)
 
-    made = fit_signature(table, outcome, None, replace(QUICK, univariate_p=0.0))
+    made = fit_signature(Cases(table, outcome), replace(QUICK, univariate_p=0.0))
 
     assert len(made.kept) == 1
     assert any("LASSO kept nothing" in note for note in made.notes)
@@ -176,7 +181,7 @@ def test_a_clinical_block_is_kept_whole():
     stage = Block(names=("stage", "age"), values=np.random.default_rng(1).normal(0, 1, (80, 2)))
     both = Table(blocks={**table.blocks, "clinical": stage})
 
-    made = fit_signature(both, outcome, None, replace(QUICK, whole=("clinical",)))
+    made = fit_signature(Cases(both, outcome), replace(QUICK, whole=("clinical",)))
 
     assert [one.name for one in made.kept if one.block == "clinical"] == ["stage", "age"]
     assert np.isnan(made.kept[-1].coefficient)
@@ -193,16 +198,16 @@ def test_what_is_not_known_counts_as_the_mean_of_those_learned_from():
     both = Table(blocks={**table.blocks, "clinical": block})
     settings = replace(QUICK, whole=("clinical",))
 
-    made = fit_signature(both, outcome, None, settings)
+    made = fit_signature(Cases(both, outcome), settings)
 
     (kept,) = [one for one in made.kept if one.block == "clinical"]
     assert kept.mean == pytest.approx(np.nanmean(age))
     mean = replace(block, values=np.where(np.isnan(age), kept.mean, age))
     filled = Table(blocks={**table.blocks, "clinical": mean})
     assert made.probability(both) == pytest.approx(made.probability(filled), abs=1e-12)
-    assert nested_auroc(both, outcome, None, settings).auroc.estimate > 0.7  # its guard too
+    assert nested_auroc(Cases(both, outcome), settings).auroc.estimate > 0.7  # its guard too
     with pytest.raises(ValueError, match="must be kept whole"):
-        fit_signature(both, outcome, None, QUICK)
+        fit_signature(Cases(both, outcome), QUICK)
 
 
 def test_other_warnings_go_on_their_way():
@@ -222,7 +227,7 @@ def test_its_probability_is_calibrated_on_cases_it_did_not_learn_from():
     table, outcome = cases(300, effect=0.8)
     new, truth = cases(600, effect=0.8, seed=9)
 
-    made = fit_signature(table, outcome, None, replace(QUICK, classifier="random_forest"))
+    made = fit_signature(Cases(table, outcome), replace(QUICK, classifier="random_forest"))
     p = made.probability(new)
 
     for low, high in ((0.0, 0.3), (0.3, 0.7), (0.7, 1.0)):
@@ -243,7 +248,7 @@ def test_the_interval_holds_the_share_of_patients_with_that_score():
         chance = np.random.default_rng(seed)
         score = chance.uniform(0.02, 0.98, 150)
         outcome = chance.random(150) < sigmoid(0.8 * log_odds_of(drawn_in(score)) - 0.2)
-        found = calibrate(score, Truth.of(outcome, None, 150, 0), [])
+        found = calibrate(score, truth_of(outcome), [])
         low, high = found.interval(at)
         held += low[0] <= wanted <= high[0]
     assert 0.92 <= held / runs <= 0.98
@@ -253,10 +258,8 @@ def test_patients_with_several_cases_make_the_interval_wider():
     chance = np.random.default_rng(0)
     score = np.repeat(chance.random(60), 4)
     outcome = np.repeat(chance.random(60) < 0.5, 4)
-    alone = calibrate(score, Truth.of(outcome, None, 240, 0), []).covariance
-    several = calibrate(
-        score, Truth.of(outcome, np.repeat(np.arange(60), 4), 240, 0), []
-    ).covariance
+    alone = calibrate(score, truth_of(outcome), []).covariance
+    several = calibrate(score, truth_of(outcome, np.repeat(np.arange(60), 4)), []).covariance
     assert several[1, 1] > 2 * alone[1, 1]
 
 
@@ -265,7 +268,7 @@ def test_scores_the_wrong_way_round_are_not_turned():
     score = np.where(outcome, 0.2, 0.8) + np.random.default_rng(0).normal(0, 0.05, 40)
     notes: list[str] = []
 
-    found = calibrate(score, Truth.of(outcome, None, 40, 0), notes)
+    found = calibrate(score, truth_of(outcome), notes)
 
     assert found.probability(np.array([0.1, 0.9])) == pytest.approx([0.5, 0.5])
     assert notes and "nothing was learned" in notes[0]
@@ -275,7 +278,7 @@ def test_the_number_of_workers_changes_nothing():
     table, outcome = cases(60, null=5)
     settings = replace(QUICK, classifier="random_forest", inner_folds=2)
 
-    one, two = (fit_signature(table, outcome, None, settings, workers=n) for n in (1, 2))
+    one, two = (fit_signature(Cases(table, outcome), settings, workers=n) for n in (1, 2))
 
     assert one.kept == two.kept
     assert np.array_equal(one.probability(table), two.probability(table))
@@ -283,7 +286,7 @@ def test_the_number_of_workers_changes_nothing():
 
 def test_a_missing_feature_is_a_sentence():
     table, outcome = cases(60, null=2)
-    made = fit_signature(table, outcome, None, QUICK)
+    made = fit_signature(Cases(table, outcome), QUICK)
     other = Table(blocks={"radiomic": Block(names=("x",), values=np.zeros((1, 1)))})
     with pytest.raises(ValueError, match="the feature cause_0 of block radiomic is missing"):
         made.probability(other)
@@ -318,8 +321,11 @@ def test_settings_that_cannot_be_are_refused(change, sentence):
             lambda: Block(names=("a",), values=np.zeros((3, 1)), second=np.zeros((2, 1))),
             "second reader",
         ),
-        (lambda: Truth.of([0, 1], None, 3, 0), "3 cases have 2 outcomes"),
-        (lambda: Truth.of([0, 2, 1], None, 3, 0), "neither 0 nor 1"),
+        (
+            lambda: Cases(table_of([{"x": [0.0]}] * 3, {"x": ["x"]}), [0, 1]).truth(0),
+            "3 cases have 2 outcomes",
+        ),
+        (lambda: truth_of([0, 2, 1]), "neither 0 nor 1"),
         (lambda: table_of([], {"a": ["x"]}), "there is no case"),
     ],
 )
@@ -341,8 +347,8 @@ def test_nested_cross_validation_finds_what_is_there_and_no_more():
     table, outcome = cases(120, effect=1.0)
     nothing, _ = cases(120, causal=0, null=60, seed=4)
 
-    there = nested_auroc(table, outcome, None, QUICK)
-    absent = nested_auroc(nothing, outcome, None, QUICK)
+    there = nested_auroc(Cases(table, outcome), QUICK)
+    absent = nested_auroc(Cases(nothing, outcome), QUICK)
 
     assert 0.80 < there.auroc.estimate < 0.98
     assert abs(absent.auroc.estimate - 0.5) < 0.17
@@ -352,29 +358,76 @@ def test_nested_cross_validation_finds_what_is_there_and_no_more():
 
 def test_mixed_labels_are_worth_nothing():
     table, outcome = cases(90, null=60, effect=1.5)
-    found = permutation_aurocs(table, outcome, None, QUICK, runs=12)
+    found = permutation_aurocs(Cases(table, outcome), QUICK, runs=12)
     assert len(found) == 12 and abs(np.mean(found) - 0.5) < 0.06
 
 
 def test_folds_hold_patients_together_and_outcomes_alike():
     groups = np.repeat(np.arange(50), 2)
-    truth = Truth.of(np.repeat(np.arange(50) % 3 == 0, 2), groups, 100, 0)
+    truth = truth_of(np.repeat(np.arange(50) % 3 == 0, 2), groups)
     folds = folds_of(truth, 5, seed=1)
     check_folds(folds, groups)
     assert {int(truth.outcome[tested].sum()) for _, tested in folds} <= {6, 8}
     assert sorted(np.concatenate([tested for _, tested in folds])) == list(range(100))
 
 
+def scanned(count, noisy_have_it, *, seed):
+    """Return cases of eight institutions, and how strong the noise is that a feature measures."""
+    table, outcome = cases(count, seed=seed, null=6, effect=0.8)
+    chance = np.random.default_rng([seed, 1])
+    noisy = chance.random(count) < np.where(outcome, noisy_have_it, 1 - noisy_have_it)
+    institution = chance.integers(4, size=count) + 4 * noisy
+    (block,) = table.blocks.values()
+    scanner = chance.normal(noisy * 2.0, 1.0)[:, None]
+    wider = Block(
+        names=(*block.names, "scanner"), values=np.concatenate([block.values, scanner], axis=1)
+    )
+    return Table(blocks={"radiomic": wider}), outcome, institution
+
+
+def test_no_institution_tells_the_outcome():
+    table, outcome, institution = scanned(240, 0.75, seed=3)
+    turned, wanted, _ = scanned(240, 0.25, seed=4)
+
+    def judged(made):
+        kept = {one.name: abs(one.coefficient) for one in made.kept}
+        p = made.probability(turned)
+        return kept.get("scanner", 0.0), auroc(p[wanted], p[~wanted])
+
+    fooled, below = judged(fit_signature(Cases(table, outcome), QUICK))
+    made = fit_signature(Cases(table, outcome, institutions=institution), QUICK)
+    unmoved, better = judged(made)
+
+    assert fooled > 0.05 > 0.02 > unmoved
+    assert better > below + 0.02
+    # The guards of scaler and folds know how often each case counts.
+    assert nested_auroc(Cases(table, outcome, institutions=institution), QUICK).auroc.low > 0.7
+
+
+def test_both_outcomes_of_each_institution_count_alike():
+    outcome = np.array([1, 0, 0, 0, 1, 1, 1, 0])
+    institutions = ["a", "a", "a", "a", "b", "b", "c", "c"]
+    table = table_of([{"x": [0.0]}] * 8, {"x": ["x"]})
+    truth = Cases(table, outcome, institutions=institutions).truth(0)
+
+    everybody = np.arange(8)
+    assert truth.evened(everybody).tolist() == [0, 0, 0, 1, 2, 3, 6, 7]  # "b" has one outcome
+    assert truth.evened(everybody[:6]).tolist() == [0, 0, 0, 1, 2, 3]
+    assert truth.evened(everybody[4:6]).tolist() == [4, 5]  # of one institution: as they are
+    assert truth.evened(np.array([1, 2, 4])).tolist() == [1, 2, 4]  # nobody has both
+    assert truth_of(outcome).evened(everybody).tolist() == everybody.tolist()
+
+
 def test_too_few_patients_for_the_folds_are_said():
     table, outcome = cases(8)
     with pytest.raises(ValueError, match="too few for 5 folds"):
-        fit_signature(table, outcome, None, SignatureSettings())
+        fit_signature(Cases(table, outcome), SignatureSettings())
 
 
 def test_a_patient_in_two_folds_is_caught():
     table, outcome = cases(60, null=3)
-    truth = Truth.of(outcome, [f"patient {i // 2}" for i in range(60)], 60, 0)
-    planted = folds_of(Truth.of(outcome, None, 60, 0), 3, seed=0)  # by case, not by patient
+    truth = truth_of(outcome, [f"patient {i // 2}" for i in range(60)])
+    planted = folds_of(truth_of(outcome), 3, seed=0)  # by case, not by patient
 
     with pytest.raises(LearningError, match="patients that it is tested on") as caught:
         cross_validated(table, truth, planted, lambda rows: pytest.fail("it learned"))
@@ -400,7 +453,7 @@ def scaled_by_all(table, truth, settings):
 
 def test_a_scaler_fitted_on_all_patients_is_caught():
     table, outcome = cases(60, null=3)
-    truth = Truth.of(outcome, None, 60, 0)
+    truth = truth_of(outcome)
 
     with pytest.raises(LearningError, match="fit the scaler inside the fold") as caught:
         cross_validated(table, truth, outer_folds(truth, QUICK), scaled_by_all(table, truth, QUICK))
@@ -409,14 +462,14 @@ def test_a_scaler_fitted_on_all_patients_is_caught():
 
 def test_whatever_looks_at_tested_cases_is_caught_from_outside():
     table, outcome = cases(60, null=3)
-    fold = folds_of(Truth.of(outcome, None, 60, 0), 3, seed=0)[0]
+    fold = folds_of(truth_of(outcome), 3, seed=0)[0]
 
     def ours(given, labels, rows):
-        found = fit_signature(given.rows(rows), labels[rows], None, QUICK)
+        found = fit_signature(Cases(given.rows(rows), labels[rows]), QUICK)
         return found.probability(given)
 
     def leaky(given, labels, rows):
-        return scaled_by_all(given, Truth.of(labels, None, 60, 0), QUICK)(rows).probability(given)
+        return scaled_by_all(given, truth_of(labels), QUICK)(rows).probability(given)
 
     def selected_on_all(given, labels, rows):
         values = given.blocks["radiomic"].values
@@ -431,10 +484,10 @@ def test_whatever_looks_at_tested_cases_is_caught_from_outside():
 
 def test_a_feature_chosen_by_what_the_second_reader_says_of_tested_cases_is_caught():
     table, outcome = read_twice(*cases(60, null=9))
-    fold = folds_of(Truth.of(outcome, None, 60, 0), 3, seed=0)[0]
+    fold = folds_of(truth_of(outcome), 3, seed=0)[0]
 
     def ours(given, labels, rows):
-        return fit_signature(given.rows(rows), labels[rows], None, QUICK).probability(given)
+        return fit_signature(Cases(given.rows(rows), labels[rows]), QUICK).probability(given)
 
     def by_all_second_readings(given, labels, rows):
         block = given.blocks["radiomic"]
@@ -458,7 +511,7 @@ def test_which_values_of_tested_cases_are_known_is_nobodys_business():
     values = block.values.copy()
     values[::5, 0] = np.nan
     table = Table(blocks={"radiomic": replace(block, values=values, lacking=True)})
-    fold = folds_of(Truth.of(outcome, None, 60, 0), 3, seed=0)[0]
+    fold = folds_of(truth_of(outcome), 3, seed=0)[0]
 
     def by_what_is_missing(given, labels, rows):
         values = given.blocks["radiomic"].values
@@ -485,17 +538,17 @@ def test_models_and_classifiers_are_compared_on_the_same_folds():
     further = joined(held_out, cases(60, causal=0, null=8, seed=8, name="deep")[0])
 
     rows = compare_classifiers(
-        (table, outcome, None),
+        Cases(table, outcome),
         QUICK,
         models={"I": ["radiomic"], "II": ["radiomic", "deep"]},
         classifiers=["logistic", "knn"],
-        held_out=(further, truth, None),
+        held_out=Cases(further, truth),
     )
 
     assert [(r.model, r.classifier) for r in rows] == [
         *(("I", "logistic"), ("I", "knn"), ("II", "logistic"), ("II", "knn"))
     ]
-    alone = nested_auroc(first, outcome, None, QUICK)
+    alone = nested_auroc(Cases(first, outcome), QUICK)
     assert rows[0].judged.auroc == alone.auroc
     document = rows[2].document()
     assert set(document["kept"]) == {"radiomic", "deep"}

@@ -91,11 +91,11 @@ def test_a_value_on_a_threshold_goes_left():
 def test_a_weights_file_keeps_every_bit(classifier, tmp_path):
     if classifier in ("xgboost", "lightgbm"):
         pytest.importorskip(classifier)
-    from node.toolkit.signature import SignatureSettings, fit_signature
+    from node.toolkit.signature import Cases, SignatureSettings, fit_signature
 
     table, outcome = cases(60, null=5)
     settings = SignatureSettings(classifier=classifier, inner_folds=2, lasso_folds=3)
-    made = fit_signature(table, outcome, None, settings)
+    made = fit_signature(Cases(table, outcome), settings)
 
     write_weights(tmp_path / "weights.safetensors", made.arrays("t2."))
     read = read_weights(tmp_path / "weights.safetensors")
@@ -111,11 +111,11 @@ def test_a_weights_file_keeps_every_bit(classifier, tmp_path):
 def test_a_shipped_signature_needs_numpy_only(tmp_path):
     import subprocess
 
-    from node.toolkit.signature import SignatureSettings, fit_signature
+    from node.toolkit.signature import Cases, SignatureSettings, fit_signature
 
     table, outcome = cases(60, null=5)
     settings = SignatureSettings(classifier="random_forest", inner_folds=2, lasso_folds=3)
-    made = fit_signature(table, outcome, None, settings)
+    made = fit_signature(Cases(table, outcome), settings)
     np.savez(tmp_path / "arrays.npz", allow_pickle=False, **made.arrays())
     np.save(tmp_path / "values.npy", table.blocks["radiomic"].values)
     program = f"""
