@@ -1,7 +1,6 @@
 # Each target installs what it needs into .venv; the second call is quick.
 PYTHON ?= python3
-# Of `weights` and `study`: make study PLUGIN=FOLDER TEST=400 PAIRS=100 (a plugin that has no weights
-# yet is known by its folder only: a copy with plugin.toml.draft renamed to plugin.toml)
+# Of `weights` and `study`: make study PLUGIN=hcc_microvascular_invasion TEST=400 PAIRS=100
 PLUGIN ?= anterior_mediastinal_tumor
 VENV := .venv
 BIN := $(VENV)/bin

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+import tomllib
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,12 +27,7 @@ pytest.importorskip("sklearn")
 PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "nasopharyngeal_recurrence"
 #: Modules of the plugin that import each other by name; each folder needs its own.
 OWN = ("prepare", "train", "plugin", "cohort")
-#: Until its weights are trained the manifest is a draft, so that the node lists no such plugin.
-MANIFEST = next(
-    path.read_text(encoding="utf-8")
-    for path in (PLUGIN / "plugin.toml", PLUGIN / "plugin.toml.draft")
-    if path.is_file()
-)
+MANIFEST = (PLUGIN / "plugin.toml").read_text(encoding="utf-8")
 ROLES = ("t2", "t1_contrast")
 #: What the made-up signatures keep.
 KEPT = {
@@ -174,7 +170,9 @@ def test_a_run_says_probability_interval_score_threshold_and_features(module_of,
     found = by_name(result)
     low, high = found["p_recurrence"].interval
     assert 0 <= low <= found["p_recurrence"].value <= high <= 100
-    assert 0 <= found["score"].value <= 1 and found["threshold"].value == 50
+    assert 0 <= found["score"].value <= 1 and found["threshold"].value == pytest.approx(
+        100 * tomllib.loads(MANIFEST)["parameters"]["threshold"]
+    )
     assert {"original_shape_sphericity", "original_firstorder_skewness", "deep_7"} <= set(found)
     assert found["original_shape_sphericity"].segment == "tumor_t2"
     assert 0.5 < found["original_shape_sphericity"].value <= 1.0
@@ -282,7 +280,7 @@ class Cases:
             }
             for block in ("t2_radiomic", "t2_deep"):
                 one[block][:3] += 2.0 * outcome
-            whose = {"patient": np.array(f"line {number}")}
+            whose = {"patient": np.array(f"line {number}"), "institution": np.array("")}
             self.made.append({**one, **whose, "outcome": np.array(outcome)})
 
 
@@ -463,6 +461,7 @@ def test_all_models_are_compared_sequence_by_sequence(module_of, monkeypatch):
     cases = [
         {block: chance.normal(number % 2, 1.0, len(few[block])) for block in few}
         | {"outcome": np.array(number % 2 == 1), "patient": np.array(f"line {number}")}
+        | {"institution": np.array("")}
         for number in range(40)
     ]
     monkeypatch.setattr(train, "CLASSIFIERS", ("logistic",))

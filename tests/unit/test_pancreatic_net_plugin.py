@@ -250,6 +250,7 @@ def test_what_fit_returns_is_what_the_plugin_loads(module_of, tmp_path):
         pathology = np.array([float(there), 0.0, float(number % 3)])
         whose = np.array(f"line {number}")
         said = {"pathology": pathology, "outcome": np.array(there), "patient": whose}
+        said |= {"institution": np.array("")}
         cases.append({**found, **again, **said})
     run = TrainingRun(device="cpu", folder=tmp_path)
     made = train.fit(Examples(train=cases[:80], tuning=cases[80:]), seed=0, run=run)
