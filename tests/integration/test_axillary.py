@@ -1,5 +1,6 @@
 """The axillary node plugin with its shipped weights: what it says, and what it refuses."""
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from node.inference.runner import Runner
 from node.manifest_file import parse_manifest
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "axillary_node_metastasis"
+SHARE = tomllib.loads((PLUGIN / "plugin.toml").read_text())["parameters"]["fsc_share"]
 #: Far from the seeds of any training or evaluation.
 SEED = 900_002
 
@@ -40,7 +42,8 @@ def test_each_node_gets_the_mean_of_its_crops_and_the_armpit_the_greatest(plugin
     p, fixed, square = (values(result, name) for name in ("p_metastasis", "p_fsc", "p_asc"))
     assert set(p) == {1, 2}
     for number in p:
-        assert p[number] == pytest.approx((fixed[number] + square[number]) / 2)
+        weighed = SHARE * fixed[number] + (1 - SHARE) * square[number]
+        assert p[number] == pytest.approx(weighed)
         assert 0 <= p[number] <= 100
     (axilla,) = values(result, "p_axilla").values()
     assert axilla == max(p.values())
