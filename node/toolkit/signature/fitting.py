@@ -13,13 +13,15 @@ from node.toolkit.calibration import Platt
 from node.toolkit.operating import youden
 from node.toolkit.signature import predictors
 from node.toolkit.signature.calibrated import Calibration, calibrate
-from node.toolkit.signature.folds import Fold, folds_of
+from node.toolkit.signature.folds import Fold, fewest_patients, folds_of
 from node.toolkit.signature.learners import GRIDS, learn
 from node.toolkit.signature.parallel import Advance, each, one_thread
 from node.toolkit.signature.selection import Selected, alone, select
 from node.toolkit.signature.signature import Kept, Signature
 from node.toolkit.signature.table import Array, Cases, Rows, SignatureSettings, Table, Truth
 
+#: Patients of each outcome that institutions with both of them must have.
+_FEWEST = 5
 _UNCALIBRATED = Calibration(line=Platt(slope=1.0, intercept=0.0), covariance=np.zeros((2, 2)))
 
 
@@ -91,8 +93,8 @@ class Desk:
         }
         tasks = (
             (
-                self.table.only([name]).rows(self.truth.evened(rows)).blocks[name],
-                self.truth.rows(self.truth.evened(rows)),
+                self.table.only([name]).rows(self.even(rows)).blocks[name],
+                self.truth.rows(self.even(rows)),
                 self.settings,
                 name in self.settings.whole,
             )
@@ -100,6 +102,24 @@ class Desk:
         )
         found = each(select, tasks, len(work), workers=self._workers, advance=advance)
         self._selected.update(zip(work, found, strict=True))
+
+    def even(self, rows: Rows) -> Rows:
+        """Return some rows so that no institution tells the outcome.
+
+        Raises
+        ------
+        ValueError
+            If too few patients are at institutions with both outcomes.
+        """
+        found = self.truth.evened(rows)
+        left = fewest_patients(self.truth.rows(found))
+        if left < min(_FEWEST, fewest_patients(self.truth.rows(rows))):
+            raise ValueError(
+                f"only {left} patients with one of the outcomes are at institutions that have both "
+                f"outcomes, and {_FEWEST} are the fewest: with the others, what is learned would "
+                "tell institutions apart; add patients of institutions that have both"
+            )
+        return found
 
     def chosen(self, rows: Rows, blocks: Sequence[str]) -> Chosen:
         """Return what is kept of some blocks; if that is nothing, the feature of least p."""
@@ -170,7 +190,12 @@ class Desk:
             threshold=0.5,
             counts=chosen.counts,
         )
-        even = self.truth.evened(rows)
+        even = self.even(rows)
+        if lost := rows.size - np.unique(even).size:
+            notes.append(
+                f"{lost} of {rows.size} cases did not count in selection and classifier: their "
+                "institution has one outcome only"
+            )
         model = learn(
             classifier,
             bare.scaled(self.table.only(blocks).rows(even)),

@@ -404,6 +404,18 @@ def test_no_institution_tells_the_outcome():
     assert nested_auroc(Cases(table, outcome, institutions=institution), QUICK).auroc.low > 0.7
 
 
+def test_cases_that_do_not_count_are_said_and_too_few_that_do_are_refused():
+    table, outcome = cases(90, effect=1.5)
+    own = np.where(outcome, "severe", "mild").astype("<U8")
+    own[:60] = "both"
+    made = fit_signature(Cases(table, outcome, institutions=own), QUICK)
+    assert any("30 of 90 cases did not count" in note for note in made.notes)
+
+    own[4:] = np.where(outcome, "severe", "mild")[4:]
+    with pytest.raises(ValueError, match="institutions that have both"):
+        fit_signature(Cases(table, outcome, institutions=own), QUICK)
+
+
 def test_both_outcomes_of_each_institution_count_alike():
     outcome = np.array([1, 0, 0, 0, 1, 1, 1, 0])
     institutions = ["a", "a", "a", "a", "b", "b", "c", "c"]
