@@ -108,7 +108,7 @@ def _refuse(spec: ClinicalSpec, given: object, unit: str, why: str) -> ClinicalV
 
 def _flag(spec: ClinicalSpec, given: object, unit: str) -> bool:
     if unit:
-        raise _refuse(spec, given, unit, "it has no unit")
+        raise _refuse(spec, given, unit, "it takes no unit")
     if not isinstance(given, bool):
         raise _refuse(spec, given, unit, "it is neither yes nor no")
     return given
@@ -116,7 +116,7 @@ def _flag(spec: ClinicalSpec, given: object, unit: str) -> bool:
 
 def _word(spec: ClinicalSpec, given: object, unit: str) -> str:
     if unit:
-        raise _refuse(spec, given, unit, "it has no unit")
+        raise _refuse(spec, given, unit, "it takes no unit")
     known = {choice.casefold(): choice for choice in spec.choices}
     found = known.get(given.strip().casefold()) if isinstance(given, str) else None
     if found is None:

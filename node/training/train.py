@@ -193,8 +193,9 @@ def check_functions(manifest: Manifest, able: Abilities, order: Order, *names: s
     """Raise `LearningError` unless ``train.py`` has these functions, and seed and cohort serve."""
     missing = [name for name in names if name not in able.train]
     if missing:
+        what = {"compare": "compared", "permuted": "permuted"}.get(missing[0], "trained")
         raise LearningError(
-            f"{manifest.name} cannot be trained: no function `{missing[0]}` in a train.py beside "
+            f"{manifest.name} cannot be {what}: no function `{missing[0]}` in a train.py beside "
             "plugin.toml (docs/train.md)"
         )
     if not 0 <= order.seed < SEEDS:

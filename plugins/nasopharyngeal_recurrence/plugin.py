@@ -52,13 +52,15 @@ class Plugin:
                 name="p_recurrence",
                 value=100 * said.estimate,
                 interval=(100 * said.low, 100 * said.high),
+                segment=segment,
             ),
             Measurement(
                 name="p_radiomic",
                 value=100 * float(self.models["p_radiomic"].probability(table)[0]),
+                segment=segment,
             ),
-            Measurement(name="score", value=float(model.score(table)[0])),
-            Measurement(name="threshold", value=100 * SETTINGS["threshold"]),
+            Measurement(name="score", value=float(model.score(table)[0]), segment=segment),
+            Measurement(name="threshold", value=100 * SETTINGS["threshold"], segment=segment),
             *kept_measurements(model, table, segment=segment, leave=("clinical",)),
         ]
         risk = "high" if said.estimate >= SETTINGS["threshold"] else "low"
@@ -67,7 +69,7 @@ class Plugin:
                 Segment(name=segment, mask=region_of(case, self.sequence), role=self.sequence),
             ),
             measurements=tuple(measurements),
-            qualities=(Quality(name="risk_group", choice=risk),),
+            qualities=(Quality(name="risk_group", choice=risk, segment=segment),),
             notes=(
                 f"Model {SETTINGS['model']}; features kept: {kept_words(model)}.",
                 *network_note(self.blocks),

@@ -2,6 +2,7 @@
 
 import math
 import tomllib
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from node.toolkit.crops import adjustable_crop
 from node.toolkit.deep_features import backbone, deep_features, deep_names
 from node.toolkit.intensity import hu_window
+from node.toolkit.outlines import gap_mm, incomplete
 from node.toolkit.radiomics import (
     extract,
     feature_names,
@@ -17,7 +19,7 @@ from node.toolkit.radiomics import (
     radiomics_settings,
     standardized,
 )
-from node.toolkit.radiomics.extract import checked
+from node.toolkit.radiomics.extract import NoFeatures, checked
 from node.toolkit.signature import table_of
 
 FOLDER = Path(__file__).resolve().parent
@@ -26,6 +28,7 @@ SETTINGS = MANIFEST["parameters"]
 RADIOMICS = radiomics_settings(MANIFEST["radiomics"])
 
 SEQUENCES = ("t2", "t1_contrast")
+SAID = {"t2": "T2", "t1_contrast": "T1 after contrast"}
 #: The region that is outlined on each sequence.
 TUMOR = {role: f"tumor_{role}" for role in SEQUENCES}
 #: What each model of the paper is made of, of one sequence.
@@ -70,9 +73,28 @@ def model_named(name):
 
 
 def check_regions(case):
-    """Raise `NoFeatures` unless both sequences have a region that features can be taken of."""
+    """Raise `NoFeatures` unless both sequences have a region of one tumour, fit for features."""
     for role in SEQUENCES:
-        checked(case.volumes[role], region_of(case, role), RADIOMICS)
+        volume, mask = case.volumes[role], region_of(case, role)
+        with on_sequence(role):
+            checked(volume, mask, RADIOMICS)
+            if why := incomplete(mask, volume.spacing_mm):
+                raise NoFeatures(why)
+    regions = [(region_of(case, role), case.volumes[role].affine) for role in SEQUENCES]
+    if (apart_mm := gap_mm(*regions)) > 0:
+        raise NoFeatures(
+            f"the outlines on {' and '.join(SAID.values())} lie {apart_mm:.0f} mm apart, so they "
+            "are not of one tumour; outline the same one on both"
+        )
+
+
+@contextmanager
+def on_sequence(role):
+    """Say of what `NoFeatures` complains about on which sequence it is."""
+    try:
+        yield
+    except NoFeatures as error:
+        raise NoFeatures(f"on {SAID[role]}: {error}") from error
 
 
 def region_of(case, role):
@@ -90,7 +112,8 @@ def measured(case, blocks):
             volume, mask = comparable(case.volumes[role]), region_of(case, role)
             for block in asked:
                 take = radiomic if block.endswith("radiomic") else deep
-                found[block] = take(volume, mask)
+                with on_sequence(role):
+                    found[block] = take(volume, mask)
     if "clinical" in blocks:
         found["clinical"] = clinical(case.values)
     return found

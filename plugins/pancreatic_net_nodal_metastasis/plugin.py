@@ -19,6 +19,7 @@ from prepare import (
 from node.plugin import Measurement, Quality, Result, Segment
 from node.toolkit.diameters import longest_in_plane
 from node.toolkit.logistic import Logistic, sigmoid
+from node.toolkit.outlines import incomplete
 from node.toolkit.radiomics import NoFeatures
 from node.toolkit.signature import Signature, table_of
 from node.toolkit.signature.shown import kept_measurements, kept_words
@@ -38,6 +39,8 @@ class Plugin:
 
     def run(self, case):
         volume, mask = region_of(case)
+        if why := incomplete(mask, volume.spacing_mm):
+            return Result(refusal=f"the outline does not hold the whole tumour: {why}")
         try:
             found = measured(volume, mask, self.blocks)
         except NoFeatures as error:
@@ -45,14 +48,19 @@ class Plugin:
         table = table_of([found], {block: names_of(block) for block in found})
         (rdp,) = self.signature.intervals(table, level=_LEVEL)
         measurements = [
-            Measurement(name="p_rdp", value=100 * rdp.estimate, interval=percent(rdp.low, rdp.high))
+            Measurement(
+                name="p_rdp",
+                value=100 * rdp.estimate,
+                interval=percent(rdp.low, rdp.high),
+                segment=TUMOR,
+            )
         ]
         nomogram, note = self._by_pathology(rdp.estimate, case.values)
         score = float(self.signature.score(table)[0])
         measurements += [
             *nomogram,
-            Measurement(name="score", value=score),
-            Measurement(name="threshold", value=100 * SETTINGS["threshold"]),
+            Measurement(name="score", value=score, segment=TUMOR),
+            Measurement(name="threshold", value=100 * SETTINGS["threshold"], segment=TUMOR),
         ]
         longest = longest_in_plane(mask, volume.spacing_mm[1:])
         if longest is not None:
@@ -69,7 +77,7 @@ class Plugin:
                 *measurements,
                 *kept_measurements(self.signature, table, segment=TUMOR),
             ),
-            qualities=(Quality(name="nodal_class", choice=there),),
+            qualities=(Quality(name="nodal_class", choice=there, segment=TUMOR),),
             # The report lists every known value, used or not.
             notes=(kept, note, *(() if nomogram or not case.values else (UNUSED,))),
         )
@@ -83,10 +91,12 @@ class Plugin:
             return [], "No nomogram: it was trained without pathology."
         factors = factors_of(np.array([probability]), pathology_of(values)[None])
         low, middle, high = interval_of(self.nomogram, factors)
-        said = Measurement(name="p_nomogram", value=100 * middle, interval=percent(low, high))
+        said = Measurement(
+            name="p_nomogram", value=100 * middle, interval=percent(low, high), segment=TUMOR
+        )
         return [said], (
             "The nomogram rests on pathology (vascular invasion, perineural invasion, grade): it "
-            "is no judgement before an operation."
+            "is no judgement before an operation. Threshold and class are of the images alone."
         )
 
 

@@ -83,7 +83,7 @@ def test_a_value_comes_in_the_unit_of_the_manifest(name, given, unit, value):
         ("size", 10**400, "mm", "not a number that can be used"),
         ("grade", "g3", "", "grade = g3: there is no such choice; allowed: one of g1, g2"),
         ("grade", 2, "", "there is no such choice"),
-        ("grade", "g1", "mm", "it has no unit"),
+        ("grade", "g1", "mm", "it takes no unit"),
         ("invasion", "yes", "", "it is neither yes nor no"),
         ("invasion", 1, "", "it is neither yes nor no"),
         ("nodes", 2.5, "", "it is not a whole number; allowed: a whole number, 0 to 60"),

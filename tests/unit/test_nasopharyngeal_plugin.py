@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from node.clinical_check import checked
-from node.errors import ClinicalValueRefused, RefusalCode
+from node.errors import ClinicalValueRefused, LearningError, RefusalCode
 from node.inference.child import load_module
 from node.manifest_file import parse_manifest
 from node.plugin import Case, Labels, Roi, Volume
@@ -201,6 +201,30 @@ def test_a_region_without_features_is_refused_with_a_sentence(module_of, changed
     assert sentence in result.refusal and not result.measurements
 
 
+def test_a_refusal_says_on_which_sequence(module_of):
+    assert "on T2: " in plugin_of(module_of).run(case_of(flat=True)).refusal
+
+
+def test_outlines_of_two_tumours_are_refused(module_of):
+    case = case_of(ball_mm=14.0)
+    (roi,) = case.rois["tumor_t1_contrast"]
+    columns = np.flatnonzero(roi.mask.any(axis=(0, 1)))
+    aside = replace(roi, mask=np.roll(roi.mask, 2 - columns[0] - 1, axis=2))
+    other = replace(case, rois={**case.rois, "tumor_t1_contrast": (aside,)})
+    assert "they are not of one tumour" in plugin_of(module_of).run(other).refusal
+
+
+def test_an_outline_in_one_slice_is_refused(module_of):
+    case = case_of(ball_mm=32.0)
+    for role in ROLES:
+        (roi,) = case.rois[f"tumor_{role}"]
+        one = np.zeros_like(roi.mask)
+        largest = roi.mask.sum(axis=(1, 2)).argmax()
+        one[largest] = roi.mask[largest]
+        case = replace(case, rois={**case.rois, f"tumor_{role}": (replace(roi, mask=one),)})
+    assert "on T2: it is in one slice only" in plugin_of(module_of).run(case).refusal
+
+
 def test_a_site_s_backbone_lies_beside_the_manifest(module_of, monkeypatch, tmp_path):
     module, asked = module_of("prepare.py", backbone="resnet50", backbone_file="net.pth"), {}
     monkeypatch.setattr(module, "backbone", lambda name, **more: asked.update(more, name=name))
@@ -310,7 +334,7 @@ def test_what_is_fitted_is_what_the_plugin_loads(module_of):
     assert 0 <= by_name(plugin.run(case_of()))["p_radiomic"].value <= 100
     # Studies of one patient stay together: forty of two patients are too few for any fold.
     few = [{**one, "patient": np.array(str(n % 2))} for n, one in enumerate(cases)]
-    with pytest.raises(ValueError, match="1 patients with the outcome and 1 without"):
+    with pytest.raises(LearningError, match="1 patients with the outcome and 1 without"):
         train.fit(SimpleNamespace(train=few, tuning=[]), seed=1, run=Run)
 
 
@@ -395,6 +419,10 @@ NOT_T1 = {
     "perfusion": ({"ScanningSequence": "EP", "EchoTime": 30.0}, "Scanning Sequence says EP"),
     "T2*": ({"SeriesDescription": "t2_fl2d_tra", "EchoTime": 20.0}, "Description says T2"),
     "SWI": ({"SeriesDescription": "SWI_Images", "EchoTime": 20.0}, "Description says SWI"),
+    # Scanners copy the agent into the series before the injection too.
+    "before the agent": ({"SeriesDescription": "T1W TSE tra pre KM"}, "Description says PRE"),
+    "native": ({"SeriesDescription": "t1_tse_tra nativ"}, "Series Description says NATIV"),
+    "without": ({"SeriesDescription": "T1 w/o Gd"}, "Series Description says W O"),
     "not given": ({"ContrastBolusVolume": 0}, "the amount given is 0"),
 }
 

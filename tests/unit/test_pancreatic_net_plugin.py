@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from node.clinical_check import checked
-from node.errors import ClinicalValueRefused
+from node.errors import ClinicalValueRefused, LearningError
 from node.inference.child import load_module
 from node.manifest_file import parse_manifest
 from node.plugin import Case, Labels, Roi, Volume
@@ -188,7 +188,7 @@ def test_what_nothing_can_be_measured_of_is_refused(module_of, case, words):
     [
         ("grade", "g4", "", "one of g1, g2, g3"),
         ("grade", 2, "", "no such choice"),
-        ("vascular_invasion", True, "mm", "it has no unit"),
+        ("vascular_invasion", True, "mm", "it takes no unit"),
         ("perineural_invasion", "maybe", "", "neither yes nor no"),
     ],
 )
@@ -267,7 +267,7 @@ def test_what_fit_returns_is_what_the_plugin_loads(module_of, tmp_path):
     assert plugin.nomogram.weights[1] > 1.0
     # Studies of one patient stay together: eighty of two patients are too few for any fold.
     few = [{**one, "patient": np.array(str(n % 2))} for n, one in enumerate(cases)]
-    with pytest.raises(ValueError, match="1 patients with the outcome and 1 without"):
+    with pytest.raises(LearningError, match="1 patients with the outcome and 1 without"):
         train.fit(Examples(train=few, tuning=()), seed=0, run=run)
 
 

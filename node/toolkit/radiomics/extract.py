@@ -117,11 +117,16 @@ def checked(
     array, mask = volume.array[part].astype(np.float64), mask[part]
     if volume.padding is not None and volume.padding.any():
         array[volume.padding[part]] = outside_value(volume)
+    low, high = array[mask].min(), array[mask].max()
+    if low == high:
+        raise NoFeatures(f"all {mask.sum()} voxels of the region have the value {low:g}")
     if settings.clip is not None:
         array = np.clip(array, *settings.clip)
-    inside = array[mask]
-    if inside.min() == inside.max():
-        raise NoFeatures(f"all {inside.size} voxels of the region have the value {inside[0]:g}")
+        if np.ptp(array[mask]) == 0.0:
+            raise NoFeatures(
+                f"all {mask.sum()} voxels of the region ({low:g} to {high:g}) are outside of the "
+                f"values that are looked at ({settings.clip[0]:g} to {settings.clip[1]:g})"
+            )
     return array, mask
 
 

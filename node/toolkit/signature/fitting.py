@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from node.errors import LearningError
 from node.toolkit.auroc import auroc
 from node.toolkit.calibration import Platt
 from node.toolkit.operating import youden
@@ -45,8 +46,10 @@ def fit_signature(
 
     Raises
     ------
+    LearningError
+        If a class has too few patients.
     ValueError
-        If a class has too few patients, or no feature varies.
+        If no feature varies.
     """
     everybody = np.arange(len(cases.table))
     desk = Desk(cases.table, cases.truth(settings.seed), settings, workers=workers)
@@ -108,13 +111,13 @@ class Desk:
 
         Raises
         ------
-        ValueError
+        LearningError
             If too few patients are at institutions with both outcomes.
         """
         found = self.truth.evened(rows)
         left = fewest_patients(self.truth.rows(found))
         if left < min(_FEWEST, fewest_patients(self.truth.rows(rows))):
-            raise ValueError(
+            raise LearningError(
                 f"only {left} patients with one of the outcomes are at institutions that have both "
                 f"outcomes, and {_FEWEST} are the fewest: with the others, what is learned would "
                 "tell institutions apart; add patients of institutions that have both"

@@ -23,14 +23,14 @@ def folds_of(truth: Truth, count: int, *, seed: int) -> list[Fold]:
 
     Raises
     ------
-    ValueError
+    LearningError
         If a class has fewer patients than there are folds.
     """
     patients, place, has = _patients(truth)
     if min(has.sum(), (~has).sum()) < count:
-        raise ValueError(
+        raise LearningError(
             f"{int(has.sum())} patients with the outcome and {int((~has).sum())} without it are "
-            f"too few for {count} folds; take fewer folds or more patients"
+            f"too few for {count} folds; learn from more patients"
         )
     order = np.random.default_rng(seed).permutation(len(patients))
     order = order[np.argsort(has[order], kind="stable")]  # one class after the other

@@ -412,7 +412,7 @@ def test_cases_that_do_not_count_are_said_and_too_few_that_do_are_refused():
     assert any("30 of 90 cases did not count" in note for note in made.notes)
 
     own[4:] = np.where(outcome, "severe", "mild")[4:]
-    with pytest.raises(ValueError, match="institutions that have both"):
+    with pytest.raises(LearningError, match="institutions that have both"):
         fit_signature(Cases(table, outcome, institutions=own), QUICK)
 
 
@@ -432,7 +432,7 @@ def test_both_outcomes_of_each_institution_count_alike():
 
 def test_too_few_patients_for_the_folds_are_said():
     table, outcome = cases(8)
-    with pytest.raises(ValueError, match="too few for 5 folds"):
+    with pytest.raises(LearningError, match="too few for 5 folds"):
         fit_signature(Cases(table, outcome), SignatureSettings())
 
 
