@@ -45,5 +45,7 @@ def test_the_gap_of_two_regions_is_measured_in_the_patient():
     assert gap_mm(first, (box(rows=(20, 29), columns=(20, 29)), finer)) == 0.0
     assert gap_mm(first, aside) == pytest.approx(6.0)
     assert gap_mm(aside, first) == pytest.approx(6.0)
+    with pytest.raises(ValueError, match="empty"):
+        gap_mm(first, (box(slices=(3, 3)), affine))
     turned = affine[[1, 0, 2, 3]]  # the same voxels lie elsewhere
     assert gap_mm((box(rows=(2, 6)), affine), (box(rows=(2, 6)), turned)) > 0.0
