@@ -5,7 +5,7 @@ The names are pyradiomics'. Their order here is the order of every vector of fea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 
 #: Features of each class, in alphabetical order.
@@ -102,6 +102,33 @@ class RadiomicsSettings:
     least_voxels: int = 64
 
 
+def settings_words(settings: RadiomicsSettings) -> dict[str, str]:
+    """Return every setting by name as a report names it; what is None does not count.
+
+    Examples
+    --------
+    >>> words = settings_words(RadiomicsSettings(
+    ...     image_types=("original", "log"), log_sigma_mm=(2.0, 4.5), classes=("glcm",),
+    ...     pre_crop=True, bin_width=25.0))
+    >>> words["radiomics.image_types"], words["radiomics.log_sigma_mm"]
+    ('original,log', '2,4.5')
+    >>> words["radiomics.bin_width"], words["radiomics.pre_crop"], "radiomics.clip" in words
+    ('25', 'True', False)
+    """
+    given = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    return {
+        f"radiomics.{name}": ",".join(map(_word, value))
+        if isinstance(value, tuple)
+        else _word(value)
+        for name, value in given.items()
+        if value is not None and value != ()
+    }
+
+
+def _word(value: str | float | bool) -> str:
+    return str(value) if isinstance(value, str | bool) else f"{value:g}"
+
+
 def features_of(settings: RadiomicsSettings) -> dict[str, tuple[str, ...]]:
     """Return the features of each class that is asked for, without those that are dropped."""
     return {
@@ -123,10 +150,15 @@ def image_names(settings: RadiomicsSettings) -> tuple[str, ...]:
     """
     several = {
         "wavelet": [f"wavelet-{band}" for band in WAVELET_BANDS],
-        "log": [f"log-sigma-{float(s)}-mm-3D".replace(".", "-") for s in settings.log_sigma_mm],
+        "log": [log_image(sigma_mm) for sigma_mm in settings.log_sigma_mm],
     }
     asked = [kind for kind in IMAGE_TYPES if kind in settings.image_types]
     return tuple(name for kind in asked for name in several.get(kind, [kind]))
+
+
+def log_image(sigma_mm: float) -> str:
+    """Return the name of the image that a Laplacian of Gaussian of this width makes."""
+    return f"log-sigma-{float(sigma_mm)}-mm-3D".replace(".", "-")
 
 
 def feature_names(settings: RadiomicsSettings) -> tuple[str, ...]:

@@ -196,8 +196,8 @@ def evaluate(  # noqa: PLR0913 one parameter for each option
     """Run a plugin on cases it never saw and write a report: HTML, report.json, pictures."""
     with interruptible(_STARTS_OVER), sentences():
         _learning_installed()
-        from node.training.evaluate import EvaluateOrder
         from node.training.evaluate import evaluate as run
+        from node.training.judge import EvaluateOrder
 
         order = EvaluateOrder(
             plugin=_plugin_folder(plugin),

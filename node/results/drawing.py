@@ -14,7 +14,7 @@ from node.dicom.frames import Stack
 from node.plugin import Line, Map, Volume
 from node.results.heat import colour_bar, map_words, range_of, washed
 from node.results.request import EncodeRequest, Finding, measurements_of
-from node.results.sentences import RESEARCH_USE, value_text
+from node.results.sentences import RESEARCH_USE, sentence, value_text
 
 #: Longest side of the picture, pixels, and the lines of text below it.
 _SIDE = 768
@@ -204,6 +204,8 @@ def _caption(
             _GREY,
         )
     )
+    if manifest.training:
+        lines.append((sentence(manifest.training), _WHITE))
     if not request.released:
         lines.append((RESEARCH_USE, _WHITE))
     return lines

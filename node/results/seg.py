@@ -18,6 +18,7 @@ from node.dicom.codes import SEGMENTATION, code_item
 from node.dicom.frames import Stack
 from node.errors import RefusalCode, Refused
 from node.profiles import MAX_SEG_FRAMES as MAX_FRAMES
+from node.radiomics_settings import settings_words
 from node.results.coding import add_coding_schemes, cielab, copy_elements, short
 from node.results.planes import (
     POSITION_DIMENSION,
@@ -264,8 +265,14 @@ def _algorithm_item(request: EncodeRequest) -> Dataset:
 def algorithm_parameters(request: EncodeRequest) -> list[str]:
     """Return the settings of the algorithm and the digest of its package, one text each."""
     manifest = request.manifest
-    settings = [f"{name}={value}" for name, value in manifest.parameters.items()]
-    return [f"package={manifest.name_version}", f"sha256={manifest.digest}", *settings]
+    settings = dict(manifest.parameters)
+    if manifest.radiomics is not None:
+        settings |= settings_words(manifest.radiomics)
+    return [
+        f"package={manifest.name_version}",
+        f"sha256={manifest.digest}",
+        *(f"{name}={value}" for name, value in settings.items()),
+    ]
 
 
 def _overlap(findings: Sequence[Finding]) -> bool:

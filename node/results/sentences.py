@@ -31,11 +31,11 @@ def report_sentences(
     yield from (region_sentence(one, patient) for one in request.regions)
     yield UNVERIFIED
     if request.manifest.training:
-        yield _sentence(request.manifest.training)
+        yield sentence(request.manifest.training)
     if not request.released:
         yield RESEARCH_USE
     for note in request.result.notes:
-        yield _sentence(note)
+        yield sentence(note)
 
 
 def intervals(request: EncodeRequest) -> Iterator[str]:
@@ -99,6 +99,7 @@ def _series_number(request: EncodeRequest, role: str) -> str:
     return "without number" if number is None or str(number) == "" else str(number)
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return a text with a full stop, if it has no other end."""
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -7,7 +7,8 @@ import json
 import shutil
 import tempfile
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,12 @@ class Answered:
     result: Result = field(default_factory=Result)
     #: Why there is no result; "" where there is one.
     failure: str = ""
-    seconds: float = 0.0
     #: Of numeric libraries in the plugin's process; 0 where there is no result.
     threads: int = 0
 
 
 def answers(
-    manifest: Manifest,
+    manifests: Sequence[Manifest],
     tasks: Sequence[Task],
     *,
     workers: Workers,
@@ -56,8 +56,8 @@ def answers(
     with_scores: bool,
     store: Store,
     only_seen: Collection[Task] = (),
-) -> Generator[Answered, None, None]:
-    """Yield what the plugin says of each case, in order; a case is gone when the next one comes.
+) -> Generator[tuple[Answered, ...], None, None]:
+    """Yield what each plugin says of each case, in order; a case is gone when the next one comes.
 
     Close it (`contextlib.closing`): a child process and files hang on it. A run that crashed or
     took too long is an answer without a result; so is one of `only_seen`, which is not run.
@@ -71,19 +71,15 @@ def answers(
     """
     # A worker may still write into it when an error ends this early.
     temporary = tempfile.TemporaryDirectory(dir=store.work_folder(), ignore_cleanup_errors=True)
-    with _runner(device) as runner, temporary as top:
+    with temporary as top, _panel(manifests, Path(top), device) as panel:
         places = [Path(top, f"{number}") for number in range(len(tasks))]
-        job = Path(top, "job")
-        job.mkdir()
         work = [(several, with_scores) for several in _by_subject(tasks, places)]
         groups = raised(workers.each(make_cases, work, ahead=0))
         made = itertools.chain.from_iterable(groups)
         for (content, loaded_facts), place, task in zip(made, places, tasks, strict=True):
             loaded, scores = _read(place, loaded_facts)
-            if task in only_seen:
-                yield Answered(loaded=loaded, content=content, scores=scores)
-            else:
-                yield _answer(runner, manifest, job, loaded, content, scores)
+            seen = Answered(loaded=loaded, content=content, scores=scores)
+            yield (seen,) * len(manifests) if task in only_seen else panel.ask(seen)
             shutil.rmtree(place)
 
 
@@ -145,31 +141,49 @@ def _read(place: Path, known: Mapping[str, Any]) -> tuple[Loaded, dict[str, NDAr
     return loaded, scores
 
 
-def _answer(
-    runner: Runner,
-    manifest: Manifest,
-    job: Path,
-    loaded: Loaded,
-    content: Content,
-    scores: Mapping[str, NDArray[Any]],
-) -> Answered:
-    result, failure, seconds, threads = Result(), "", 0.0, 0
-    try:
-        outcome = runner.run(manifest, _asked(manifest, loaded.case), job_folder=job)
-        result, seconds, threads = outcome.result, outcome.seconds, outcome.threads
-    except (AttemptFailed, Refused) as error:
-        if isinstance(error, Refused) and error.code != RefusalCode.CASE_UNSUITABLE:
-            raise  # no case can be run here
-        failure = f"{error.code}: {error}"
-    return Answered(
-        loaded=loaded,
-        content=content,
-        scores=scores,
-        result=result,
-        failure=failure,
-        seconds=seconds,
-        threads=threads,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Seat:
+    """One plugin with its process."""
+
+    manifest: Manifest
+    runner: Runner
+    job_folder: Path
+
+    def answer(self, seen: Answered) -> Answered:
+        """Return a case with what the plugin says of it."""
+        case = _asked(self.manifest, seen.loaded.case)
+        try:
+            outcome = self.runner.run(self.manifest, case, job_folder=self.job_folder)
+        except (AttemptFailed, Refused) as error:
+            if isinstance(error, Refused) and error.code != RefusalCode.CASE_UNSUITABLE:
+                raise  # no case can be run here
+            return replace(seen, failure=f"{error.code}: {error}")
+        return replace(seen, result=outcome.result, threads=outcome.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """Plugins that are asked about the same cases, at the same time."""
+
+    seats: Sequence[_Seat]
+    threads: ThreadPoolExecutor
+
+    def ask(self, seen: Answered) -> tuple[Answered, ...]:
+        """Return what each plugin says of a case."""
+        return tuple(self.threads.map(lambda seat: seat.answer(seen), self.seats))
+
+
+@contextmanager
+def _panel(manifests: Sequence[Manifest], top: Path, device: str) -> Iterator[_Panel]:
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(max_workers=len(manifests)))
+        seats = []
+        for number, manifest in enumerate(manifests):
+            folder = top / f"job{number}"
+            folder.mkdir()
+            runner = stack.enter_context(closing(Runner(device, threads=fit_threads())))
+            seats.append(_Seat(manifest=manifest, runner=runner, job_folder=folder))
+        yield _Panel(seats=seats, threads=threads)
 
 
 def _asked(manifest: Manifest, case: Case) -> Case:
@@ -181,12 +195,3 @@ def _asked(manifest: Manifest, case: Case) -> Case:
         rois={name: case.rois[name] for name in manifest.rois},
         device=case.device,
     )
-
-
-@contextmanager
-def _runner(device: str) -> Iterator[Runner]:
-    runner = Runner(device, threads=fit_threads())
-    try:
-        yield runner
-    finally:
-        runner.close()

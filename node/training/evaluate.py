@@ -5,74 +5,41 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from node.errors import LearningError
-from node.manifest import EvaluationSpec, Manifest
+from node.manifest import Manifest
 from node.manifest_file import parse_manifest
 from node.toolkit.workers import Workers, raised
 from node.training.answers import Answered, answers
-from node.training.cases import Loaded, PhantomTask, StudyTask, Task, phantom_tasks, tasks_of
-from node.training.collapse import Answer, answer_of, collapsed
+from node.training.cases import PhantomTask, StudyTask, Task, phantom_tasks, tasks_of
 from node.training.folder import look_at, studies_of
+from node.training.judge import EvaluateOrder, Judge, evaluation_of
 from node.training.planted import with_causes
 from node.training.plugin_code import COHORT, Abilities, abilities
 from node.training.relevant import PROVENANCE
 from node.training.report import (
     NUMBERS_NAME,
-    REFERENCE_NAME,
-    About,
-    Change,
-    Classification,
-    ClassifiedCase,
-    DataSource,
-    Evaluation,
-    Known,
-    Scan,
-    SegmentationCase,
-    assess_case,
-    classify_case,
-    read_reference,
     signatures_of,
     write_report,
 )
 from node.training.splits import TEST_SPLIT, Content, check_unseen, was_learned
 from node.training.store import Store, check_new_folder, whole_folder
-from node.training.surroundings import processor, strata, versions
 from node.training.train import (
     FEWEST_TO_EVALUATE,
-    Order,
     Progress,
     check_cohort,
     check_source,
 )
 from node.training.variants import (
     CONTROL,
-    changes_from,
-    features_of,
-    scan_of,
     variant_tasks,
 )
 
 #: What ``report.json`` holds.
 Document = Mapping[str, object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOrder(Order):
-    """What `evaluate` was asked for."""
-
-    #: A new folder for ``report.html``, ``report.json`` and pictures.
-    report: Path
-    #: Change one thing in so many phantoms, and ask again; 0: none.
-    pairs: int = 0
 
 
 def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
@@ -83,33 +50,62 @@ def evaluate(order: EvaluateOrder, progress: Progress) -> Document:
     LearningError
         If data are not what they must be, or hold a case that was learned from.
     """
+    (document,) = evaluate_each((order,), progress)
+    return document
+
+
+def evaluate_each(orders: Sequence[EvaluateOrder], progress: Progress) -> tuple[Document, ...]:
+    """Do what `evaluate` does for plugins that differ in their weights only, on the same cases.
+
+    Each case is made once: to draw one costs as much as to run some plugins.
+
+    Parameters
+    ----------
+    orders : sequence of EvaluateOrder
+        They differ in `plugin` and `report` only.
+    """
+    with Workers() as workers:
+        judges = [_judge_of(order, workers) for order in orders]
+        first = judges[0]
+        able = workers.one(abilities, first.order.plugin)
+        tasks = _tasks(first.order, first.manifest, able, workers, progress)
+        bench = _Bench(judges=judges, tasks=tasks, workers=workers, progress=progress)
+        _look(bench, with_scores="score" in able.train)
+        _look_closer(bench)
+    return tuple(_written(judge, tasks) for judge in judges)
+
+
+def _judge_of(order: EvaluateOrder, workers: Workers) -> Judge:
+    """Return what will judge a plugin; refuse what cannot be judged before anything is drawn."""
     manifest = parse_manifest(order.plugin)
     _check(order, manifest)
     learned = read_provenance(order.plugin)
-    with Workers() as workers:
-        able = workers.one(abilities, order.plugin)
-        if order.pairs and not able.has_variants:
-            raise LearningError(
-                f"{COHORT} of {manifest.name} has no function `variants`, so --pairs has nothing "
-                "to change (docs/evaluation.md)"
-            )
-        if "fit" in able.train and not manifest.weights:
-            raise LearningError(
-                f"{manifest.name} has no weights yet; train it first: sentinel-node train "
-                f"{order.plugin} --phantom 60 --in-place, or with --data FOLDER"
-            )
-        signatures = with_causes(signatures_of(manifest), manifest, able, learned, workers)
-        bench = _Bench(order=order, manifest=manifest, workers=workers, progress=progress)
-        tasks = _tasks(order, manifest, able, workers, progress)
-        judged = _judge(bench, tasks, learned, with_scores="score" in able.train)
-        closer = _look_closer(bench, judged)
-    if len(judged.failures) == len(tasks):
+    able = workers.one(abilities, order.plugin)
+    if order.pairs and not able.has_variants:
         raise LearningError(
-            f"the plugin failed on every case: {judged.failures[0]}", code="PLUGIN_FAILED"
+            f"{COHORT} of {manifest.name} has no function `variants`, so --pairs has nothing "
+            "to change (docs/evaluation.md)"
         )
-    evaluation = _evaluation(bench, judged, closer, learned, signatures)
-    with whole_folder(order.report, last=NUMBERS_NAME) as draft:
-        return write_report(draft, evaluation)
+    if "fit" in able.train and not manifest.weights:
+        raise LearningError(
+            f"{manifest.name} has no weights yet; train it first: sentinel-node train "
+            f"{order.plugin} --phantom 60 --in-place, or with --data FOLDER"
+        )
+    return Judge(
+        order=order,
+        manifest=manifest,
+        learned=learned,
+        signatures=with_causes(signatures_of(manifest), manifest, able, learned, workers),
+    )
+
+
+def _written(judge: Judge, tasks: Sequence[Task]) -> Document:
+    if len(judge.failures) == len(tasks):
+        raise LearningError(
+            f"the plugin failed on every case: {judge.failures[0]}", code="PLUGIN_FAILED"
+        )
+    with whole_folder(judge.order.report, last=NUMBERS_NAME) as draft:
+        return write_report(draft, evaluation_of(judge, tasks))
 
 
 def _check(order: EvaluateOrder, manifest: Manifest) -> None:
@@ -132,19 +128,24 @@ def _check(order: EvaluateOrder, manifest: Manifest) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
-    """What every run of one evaluation needs."""
+    """Plugins to be judged on the same cases."""
 
-    order: EvaluateOrder
-    manifest: Manifest
+    judges: Sequence[Judge]
+    tasks: Sequence[Task]
     workers: Workers
     progress: Progress
 
+    @property
+    def order(self) -> EvaluateOrder:
+        """Return what was asked for, of each plugin alike."""
+        return self.judges[0].order
+
     def answers(
         self, tasks: Sequence[Task], *, with_scores: bool, only_seen: Collection[Task] = ()
-    ) -> Generator[Answered, None, None]:
-        """Yield what the plugin says of each case; `only_seen` are not run."""
+    ) -> Generator[tuple[Answered, ...], None, None]:
+        """Yield what each plugin says of each case; `only_seen` are not run."""
         return answers(
-            self.manifest,
+            [judge.manifest for judge in self.judges],
             tasks,
             workers=self.workers,
             device=self.order.device,
@@ -154,93 +155,31 @@ class _Bench:
         )
 
 
-@dataclass(kw_only=True)
-class _Judged:
-    """What came of the test cases as they are."""
-
-    tasks: Sequence[Task]
-    masks: list[SegmentationCase] = field(default_factory=list)
-    #: Of a classifier: the rows of each case.
-    rows: list[tuple[ClassifiedCase, ...]] = field(default_factory=list)
-    scans: list[Scan] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    threads: int = 0
-
-    @property
-    def known(self) -> list[Known]:
-        """Return who the cases are."""
-        return [case.known for case in self.masks] + [rows[0].known for rows in self.rows]
-
-    def take(self, manifest: Manifest, answered: Answered) -> None:
-        """Compare one answer with the truth and keep what counts."""
-        self.answers.append(answer_of(answered.result, answered.loaded.labels))
-        if manifest.evaluation:
-            rows = _classified(manifest.evaluation, answered)
-            self.rows.append(rows)
-            self.scans.append(scan_of(rows, features_of(answered.loaded)))
-        else:
-            self.masks.append(_assessed(manifest, answered))
-        self.failures += [answered.failure] if answered.failure else []
-        self.threads = max(self.threads, answered.threads)
+def _look(bench: _Bench, *, with_scores: bool) -> None:
+    contents: list[Content] = []
+    with closing(bench.answers(bench.tasks, with_scores=with_scores)) as found:
+        for number, several in enumerate(found, start=1):
+            contents.append(several[0].content)
+            for judge, answered in zip(bench.judges, several, strict=True):
+                if was_learned(judge.learned, answered.content):
+                    _refuse(judge.learned, bench.tasks, contents, bench.workers)
+                judge.take(answered)
+            bench.progress("run", number, len(bench.tasks), {})
 
 
-def _judge(
-    bench: _Bench, tasks: Sequence[Task], learned: Mapping[str, object], *, with_scores: bool
-) -> _Judged:
-    judged, contents = _Judged(tasks=tasks), []
-    with closing(bench.answers(tasks, with_scores=with_scores)) as found:
-        for number, answered in enumerate(found, start=1):
-            contents.append(answered.content)
-            if was_learned(learned, answered.content):
-                _refuse(learned, tasks, contents, bench.workers)
-            judged.take(bench.manifest, answered)
-            bench.progress("run", number, len(tasks), {})
-    return judged
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Closer:
-    """What came of the cases with one thing changed."""
-
-    changes: tuple[Change, ...] = ()
-    control_scans: tuple[Scan, ...] = ()
-
-
-def _look_closer(bench: _Bench, judged: _Judged) -> _Closer:
-    """Change one thing of each phantom, if asked to, and run the plugin again."""
-    spec = bench.manifest.evaluation
-    drawn = [task for task in judged.tasks if isinstance(task, PhantomTask)]
-    if not bench.order.pairs or spec is None:
-        return _Closer()
-    several = variant_tasks(drawn, bench.order.pairs, bench.workers)
-    controls = frozenset(task for task, kind in several if kind == CONTROL)
-    found = bench.answers([task for task, _ in several], with_scores=False, only_seen=controls)
-    changed, scans = [], []
+def _look_closer(bench: _Bench) -> None:
+    """Change one thing of each phantom, if asked to, and run the plugins again."""
+    drawn = [task for task in bench.tasks if isinstance(task, PhantomTask)]
+    if not bench.order.pairs:
+        return
+    tasks = variant_tasks(drawn, bench.order.pairs, bench.workers)
+    controls = frozenset(task for task, kind in tasks if kind == CONTROL)
+    found = bench.answers([task for task, _ in tasks], with_scores=False, only_seen=controls)
     with closing(found):
-        for number, ((task, kind), answered) in enumerate(zip(several, found, strict=True), 1):
-            if task in controls:
-                features = features_of(answered.loaded)
-                scans.append(scan_of(judged.rows[task.index], features))
-            else:
-                changed.append((task, kind, _classified(spec, answered, with_picture=False)))
-            bench.progress("change one thing", number, len(several), {})
-    return _Closer(changes=changes_from(judged.rows, changed), control_scans=tuple(scans))
-
-
-def _classified(
-    spec: EvaluationSpec, answered: Answered, *, with_picture: bool = True
-) -> tuple[ClassifiedCase, ...]:
-    loaded = answered.loaded
-    return classify_case(
-        loaded.case,
-        loaded.labels,
-        None if answered.failure else answered.result,
-        known=_known(loaded),
-        spec=spec,
-        scores=answered.scores,
-        with_picture=with_picture,
-    )
+        for number, ((task, kind), several) in enumerate(zip(tasks, found, strict=True), 1):
+            for judge, answered in zip(bench.judges, several, strict=True):
+                judge.take_changed(task, kind, answered)
+            bench.progress("change one thing", number, len(tasks), {})
 
 
 def _refuse(
@@ -296,94 +235,3 @@ def _tasks(
 
 def _advance(progress: Progress, done: int, total: int) -> None:
     progress("look at studies", done, total, {})
-
-
-def _assessed(manifest: Manifest, answered: Answered) -> SegmentationCase:
-    loaded = answered.loaded
-    masks = loaded.labels.masks
-    if not masks:
-        raise LearningError(f"nobody outlined {', '.join(manifest.segments)} in {loaded.patient}")
-    truth: NDArray[np.bool_] = np.logical_or.reduce(list(masks.values()))
-    baselines = {
-        name: mask.astype(np.bool_)
-        for name, mask in answered.scores.items()
-        if mask.shape == truth.shape
-    }
-    return assess_case(
-        loaded.case,
-        truth,
-        answered.result,
-        known=_known(loaded),
-        baselines=baselines,
-        segment=next(iter(masks)) if len(manifest.segments) == 1 else "",
-    )
-
-
-def _known(loaded: Loaded) -> Known:
-    return Known(patient=loaded.patient, institution=loaded.institution, facts=dict(loaded.facts))
-
-
-def _evaluation(
-    bench: _Bench,
-    judged: _Judged,
-    closer: _Closer,
-    learned: Mapping[str, object],
-    signatures: Sequence[dict[str, Any]],
-) -> Evaluation | Classification:
-    order, manifest = bench.order, bench.manifest
-    why = collapsed(manifest, judged.answers)
-    about = About(
-        manifest=manifest,
-        data=_data(order, manifest, judged),
-        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine={"device": order.device, "cpu": processor(), "threads": str(judged.threads)},
-        versions=versions(),
-        reference=read_reference(order.plugin / REFERENCE_NAME),
-        group_by=strata(
-            [row.known for rows in judged.rows for row in rows] or judged.known, manifest.evaluation
-        ),
-        notes=_notes(judged, learned),
-        collapsed=f"Collapsed: {why}." if why else "",
-        signatures=tuple(signatures),
-    )
-    common = {one.name: getattr(about, one.name) for one in fields(About)}
-    if manifest.evaluation is None:
-        return Evaluation(cases=tuple(judged.masks), **common)
-    return Classification(
-        spec=manifest.evaluation,
-        cases=tuple(row for rows in judged.rows for row in rows),
-        changes=closer.changes,
-        scans=tuple(judged.scans),
-        control_scans=closer.control_scans,
-        **common,
-    )
-
-
-def _data(order: EvaluateOrder, manifest: Manifest, judged: _Judged) -> DataSource:
-    institutions = len({one.institution for one in judged.known} - {""})
-    of = f" of {institutions} institutions" if institutions else ""
-    what = "phantoms" if order.phantoms is not None else "studies of a data folder"
-    return DataSource(
-        kind="phantom" if order.phantoms is not None else "folder",
-        description=f"{len(judged.known)} {what}{of}",
-        cohort_sha256=manifest.cohort.sha256 if manifest.cohort and order.phantoms else "",
-        seed=order.seed if order.phantoms is not None else None,
-    )
-
-
-def _notes(judged: _Judged, learned: Mapping[str, object]) -> tuple[str, ...]:
-    notes = []
-    if judged.failures:
-        counted = "empty masks" if judged.masks else "wrong"
-        notes.append(
-            f"The plugin gave no result for {len(judged.failures)} of {len(judged.tasks)} cases, "
-            f"which count as {counted}; the first time: {judged.failures[0]}"
-        )
-    if learned:
-        notes.append(
-            f"Weights: {learned.get('train')} training and {learned.get('tuning')} tuning cases "
-            f"({learned.get('data')}), seed {learned.get('seed')}, "
-            f"{learned.get('fit_seconds')} s on {learned.get('device')} with "
-            f"{learned.get('threads')} threads."
-        )
-    return tuple(notes)

@@ -1,4 +1,4 @@
-"""`sentinel-node study`: train with several seeds, evaluate each on one test cohort, one table."""
+"""`sentinel-node study`: train with several seeds, evaluate all on one test cohort, one table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.errors import LearningError
+from node.manifest_file import MANIFEST_NAME
 from node.toolkit.training import write_whole
-from node.training.evaluate import EvaluateOrder, evaluate
+from node.training.evaluate import evaluate_each
+from node.training.judge import EvaluateOrder
+from node.training.report import NUMBERS_NAME
 from node.training.train import (
     FEWEST_TO_EVALUATE,
     FEWEST_TO_TRAIN,
@@ -46,7 +49,10 @@ def study(order: StudyOrder, progress: Progress) -> dict[str, dict[str, float]]:
         raise LearningError(f"--seeds {order.seeds} is none; give at least 1")
     check_count("--phantom-train", order.train, fewest=FEWEST_TO_TRAIN)
     check_count("--phantom-test", order.test, fewest=FEWEST_TO_EVALUATE)
-    figures = [_one(order, seed, progress) for seed in range(order.seeds)]
+    for seed in range(order.seeds):
+        _train(order, seed, progress)
+    _evaluate(order, progress)
+    figures = [_figures(order, seed) for seed in range(order.seeds)]
     table = summary(figures)
     document = {"seeds": figures, "summary": table, "train": order.train, "test": order.test}
     write_whole(order.report / "study.json", (json.dumps(document, indent=1) + "\n").encode())
@@ -72,40 +78,53 @@ def summary(figures: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float
     }
 
 
-def _one(order: StudyOrder, seed: int, progress: Progress) -> dict[str, float]:
-    folder = order.report / f"seed-{seed}"
-    plugin, report = folder / order.plugin.resolve().name, folder / "report"
+def _plugin(order: StudyOrder, seed: int) -> Path:
+    return order.report / f"seed-{seed}" / order.plugin.resolve().name
 
-    def named(stage: str, done: float, total: float, more: Mapping[str, float]) -> None:
-        progress(f"seed {seed}: {stage}", done, total, more)
 
-    if not (plugin / "plugin.toml").is_file():
-        train(
-            TrainOrder(
-                plugin=order.plugin,
-                phantoms=order.train,
-                seed=seed,
-                out=plugin,
-                minutes=order.minutes,
-                device=order.device,
-                store=order.store,
-            ),
-            named,
+def _report(order: StudyOrder, seed: int) -> Path:
+    return order.report / f"seed-{seed}" / "report"
+
+
+def _train(order: StudyOrder, seed: int, progress: Progress) -> None:
+    if (_plugin(order, seed) / MANIFEST_NAME).is_file():
+        return
+    train(
+        TrainOrder(
+            plugin=order.plugin,
+            phantoms=order.train,
+            seed=seed,
+            out=_plugin(order, seed),
+            minutes=order.minutes,
+            device=order.device,
+            store=order.store,
+        ),
+        lambda stage, done, total, more: progress(f"seed {seed}: {stage}", done, total, more),
+    )
+
+
+def _evaluate(order: StudyOrder, progress: Progress) -> None:
+    """Show the test cases to the plugins of all seeds that have no report yet."""
+    missing = [
+        seed for seed in range(order.seeds) if not (_report(order, seed) / NUMBERS_NAME).is_file()
+    ]
+    orders = [
+        EvaluateOrder(
+            plugin=_plugin(order, seed),
+            phantoms=order.test,
+            report=_report(order, seed),
+            device=order.device,
+            store=order.store,
+            pairs=order.pairs,
         )
-    if (report / "report.json").is_file():
-        document = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    else:
-        document = evaluate(
-            EvaluateOrder(
-                plugin=plugin,
-                phantoms=order.test,
-                report=report,
-                device=order.device,
-                store=order.store,
-                pairs=order.pairs,
-            ),
-            named,
-        )
+        for seed in missing
+    ]
+    if orders:
+        evaluate_each(orders, progress)
+
+
+def _figures(order: StudyOrder, seed: int) -> dict[str, float]:
+    document = json.loads((_report(order, seed) / NUMBERS_NAME).read_text(encoding="utf-8"))
     if document.get("collapsed"):
         raise LearningError(
             f"seed {seed}: the model collapsed: {document.get('collapsed_reason')}",

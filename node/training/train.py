@@ -344,7 +344,7 @@ def _check_learned(
     looked_at = tuning[:_LOOKED_AT]
     with Workers(1) as workers:
         found = answers(
-            candidate,
+            (candidate,),
             looked_at,
             workers=workers,
             device=order.device,
@@ -361,10 +361,12 @@ def _check_learned(
         )
 
 
-def _said(found: Generator[Answered, None, None], total: int, progress: Progress) -> list[Answer]:
+def _said(
+    found: Generator[tuple[Answered, ...], None, None], total: int, progress: Progress
+) -> list[Answer]:
     said: list[Answer] = []
     with closing(found):
-        for answered in found:
+        for (answered,) in found:
             if answered.failure:
                 raise LearningError(
                     f"the trained plugin fails on a tuning case: {answered.failure}",

@@ -2,7 +2,6 @@
 
 import numpy as np
 from prepare import (
-    CLINICAL,
     FOLDER,
     SETTINGS,
     TUMOR,
@@ -16,7 +15,7 @@ from prepare import (
 
 from node.plugin import Measurement, Quality, Result, Segment
 from node.toolkit.radiomics.extract import NoFeatures
-from node.toolkit.signature import Signature
+from node.toolkit.signature import Signature, kept_names
 from node.toolkit.signature.shown import kept_measurements, kept_words
 from node.toolkit.training import read_weights
 
@@ -32,19 +31,19 @@ class Plugin:
             name: Signature.from_arrays(arrays, prefix) for name, prefix in SIGNATURES.items()
         }
         self.sequence, _, _ = model_named(SETTINGS["model"])
-        blocks = {one.block for model in self.models.values() for one in model.kept}
-        self.blocks = tuple(sorted(blocks))
-        missing = blocks - set(blocks_of(self.sequence, "III"))
+        # Of all features, the few that they look at are measured.
+        self.wanted = kept_names(*self.models.values())
+        missing = self.wanted.keys() - set(blocks_of(self.sequence, "III"))
         if missing:
             raise ValueError(f"the weights are not of {SETTINGS['model']}: they need {missing}")
 
     def run(self, case):
         try:
             check_regions(case)
-            found = measured(case, self.blocks)
+            found = measured(case, self.wanted)
         except NoFeatures as error:
             return Result(refusal=f"no features can be taken of the tumour: {error}")
-        table, segment = table_with([found], found), TUMOR[self.sequence]
+        table, segment = table_with([found], self.wanted), TUMOR[self.sequence]
         model = self.models["p_recurrence"]
         (said,) = model.intervals(table)
         measurements = [
@@ -72,9 +71,9 @@ class Plugin:
             qualities=(Quality(name="risk_group", choice=risk, segment=segment),),
             notes=(
                 f"Model {SETTINGS['model']}; features kept: {kept_words(model)}.",
-                *network_note(self.blocks),
+                *network_note(self.wanted),
                 *values_used(model, case.values),
-                *not_known(found),
+                *not_known(table),
             ),
         )
 
@@ -97,10 +96,11 @@ def values_used(model, values):
     return (f"Model {SETTINGS['model']} used no clinical value.",)
 
 
-def not_known(found):
+def not_known(table):
     """Return a sentence on clinical values that are asked for and not known."""
-    unknown = np.isnan(found.get("clinical", np.zeros(0)))
-    if not unknown.any():
+    block = table.blocks.get("clinical")
+    if block is None or not np.isnan(block.values).any():
         return ()
-    names = ", ".join(name for name, lacks in zip(CLINICAL, unknown, strict=True) if lacks)
+    lacking = zip(block.names, np.isnan(block.values[0]), strict=True)
+    names = ", ".join(name for name, lacks in lacking if lacks)
     return (f"Not known, taken as the mean of the cases learned from: {names}.",)

@@ -20,7 +20,7 @@ from node.toolkit.radiomics import (
     standardized,
 )
 from node.toolkit.radiomics.extract import NoFeatures, checked
-from node.toolkit.signature import table_of
+from node.toolkit.signature import only, table_of
 
 FOLDER = Path(__file__).resolve().parent
 MANIFEST = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))
@@ -50,6 +50,11 @@ LOW, HIGH = MIDDLE - OUTLIERS_SD * DEVIATION, MIDDLE + OUTLIERS_SD * DEVIATION
 def blocks_of(sequence, model):
     """Return the names of the blocks of features that a model looks at."""
     return tuple(kind if kind == "clinical" else f"{sequence}_{kind}" for kind in PARTS[model])
+
+
+def names_in(blocks):
+    """Return the names of all features of some blocks."""
+    return {block: names_of(block) for block in blocks}
 
 
 @cache
@@ -103,25 +108,25 @@ def region_of(case, role):
     return roi.mask
 
 
-def measured(case, blocks):
-    """Return the features of some blocks of a case, float64 by block."""
+def measured(case, wanted):
+    """Return features of a case, float64 by block: those of `wanted` (names by block)."""
     found = {}
     for role in SEQUENCES:
-        asked = [block for block in blocks if block.startswith(f"{role}_")]
+        asked = [block for block in wanted if block.startswith(f"{role}_")]
         if asked:
             volume, mask = comparable(case.volumes[role]), region_of(case, role)
             for block in asked:
                 take = radiomic if block.endswith("radiomic") else deep
                 with on_sequence(role):
-                    found[block] = take(volume, mask)
-    if "clinical" in blocks:
-        found["clinical"] = clinical(case.values)
+                    found[block] = take(volume, mask, wanted[block])
+    if "clinical" in wanted:
+        found["clinical"] = only(clinical(case.values), CLINICAL, wanted["clinical"])
     return found
 
 
-def table_with(cases, blocks):
-    """Return the table of cases; a clinical value may be unknown, NaN."""
-    return table_of(cases, {block: names_of(block) for block in blocks}, lacking=("clinical",))
+def table_with(cases, wanted):
+    """Return the table of what was measured; a clinical value may be unknown, NaN."""
+    return table_of(cases, wanted, lacking=("clinical",))
 
 
 def comparable(volume):
@@ -130,16 +135,17 @@ def comparable(volume):
     return standardized(corrected, scale=DEVIATION, shift=MIDDLE, outliers_sd=OUTLIERS_SD)
 
 
-def radiomic(volume, mask):
-    """Return the radiomics features of a region."""
-    return extract(volume, mask, RADIOMICS).values
+def radiomic(volume, mask, names):
+    """Return radiomics features of a region."""
+    return extract(volume, mask, RADIOMICS, names).values
 
 
-def deep(volume, mask):
-    """Return what the network says of a square around the region in its largest slice."""
+def deep(volume, mask, names):
+    """Return outputs of the network of a square around the region in its largest slice."""
     size = (SETTINGS["crop_px"], SETTINGS["crop_px"])
     crop = adjustable_crop(volume, mask, factor=SETTINGS["crop_factor"], size=size, fill=LOW)
-    return np.asarray(deep_features(network(), hu_window(crop.image, LOW, HIGH)), np.float64)
+    found = deep_features(network(), hu_window(crop.image, LOW, HIGH))
+    return only(found, deep_names(network()), names)
 
 
 @cache

@@ -14,6 +14,7 @@ from prepare import (
     comparable,
     measured,
     model_named,
+    names_in,
     names_of,
     region_of,
     table_with,
@@ -40,7 +41,7 @@ HOW = SignatureSettings(univariate_p=0.05, correlation_most=0.95, rule="1se", wh
 
 def examples(case, labels):
     """Return all features of both sequences, the clinical values, and the outcome."""
-    found = measured(case, BLOCKS)
+    found = measured(case, names_in(BLOCKS))
     return {**found, "outcome": np.array(labels.values["recurrence"] == "yes")}
 
 
@@ -86,7 +87,7 @@ def known_of(examples, sequence, model):
     """Return what is known of cases, with the features of one sequence and model."""
     cases = list(examples)
     return Cases(
-        table_with(cases, blocks_of(sequence, model)),
+        table_with(cases, names_in(blocks_of(sequence, model))),
         [bool(one["outcome"]) for one in cases],
         patients_of(cases),
         institutions_of(cases),

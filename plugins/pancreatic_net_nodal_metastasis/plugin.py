@@ -11,7 +11,6 @@ from prepare import (
     TUMOR,
     factors_of,
     measured,
-    names_of,
     pathology_of,
     region_of,
 )
@@ -21,7 +20,7 @@ from node.toolkit.diameters import longest_in_plane
 from node.toolkit.logistic import Logistic, sigmoid
 from node.toolkit.outlines import incomplete
 from node.toolkit.radiomics import NoFeatures
-from node.toolkit.signature import Signature, table_of
+from node.toolkit.signature import Signature, kept_names, table_of
 from node.toolkit.signature.shown import kept_measurements, kept_words
 from node.toolkit.training import read_weights
 
@@ -35,17 +34,18 @@ class Plugin:
         arrays = read_weights(FOLDER / "weights.safetensors")
         self.signature = Signature.from_arrays(arrays, "rdp.")
         self.nomogram = nomogram_from(arrays)
-        self.blocks = tuple(dict.fromkeys(one.block for one in self.signature.kept))
+        # Of all features, the few that it looks at are measured.
+        self.wanted = kept_names(self.signature)
 
     def run(self, case):
         volume, mask = region_of(case)
         if why := incomplete(mask, volume.spacing_mm):
             return Result(refusal=f"the outline does not hold the whole tumour: {why}")
         try:
-            found = measured(volume, mask, self.blocks)
+            found = measured(volume, mask, self.wanted)
         except NoFeatures as error:
             return Result(refusal=f"no features can be taken of the tumour: {error}")
-        table = table_of([found], {block: names_of(block) for block in found})
+        table = table_of([found], self.wanted)
         (rdp,) = self.signature.intervals(table, level=_LEVEL)
         measurements = [
             Measurement(
@@ -69,7 +69,7 @@ class Plugin:
             )
         there = "present" if rdp.estimate >= SETTINGS["threshold"] else "absent"
         kept = f"Kept features: {kept_words(self.signature)}; by {self.signature.classifier}."
-        if "deep" in self.blocks:
+        if "deep" in self.wanted:
             kept += f" Deep features are outputs of {SETTINGS['backbone']}."
         return Result(
             segments=(Segment(name=TUMOR, mask=mask, role=CT),),

@@ -11,6 +11,7 @@ from node.toolkit.deep_features import backbone, deep_features, deep_names
 from node.toolkit.intensity import hu_window
 from node.toolkit.logistic import log_odds_of
 from node.toolkit.radiomics import extract, feature_names, radiomics_settings
+from node.toolkit.signature import only
 
 FOLDER = Path(__file__).resolve().parent
 MANIFEST = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))
@@ -29,8 +30,8 @@ def region_of(case):
     return case.volumes[CT], roi.mask
 
 
-def measured(volume, mask, blocks=BLOCKS):
-    """Return the features of some blocks, float64 by block.
+def measured(volume, mask, wanted=None):
+    """Return features, float64 by block: all, or those of `wanted` (names by block).
 
     Raises
     ------
@@ -38,9 +39,10 @@ def measured(volume, mask, blocks=BLOCKS):
         With a sentence: the region is too small, or of one value.
     """
     # Radiomics first: it refuses what nothing can be measured of.
-    found = {"radiomic": extract(volume, mask, RADIOMICS).values}
-    if "deep" in blocks:
-        found["deep"] = deep(volume, mask)
+    wanted = wanted or {block: names_of(block) for block in BLOCKS}
+    found = {"radiomic": extract(volume, mask, RADIOMICS, wanted.get("radiomic", ())).values}
+    if "deep" in wanted:
+        found["deep"] = only(deep(volume, mask), deep_names(network()), wanted["deep"])
     return found
 
 

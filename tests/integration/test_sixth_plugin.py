@@ -122,3 +122,26 @@ def test_a_study_of_seeds_gives_mean_and_range_and_takes_what_is_done_already(si
     dice = table["summary"]["dice"]
     assert dice["min"] == 0.25 < dice["mean"] < dice["max"] <= 1.0
     assert list(table["summary"]) == ["dice"]  # what only one seed has is no summary
+
+
+def test_seeds_that_are_shown_the_same_cases_together_get_the_reports_they_get_alone(site):
+    together = site / "together"
+    done = call(
+        *("study", site / "bright_ball", "--seeds", 2, "--phantom-train", 6),
+        *("--phantom-test", 4, "--report", together),
+    )
+    assert done.exit_code == 0, done.output
+
+    reports = []
+    for seed in (0, 1):
+        folder = together / f"seed-{seed}"
+        alone = site / f"alone-{seed}"
+        done = call("evaluate", folder / "bright_ball", "--phantom", 4, "--report", alone)
+        assert done.exit_code == 0, done.output
+        for report in (folder / "report", alone):
+            document = json.loads((report / "report.json").read_text())
+            reports.append({k: v for k, v in document.items() if k != "date"})
+    first, first_alone, second, second_alone = reports
+    assert first == first_alone
+    assert second == second_alone
+    assert first != second

@@ -18,6 +18,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from node.errors import Refused, ResultInvalid
 from node.manifest import Code
 from node.plugin import Line, Measurement, Result, Segment
+from node.radiomics_settings import RadiomicsSettings
 from node.results import seg
 from node.results.encode import encode
 from node.results.request import EncodeRequest
@@ -166,6 +167,21 @@ def test_the_segment_says_colour_codes_algorithm_and_tracking() -> None:
     assert "threshold_hu=300" in algorithm.AlgorithmParameters
     assert "no clinical validity" in segment.SegmentDescription
     assert segment.TrackingID == "Tumour"
+
+
+def test_seg_and_sr_say_how_radiomics_features_were_taken() -> None:
+    settings = RadiomicsSettings(
+        image_types=("original",), classes=("glcm",), pre_crop=True, bin_width=25.0
+    )
+    request = plain()
+    ds, sr = both(replace(request, manifest=replace(request.manifest, radiomics=settings)))
+
+    (segment,) = ds.SegmentSequence
+    algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
+    said = next(text for text in items_of(sr, "TextValue") if text.startswith("package="))
+    for words in (algorithm.AlgorithmParameters, said):
+        assert "radiomics.bin_width=25; " in words
+        assert "radiomics.classes=glcm; radiomics.pre_crop=True; " in words
 
 
 def test_several_findings_of_one_name_are_numbered_and_may_overlap() -> None:

@@ -9,7 +9,7 @@ from node.toolkit.signature.comparing import Compared, compare_classifiers
 from node.toolkit.signature.fitting import fit_signature
 from node.toolkit.signature.folds import check_blind, check_folds, check_scaling
 from node.toolkit.signature.judging import Judged, cross_validated, judged_on, nested_auroc
-from node.toolkit.signature.signature import Kept, Signature, prefixes_of
+from node.toolkit.signature.signature import Kept, Signature, kept_names, prefixes_of
 from node.toolkit.signature.table import (
     CLASSIFIERS,
     HOLDS_PATIENTS,
@@ -18,6 +18,7 @@ from node.toolkit.signature.table import (
     SignatureSettings,
     Table,
     Truth,
+    only,
     table_of,
 )
 
@@ -42,7 +43,9 @@ __all__ = [
     "enrichment",
     "fit_signature",
     "judged_on",
+    "kept_names",
     "nested_auroc",
+    "only",
     "permutation_aurocs",
     "prefixes_of",
     "table_of",

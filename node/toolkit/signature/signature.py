@@ -175,6 +175,19 @@ class Signature:
             ) from error
 
 
+def kept_names(*signatures: Signature) -> dict[str, tuple[str, ...]]:
+    """Return the names of all features that some signatures look at, by block.
+
+    So few of all that `extract` and a plugin need not measure the rest.
+    """
+    found: dict[str, list[str]] = {}
+    for one in (one for signature in signatures for one in signature.kept):
+        names = found.setdefault(one.block, [])
+        if one.name not in names:
+            names.append(one.name)
+    return {block: tuple(names) for block, names in found.items()}
+
+
 def prefixes_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
     """Return the prefixes of the signatures that a weights file holds."""
     return tuple(

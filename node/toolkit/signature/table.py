@@ -123,6 +123,18 @@ def table_of(
     )
 
 
+def only(values: ArrayLike, names: Sequence[str], wanted: Sequence[str]) -> Array:
+    """Return some of the named features of one case, in the order of `wanted`.
+
+    Examples
+    --------
+    >>> only([1.0, 2.0, 3.0], ["a", "b", "c"], ["c", "a"]).tolist()
+    [3.0, 1.0]
+    """
+    found: Array = np.asarray(values, np.float64)[[names.index(name) for name in wanted]]
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Cases:
     """What is known of cases to learn from or to be judged on.

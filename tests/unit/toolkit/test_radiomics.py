@@ -139,6 +139,26 @@ def test_twice_is_the_same_to_the_last_bit_and_threads_come_back():
     assert SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
 
 
+@pytest.mark.parametrize("every", [1, 7, 60])
+def test_some_features_are_the_same_alone_as_among_all(every):
+    settings = radiomics_settings(PAPER_000)
+    everything = extract(*region(), settings)
+    some = everything.names[::-every]
+    found = extract(*region(), settings, some)
+    assert found.names == some
+    assert found.values.tolist() == [everything[name] for name in some]
+
+
+def test_images_without_a_wanted_feature_are_not_made():
+    settings = radiomics_settings(PAPER_000)
+    volume, mask = region(shape=(2, 12, 12))
+    name = "original_shape_Sphericity"
+    assert 0 < extract(volume, mask, settings, [name])[name] < 1  # too small for a filter
+    assert extract(volume, mask, settings, []).values.size == 0
+    with pytest.raises(ValueError, match="no feature original_glcm_Nonsense"):
+        extract(volume, mask, settings, ["original_glcm_Nonsense"])
+
+
 def test_the_cut_before_filtering_changes_values_so_it_must_be_said():
     table = {**PAPER_002, "image_types": ["log"], "log_sigma_mm": [5]}
     volume, mask = region(shape=(16, 50, 50))
