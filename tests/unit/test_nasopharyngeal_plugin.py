@@ -280,7 +280,7 @@ def test_examples_hold_every_block_and_what_is_run_is_the_same(module_of):
     made = train.examples(case_of(), Labels(values={"recurrence": "yes"}))
     assert set(made) == {*train.BLOCKS, "outcome"} and bool(made["outcome"])
     assert all(made[block].shape == (len(train.names_of(block)),) for block in train.BLOCKS)
-    again = train.measured(case_of(), ("t2_radiomic", "t2_deep"))
+    again = train.measured(case_of(), train.names_in(("t2_radiomic", "t2_deep")))
     assert all(np.array_equal(again[block], made[block]) for block in again)
     assert not np.array_equal(made["t2_radiomic"], made["t1_contrast_radiomic"])
 
