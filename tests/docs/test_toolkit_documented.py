@@ -30,7 +30,8 @@ def test_every_module_has_its_line():
 def test_functions_of_the_page_exist():
     torch_free = modules() - {"networks", "windows", "layers", "gradcam", "learning", "altering"}
     known = {n for m in torch_free for n in dir(importlib.import_module(f"node.toolkit.{m}"))}
-    known |= set(dir(importlib.import_module("node.toolkit.radiomics")))
+    for package in ("radiomics", "signature"):
+        known |= set(dir(importlib.import_module(f"node.toolkit.{package}")))
     known |= {
         "concentration",
         "hottest",
