@@ -19,6 +19,18 @@ from node.training.evaluate import read_provenance
 from tests.learners import write_page_plugin
 from tests.make import ct_series, write_series
 
+#: Notes the split of each phantom that is drawn.
+COUNTING = """
+
+_render = render
+
+
+def render(plan):
+    with open({path!r}, "a") as file:
+        file.write(f"{{plan[0]}}\\n")
+    return _render(plan)
+"""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
@@ -125,12 +137,16 @@ def test_a_study_of_seeds_gives_mean_and_range_and_takes_what_is_done_already(si
 
 
 def test_seeds_that_are_shown_the_same_cases_together_get_the_reports_they_get_alone(site):
-    together = site / "together"
+    together, counted, drawn = site / "together", site / "counted", site / "drawn.txt"
+    shutil.copytree(site / "bright_ball", counted / "bright_ball")
+    with (counted / "bright_ball" / "cohort.py").open("a") as file:
+        file.write(COUNTING.format(path=str(drawn)))
     done = call(
-        *("study", site / "bright_ball", "--seeds", 2, "--phantom-train", 6),
+        *("study", counted / "bright_ball", "--seeds", 2, "--phantom-train", 6),
         *("--phantom-test", 4, "--report", together),
     )
     assert done.exit_code == 0, done.output
+    assert drawn.read_text().splitlines().count("test") == 4  # not 8
 
     reports = []
     for seed in (0, 1):
