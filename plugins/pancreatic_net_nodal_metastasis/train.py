@@ -2,6 +2,7 @@
 
 import hashlib
 import tomllib
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +18,10 @@ from prepare import (
     region_of,
 )
 
-from node.phantom.altered import grown, shifted
+from node.phantom.altered import reread
 from node.toolkit.diameters import longest_3d_mm
 from node.toolkit.logistic import fit_logistic
+from node.toolkit.radiomics import NoFeatures
 from node.toolkit.signature import (
     CLASSIFIERS,
     Block,
@@ -43,7 +45,7 @@ HOW = SignatureSettings(
     icc_least=0.9, univariate_p=0.05, correlation_most=0.9, rule="1se", lasso_folds=10
 )
 #: Of every so many cases one is measured twice: outlined a little otherwise, scanned noisier.
-TWICE, MOVED_MM, GROWN_MM, NOISE_HU = 4, 1.0, 0.8, 8.0
+TWICE, SECOND_READING = 4, {"moved_mm": 1.0, "grown_mm": 0.8, "noise": 8.0}
 #: A nomogram of fewer patients would be made up.
 FEWEST = 60
 _RIDGE = 1e-2
@@ -56,23 +58,14 @@ def examples(case, labels):
     again = {block: np.full(count, np.nan) for block, count in names.items()}
     chance = np.random.default_rng(list(hashlib.sha256(mask.tobytes()).digest()))
     if chance.integers(TWICE) == 0:
-        again = measured(*otherwise(volume, mask, chance))
+        with suppress(NoFeatures):  # the second outline is too small: read once
+            again = measured(*reread(volume, mask, chance, **SECOND_READING))
     return {
         **found,
         **{f"{block}_again": values for block, values in again.items()},
         "pathology": pathology_of(case.values),
         "outcome": np.array(labels.values["nodal_metastasis"] == "yes"),
     }
-
-
-def otherwise(volume, mask, chance):
-    """Return image and outline as a noisier scanner and another hand would have made them."""
-    turn, by = chance.uniform(0, 2 * np.pi), chance.uniform(-GROWN_MM, GROWN_MM)
-    away = (MOVED_MM * np.sin(turn), MOVED_MM * np.cos(turn))
-    drawn = grown(shifted(mask, volume.spacing_mm, away), volume.spacing_mm, by)
-    noise = chance.normal(0, chance.uniform(0, NOISE_HU), volume.array.shape)
-    array = (volume.array + noise).astype(np.float32)
-    return replace(volume, array=array), drawn if drawn.sum() >= 0.5 * mask.sum() else mask
 
 
 def score(case):

@@ -17,6 +17,7 @@ from node.inference.child import load_module
 from node.manifest_file import parse_manifest
 from node.plugin import Case, Labels, Roi, Volume
 from node.routing.selection import select
+from node.toolkit.radiomics.extract import NoFeatures
 from tests.make import mr_series, with_identity_of
 from tests.unit.reading import series
 
@@ -34,6 +35,7 @@ KEPT = {
     "t2_radiomic": ("original_shape_Sphericity", "original_firstorder_Skewness"),
     "t2_deep": ("efficientnet_lite0.output.0007",),
 }
+IMAGES = tuple(f"{role}_{kind}" for role in ROLES for kind in ("radiomic", "deep"))
 CLINICAL = ("sex", "age", "t_category", "n_category", "stage", "log10_ebv_dna")
 VALUES = {
     **{"sex": "m", "age": 50.0, "t_category": "t3", "n_category": "n2"},
@@ -278,7 +280,8 @@ def test_clinical_values_become_numbers_in_order(module_of):
 def test_examples_hold_every_block_and_what_is_run_is_the_same(module_of):
     train = module_of("train.py")
     made = train.examples(case_of(), Labels(values={"recurrence": "yes"}))
-    assert set(made) == {*train.BLOCKS, "outcome"} and bool(made["outcome"])
+    twice = {f"{block}_again" for block in IMAGES}
+    assert set(made) == {*train.BLOCKS, *twice, "outcome"} and bool(made["outcome"])
     assert all(made[block].shape == (len(train.names_of(block)),) for block in train.BLOCKS)
     again = train.measured(case_of(), train.names_in(("t2_radiomic", "t2_deep")))
     assert all(np.array_equal(again[block], made[block]) for block in again)
@@ -289,6 +292,31 @@ def test_rules_are_numbers(module_of):
     found = module_of("train.py").score(case_of(values=tuple(VALUES.items())))
     assert found["n_category"] == 2.0 and found["ebv_dna"] == 1000.0
     assert all(np.isfinite(list(found.values()))) and found["volume"] > 100
+
+
+def test_some_cases_are_read_twice_and_both_readings_agree_about_the_shape(module_of):
+    train = module_of("train.py")
+    train.TWICE = 1
+    made = train.examples(case_of(), Labels(values={"recurrence": "no"}))
+    for block in IMAGES:
+        first, second = made[block], made[f"{block}_again"]
+        assert np.isfinite(second).all() and not np.array_equal(first, second)
+    at = train.names_of("t2_radiomic").index("original_shape_Sphericity")
+    assert made["t2_radiomic_again"][at] == pytest.approx(made["t2_radiomic"][at], rel=0.2)
+
+
+def test_a_second_outline_without_features_is_no_second_reading(module_of, monkeypatch):
+    train = module_of("train.py")
+    train.TWICE = 1
+    read = train.measured
+    answers = iter([read, refused])
+    monkeypatch.setattr(train, "measured", lambda *given: next(answers)(*given))
+    made = train.examples(case_of(), Labels(values={"recurrence": "no"}))
+    assert np.isfinite(made["t2_radiomic"]).all() and np.isnan(made["t2_radiomic_again"]).all()
+
+
+def refused(*given):
+    raise NoFeatures("too small")
 
 
 class Cases:
@@ -304,6 +332,8 @@ class Cases:
             }
             for block in ("t2_radiomic", "t2_deep"):
                 one[block][:3] += 2.0 * outcome
+            for block in IMAGES:
+                one[f"{block}_again"] = one[block] + chance.normal(0.0, 0.1, one[block].shape)
             whose = {"patient": np.array(f"line {number}"), "institution": np.array("")}
             self.made.append({**one, **whose, "outcome": np.array(outcome)})
 
@@ -488,6 +518,7 @@ def test_all_models_are_compared_sequence_by_sequence(module_of, monkeypatch):
     chance = np.random.default_rng(2)
     cases = [
         {block: chance.normal(number % 2, 1.0, len(few[block])) for block in few}
+        | {f"{block}_again": np.full(3, np.nan) for block in IMAGES}
         | {"outcome": np.array(number % 2 == 1), "patient": np.array(f"line {number}")}
         | {"institution": np.array("")}
         for number in range(40)

@@ -209,14 +209,6 @@ def test_an_example_has_both_blocks_and_the_pathology(module_of):
     assert bool(found["outcome"])
 
 
-def test_a_second_outline_differs_a_little(module_of):
-    train = module_of("train.py")
-    volume, mask = case_of().volumes["ct"], case_of().rois["tumor"][0].mask
-    again, drawn = train.otherwise(volume, mask, np.random.default_rng(1))
-    assert (drawn & mask).sum() > 0.6 * mask.sum() and not np.array_equal(drawn, mask)
-    assert again.array.std() >= volume.array.std()
-
-
 def test_the_nomogram_learns_from_those_with_pathology_only(module_of):
     train = module_of("train.py")
     chance = np.random.default_rng(2)

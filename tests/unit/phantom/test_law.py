@@ -3,9 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from node.phantom.altered import covered, disc_at, grown, shifted
+from node.phantom.altered import covered, disc_at, grown, reread, shifted
 from node.phantom.institutions import institutions
 from node.phantom.law import Cause, Law, Survival, by_noise, in_first_group, mirrored
+from node.plugin import Volume
 
 LAW = Law(
     causes={
@@ -137,3 +138,30 @@ def test_an_outline_of_one_size_says_nothing_of_the_region():
 
 def test_laws_are_values():
     assert dataclasses.replace(LAW, intercept=0.5) == LAW
+
+
+def test_a_second_reading_has_another_outline_and_more_noise_and_nothing_else():
+    mask = np.zeros((3, 40, 40), bool)
+    mask[:, 10:30, 12:28] = True
+    array = np.full(mask.shape, 100, np.int16)
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])[:, [2, 1, 0, 3]]
+    volume = Volume(array=array, affine=affine, unit="1", modality="CT")
+    how = {"moved_mm": 1.0, "grown_mm": 0.8, "noise": 8.0}
+
+    again, drawn = reread(volume, mask, np.random.default_rng(1), **how)
+
+    assert again.array.dtype == np.float32 and 0 < again.array.std() <= 8.5
+    assert abs(float(again.array.mean()) - 100) < 1 and np.array_equal(again.affine, affine)
+    assert (drawn & mask).sum() > 0.8 * mask.sum() and not np.array_equal(drawn, mask)
+    same, as_drawn = reread(volume, mask, np.random.default_rng(1), **how)
+    assert np.array_equal(same.array, again.array) and np.array_equal(as_drawn, drawn)
+
+
+def test_a_second_outline_that_would_lose_the_region_is_left_out():
+    mask = np.zeros((1, 9, 9), bool)
+    mask[0, 4, 4] = True
+    volume = Volume(array=np.ones(mask.shape), affine=np.eye(4), unit="1", modality="CT")
+    for seed in range(20):
+        chance = np.random.default_rng(seed)
+        _, drawn = reread(volume, mask, chance, moved_mm=0.0, grown_mm=2.0, noise=1.0)
+        assert drawn.any()
