@@ -1,4 +1,4 @@
-"""The loop of `fit`: networks that learn side by side, in steps, with looks and checkpoints.
+"""The loop of `fit`: a network that learns in steps, with looks and checkpoints.
 
 What differs between plugins is given: batches, the loss, the figure on the tuning cases. PyTorch.
 """
@@ -136,47 +136,45 @@ class Learner:
 
 
 def learn(
-    learners: Mapping[str, Learner],
+    learner: Learner,
     schedule: Schedule,
     *,
     run: TrainingRun,
     seed: int,
     batch: Callable[[np.random.Generator], Any],
-    loss: Callable[[nn.Module, str, Any], Any],
-    look: Callable[[nn.Module, str], float],
-) -> dict[str, Tensors]:
-    """Return the best weights of each network; goes on from the checkpoint in `run.folder`.
+    loss: Callable[[nn.Module, Any], Any],
+    look: Callable[[nn.Module], float],
+) -> Tensors:
+    """Return the best weights of a network; goes on from the checkpoint in `run.folder`.
 
-    The end is the last step, the end of the time, or early stopping of all networks; the bar
-    then stands at the steps that were made.
+    The end is the last step, the end of the time, or early stopping; the bar then stands at the
+    steps that were made. Several networks that learn apart are `PARTS` of a plugin
+    (docs/train.md).
 
     Parameters
     ----------
-    learners : mapping of name to Learner
-        All learn from the same batches, apart from each other.
+    learner : Learner
     schedule : Schedule
     run : TrainingRun
     seed : int
         Of the generator that `batch` is given. What else is random is torch's: call
-        `seed_everything` before the networks are made.
+        `seed_everything` before the network is made.
     batch : callable (generator) -> anything
-    loss : callable (network, name, batch) -> tensor
-    look : callable (averaged network, name) -> float
+    loss : callable (network, batch) -> tensor
+    look : callable (averaged network) -> float
         How good it is on the tuning cases; higher is better.
 
     Returns
     -------
-    mapping of name to arrays
+    mapping of name to array
         Running means, floating point in 16 bits: the largest figure's.
     """
-    course = _Course(learners, schedule, run, seed)
+    course = _Course(learner, schedule, run, seed)
     course.resume()
     begun = course.step / schedule.steps
     while not course.over:
         rate = schedule.rate(share_done(run, course.step / schedule.steps, begun))
-        chosen = batch(course.chance)
-        for name in course.busy():
-            learners[name].step(loss, name, chosen, rate=rate)
+        learner.step(loss, batch(course.chance), rate=rate)
         course.step += 1
         if course.step % schedule.say_every == 0:
             course.say()
@@ -192,44 +190,35 @@ def learn(
 class _Course:
     """Where a training stands."""
 
-    def __init__(
-        self, learners: Mapping[str, Learner], schedule: Schedule, run: TrainingRun, seed: int
-    ):
-        self.learners, self.schedule, self.run = learners, schedule, run
+    def __init__(self, learner: Learner, schedule: Schedule, run: TrainingRun, seed: int):
+        self.learner, self.schedule, self.run = learner, schedule, run
         patience = schedule.steps if schedule.patience is None else schedule.patience
-        self.best = {n: EarlyStopping(patience=patience, least=schedule.least) for n in learners}
-        self.kept: dict[str, Tensors] = {}
+        self.best = EarlyStopping(patience=patience, least=schedule.least)
+        self.kept: Tensors = {}
         self.step = self.looked_at = 0
         self.chance = np.random.default_rng(seed)
 
-    def busy(self) -> list[str]:
-        """Return which networks still learn."""
-        return [name for name, best in self.best.items() if not best.over]
-
     @property
     def over(self) -> bool:
-        return self.step >= self.schedule.steps or self.run.out_of_time or not self.busy()
+        return self.step >= self.schedule.steps or self.run.out_of_time or self.best.over
 
-    def look(self, look: Callable[[nn.Module, str], float]) -> None:
-        """Keep the weights of each network that are the best so far."""
+    def look(self, look: Callable[[nn.Module], float]) -> None:
+        """Keep the weights that are the best so far."""
         self.looked_at = self.step
-        for name in self.busy():
-            network = self.learners[name].averaged()
-            if self.best[name].improved(look(network, name)) or name not in self.kept:
-                self.kept[name] = tensors_of(network, half=True)
+        network = self.learner.averaged()
+        if self.best.improved(look(network)) or not self.kept:
+            self.kept = tensors_of(network, half=True)
 
     def say(self) -> None:
-        names = {name: f"_{name}" if len(self.learners) > 1 else "" for name in self.learners}
-        figures = {f"loss{names[name]}": one.loss for name, one in self.learners.items()}
-        for name, one in self.best.items():
-            if one.best is not None:
-                figures[self.schedule.figure + names[name]] = one.best
+        figures = {"loss": self.learner.loss}
+        if self.best.best is not None:
+            figures[self.schedule.figure] = self.best.best
         self.run.progress(self.step, self.schedule.steps, **figures)
 
     def save(self) -> None:
         state = {
-            "learners": {name: one.state() for name, one in self.learners.items()},
-            "best": {name: one.state() for name, one in self.best.items()},
+            "learner": self.learner.state(),
+            "best": self.best.state(),
             "kept": self.kept,
             "step": self.step,
             "chance": self.chance.bit_generator.state,
@@ -240,9 +229,8 @@ class _Course:
     def resume(self) -> None:
         if (state := load_checkpoint(self.run.folder)) is None:
             return
-        for name, learner in self.learners.items():
-            learner.load(state["learners"][name])
-            self.best[name] = EarlyStopping(**state["best"][name])
+        self.learner.load(state["learner"])
+        self.best = EarlyStopping(**state["best"])
         self.kept, self.step = state["kept"], state["step"]
         self.looked_at = self.step
         self.chance.bit_generator.state = state["chance"]
@@ -364,12 +352,12 @@ def told_apart(
     return float(np.average(areas, weights=pairs)) if pairs else 0.5
 
 
-def joined(kept: Mapping[str, Tensors]) -> Tensors:
-    """Return the weights of several networks for one file, as a ``ModuleDict`` names them.
+def named(weights: Tensors, network: str) -> Tensors:
+    """Return the weights of one network as a ``ModuleDict`` of several names them.
 
     Examples
     --------
-    >>> sorted(joined({"a": {"w": np.zeros(1)}, "b": {"w": np.ones(1)}}))
-    ['a.w', 'b.w']
+    >>> list(named({"w": np.zeros(1)}, "fsc"))
+    ['fsc.w']
     """
-    return {f"{name}.{key}": array for name, one in kept.items() for key, array in one.items()}
+    return {f"{network}.{key}": array for key, array in weights.items()}

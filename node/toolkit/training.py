@@ -97,6 +97,8 @@ class TrainingRun:
         Moves the bar; figures are shown beside it, and the last ones kept with the weights.
     model : str
         Which of the plugin's `MODELS` was asked for; "" where it has none.
+    part : str
+        Which of the plugin's `PARTS` is to be learned; "" where it has none.
     workers : int
         Processes that may be started.
     """
@@ -106,6 +108,7 @@ class TrainingRun:
     max_seconds: float | None = None
     progress: Callable[..., None] = _say_nothing
     model: str = ""
+    part: str = ""
     workers: int = 1
     started: float = field(default_factory=time.monotonic)
 

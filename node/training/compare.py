@@ -12,8 +12,8 @@ from typing import Any
 from node import __version__
 from node.manifest_file import parse_manifest
 from node.toolkit.workers import Workers, fit_threads
-from node.training.fitting import FitJob
 from node.training.fitting import compare as run_compare
+from node.training.fitting_process import FitJob
 from node.training.plugin_code import abilities, model_of
 from node.training.report.compared import compared_page
 from node.training.splits import TRAIN_SPLIT, TUNING_SPLIT

@@ -1,64 +1,35 @@
-"""`fit` in a process of its own, which goes on after a kill where its checkpoint was."""
+"""`fit` in processes of its own, which goes on after a kill where its checkpoints were.
+
+Networks that learn apart are parts of one training: each has a process, side by side where there
+are cores for it.
+"""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from node.errors import LearningError, NodeError
-from node.toolkit.training import (
-    CachedExamples,
-    Examples,
-    TrainingRun,
-    seed_everything,
-    write_weights,
-    write_whole,
-)
-from node.toolkit.workers import (
-    failure_of,
-    how_it_ended,
-    start_worker,
-    threads_in_environment,
-    unforeseen,
-    unreached_by_interrupts,
-)
-from node.training import plugin_code
-from node.training.examples import Made
+from numpy.typing import NDArray
+
+from node.errors import LearningError
+from node.toolkit.training import write_weights, write_whole
+from node.toolkit.workers import how_it_ended, threads_in_environment, unreached_by_interrupts
+from node.training.fitting_process import COMPARED, FITTED, WEIGHTS, FitJob, fit_process
 from node.training.manifest_edit import Parameter
 
-_SPENT, _FITTED, _WEIGHTS = "spent.json", "fitted.json", "weights"
-_COMPARED = "compared.json"
+T = TypeVar("T")
+
+_SPENT = "spent.json"
 _NOTE_EVERY_S = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitJob:
-    """One training; travels to its process."""
-
-    plugin: Path
-    train: tuple[Made, ...]
-    tuning: tuple[Made, ...]
-    seed: int
-    device: str
-    threads: int
-    max_seconds: float | None
-    #: Checkpoint, time spent, and at the end the weights.
-    folder: Path
-    #: One of the plugin's models; "" where it has none.
-    model: str = ""
-    #: Compare all models, learn none to keep.
-    comparing: bool = False
-    #: Of a comparison: judge one model so many times by mixed outcomes instead.
-    permutations: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +38,13 @@ class Fitted:
 
     #: Weights files by name.
     weights: Mapping[str, Path]
-    #: The last that `progress` was told.
+    #: The last that `progress` was told; with the name of its part where there are parts.
     figures: Mapping[str, float]
     #: Of `fit`, all attempts together.
     seconds: float
     #: Versions of the libraries that it loaded.
     versions: Mapping[str, str]
-    #: That torch used; what it was given where the plugin has no torch.
+    #: That torch used, of all parts at a time; what it was given where the plugin has no torch.
     threads: int
     #: How far `progress` was at the end, and how far it could have gone.
     done: float
@@ -94,12 +65,27 @@ def fit(job: FitJob, progress: Advance) -> Fitted:
     LearningError
         What went wrong; the checkpoint stays, and the same command goes on from it.
     """
-    if (found := _fitted(job)) is not None:
-        return found
-    _run(job, progress)
-    found = _fitted(job)
-    assert found is not None
-    return found
+    clock, parts = _Clock(job.folder), _parts(job)
+    missing = [part for part in parts if _fitted(part) is None]
+    if missing:
+        at_once = _at_once(job)
+        share_s = _share_s(job, clock, rounds=-(-len(missing) // at_once))
+        several = _Several(parts, clock, progress)
+        several.run([replace(part, max_seconds=share_s) for part in missing], at_once)
+    found = {part.part: _found(part) for part in parts}
+    done, total, figures = _together({name: _far_in(one) for name, one in found.items()})
+    return Fitted(
+        weights=_joined(job, parts, found),
+        figures=figures,
+        seconds=round(clock.spent(), 1),
+        versions={k: v for one in found.values() for k, v in one["versions"].items()},
+        threads=_at_once(job) * max(one["threads"] for one in found.values()),
+        done=done,
+        total=total,
+        parameters=_only_once(
+            {name: one["parameters"] for name, one in found.items()}, "[parameters]"
+        ),
+    )
 
 
 def compare(job: FitJob, progress: Advance) -> dict[str, Any]:
@@ -112,30 +98,69 @@ def compare(job: FitJob, progress: Advance) -> dict[str, Any]:
     LearningError
         What went wrong.
     """
-    _run(job, progress)
-    document: dict[str, Any] = json.loads((job.folder / _COMPARED).read_text(encoding="utf-8"))
-    return document
+    clock = _Clock(job.folder)
+    _Several([job], clock, progress).run([job], at_once=1)
+    document: dict[str, Any] = json.loads((job.folder / COMPARED).read_text(encoding="utf-8"))
+    return {**document, "seconds": round(clock.spent(), 1)}
 
 
-def _run(job: FitJob, progress: Advance) -> None:
-    """Do a job in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_fit_process, args=(job, theirs), name="fit")
-    try:
+def _at_once(job: FitJob) -> int:
+    """Return how many parts learn at a time: a part a core; on a GPU one after the other."""
+    return min(len(job.parts) or 1, job.threads) if job.device == "cpu" else 1
+
+
+def _parts(job: FitJob) -> list[FitJob]:
+    threads = job.threads // _at_once(job)
+    return [
+        replace(job, part=part, folder=job.folder / part, threads=threads) for part in job.parts
+    ] or [job]
+
+
+def _share_s(job: FitJob, clock: _Clock, *, rounds: int) -> float | None:
+    """Return how long each part may still learn."""
+    return None if job.max_seconds is None else max(0.0, job.max_seconds - clock.spent()) / rounds
+
+
+class _Several:
+    """Parts of one training, each in its process, and how far they are together."""
+
+    def __init__(self, parts: Sequence[FitJob], clock: _Clock, progress: Advance):
+        self._clock, self._progress = clock, progress
+        self._running: dict[Connection, tuple[FitJob, BaseProcess]] = {}
+        self._far = {
+            part.part: (0.0, 0.0, {}) if (found := _fitted(part)) is None else _far_in(found)
+            for part in parts
+        }
+
+    def run(self, jobs: Iterable[FitJob], at_once: int) -> None:
+        """Do all jobs, so many at a time; the first failure ends them all."""
+        left = deque(jobs)
+        try:
+            while left or self._running:
+                while left and len(self._running) < at_once:
+                    self._start(left.popleft())
+                for answers in wait(list(self._running)):
+                    assert isinstance(answers, Connection)
+                    self._hear(answers)
+        finally:
+            self._clock.keep()
+            for _, process in self._running.values():
+                process.kill()
+                process.join()
+
+    def _start(self, job: FitJob) -> None:
+        job.folder.mkdir(exist_ok=True)
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=fit_process, args=(job, theirs), name=f"fit {job.part}")
         with threads_in_environment(job.threads), unreached_by_interrupts():
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             process.start()
+        self._running[ours] = job, process
         theirs.close()
-        _follow(process, ours, progress)
-    finally:
-        if process.pid is not None:
-            process.kill()  # after its last word there is nothing left to do for it
-            process.join()
 
-
-def _follow(process: BaseProcess, answers: Connection, progress: Callable[..., None]) -> None:
-    while True:
+    def _hear(self, answers: Connection) -> None:
+        job, process = self._running[answers]
         try:
             kind, *what = answers.recv()
         except (EOFError, ConnectionError) as error:
@@ -145,150 +170,114 @@ def _follow(process: BaseProcess, answers: Connection, progress: Callable[..., N
                 "goes on from its checkpoint",
                 code="WORKER_DIED",
             ) from error
-        if kind == "progress":
-            progress(*what)
-        elif kind == "failed":
+        if kind == "failed":
             raise LearningError(what[1], code=what[0])
-        else:
+        if kind == "progress":
+            self._far[job.part] = tuple(what)
+            self._clock.note()
+            self._progress(*_together(self._far))
             return
+        del self._running[answers]
+        process.kill()  # after its last word there is nothing left to do for it
+        process.join()
 
 
-def _fit_process(job: FitJob, answers: Connection) -> None:
-    start_worker()
-    try:
-        _compare(job, answers) if job.comparing else _fit(job, answers)
-    except NodeError as error:
-        failure = failure_of(error)
-        answers.send(("failed", failure.code, failure.sentence))
-    except OSError as error:
-        answers.send(("failed", "SYSTEM_ERROR", str(error)))
-    except Exception as error:  # noqa: BLE001 border: the parent says it
-        failure = unforeseen(error)
-        answers.send(("failed", failure.code, failure.sentence))
-    else:
-        answers.send(("done",))
-    answers.close()
+#: Of a part: what is done, how much there is, figures.
+_Far = tuple[float, float, Mapping[str, float]]
 
 
-def _fit(job: FitJob, answers: Connection) -> None:
-    watch = _Watch(job, answers)
-    left = None if job.max_seconds is None else max(0.0, job.max_seconds - watch.before)
-    plugin_code.abilities(job.plugin)  # torch is imported before it is seeded
-    seed_everything(job.seed)
-    learned = plugin_code.fit(
-        job.plugin, _examples(job), seed=job.seed, run=_training_run(job, watch, left)
-    )
-    folder = job.folder / _WEIGHTS
-    folder.mkdir(exist_ok=True)
-    for name, tensors in learned.weights.items():
-        try:
-            write_weights(folder / name, tensors)
-        except (ValueError, TypeError) as error:
-            raise LearningError(
-                f"{error}; the training diverged", code="MODEL_COLLAPSED"
-            ) from error
-    document = {
-        "files": sorted(learned.weights),
-        "parameters": dict(learned.parameters),
-        "figures": watch.figures,
-        "seconds": round(watch.spent(), 1),
-        "versions": _versions(),
-        "threads": _threads(job),
-        "done": watch.done,
-        "total": watch.total,
+def _far_in(found: Mapping[str, Any]) -> _Far:
+    """Return how far a part was at its end."""
+    return found["done"], found["total"], found["figures"]
+
+
+def _together(far: Mapping[str, _Far]) -> _Far:
+    """Return how far all parts are; one that has not said how much there is has as much to do."""
+    known = [total for _, total, _ in far.values() if total]
+    expected = max(known, default=0.0)
+    figures = {
+        f"{name}_{part}" if part else name: value
+        for part, (_, _, several) in far.items()
+        for name, value in several.items()
     }
-    write_whole(job.folder / _FITTED, json.dumps(document).encode())
+    done = sum(done for done, _, _ in far.values())
+    return done, sum(total or expected for _, total, _ in far.values()), figures
 
 
-def _compare(job: FitJob, answers: Connection) -> None:
-    watch = _Watch(job, answers)
-    seed_everything(job.seed)
-    run, asked = _training_run(job, watch, None), job.permutations
-    found: dict[str, Any]
-    if asked:
-        aurocs = plugin_code.permuted(
-            job.plugin, _examples(job), seed=job.seed, run=run, runs=asked
-        )
-        found = {"aurocs": aurocs}
-    else:
-        rows = plugin_code.compare(job.plugin, _examples(job), seed=job.seed, run=run)
-        found = {"rows": rows}
-    document = {**found, "seconds": round(watch.spent(), 1), "versions": _versions()}
-    write_whole(job.folder / _COMPARED, json.dumps(document, allow_nan=False).encode())
+class _Clock:
+    """How long a training took, all attempts together; noted in case the next moment is a kill."""
 
-
-def _examples(job: FitJob) -> Examples:
-    return Examples(train=_cached(job.train), tuning=_cached(job.tuning))
-
-
-def _cached(made: Sequence[Made]) -> CachedExamples:
-    return CachedExamples([one.path for one in made], [one.patient for one in made])
-
-
-def _training_run(job: FitJob, watch: _Watch, left: float | None) -> TrainingRun:
-    return TrainingRun(
-        device=job.device,
-        folder=job.folder,
-        max_seconds=left,
-        progress=watch.progress,
-        model=job.model,
-        workers=job.threads,
-    )
-
-
-class _Watch:
-    """Passes progress on, and keeps how much time was spent in case the next moment is a kill."""
-
-    def __init__(self, job: FitJob, answers: Connection):
-        self._path = job.folder / _SPENT
-        self._answers = answers
+    def __init__(self, folder: Path):
+        self._path = folder / _SPENT
         self._started = self._noted = time.monotonic()
         try:
-            self.before = float(json.loads(self._path.read_text()))
+            self._before = float(json.loads(self._path.read_text()))
         except (OSError, ValueError, TypeError):
-            self.before = 0.0
-        self.figures: dict[str, float] = {}
-        self.done = self.total = 0.0
+            self._before = 0.0
 
     def spent(self) -> float:
-        return self.before + time.monotonic() - self._started
+        """Return seconds."""
+        return self._before + time.monotonic() - self._started
 
-    def progress(self, done: float, total: float, **figures: float) -> None:
-        self.figures = {name: float(value) for name, value in figures.items()}
-        self.done, self.total = float(done), float(total)
+    def note(self) -> None:
+        """Keep what was spent, now and then."""
         now = time.monotonic()
         if now - self._noted >= _NOTE_EVERY_S:
-            self._noted = now
-            write_whole(self._path, json.dumps(self.spent()).encode())
-        self._answers.send(("progress", self.done, self.total, self.figures))
+            self.keep()
+
+    def keep(self) -> None:
+        """Keep what was spent."""
+        self._noted = time.monotonic()
+        write_whole(self._path, json.dumps(self.spent()).encode())
 
 
-def _fitted(job: FitJob) -> Fitted | None:
+def _fitted(part: FitJob) -> dict[str, Any] | None:
+    """Return what a part left, None if it did not come to its end."""
     try:
-        document: dict[str, Any] = json.loads((job.folder / _FITTED).read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads((part.folder / FITTED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    paths = {name: job.folder / _WEIGHTS / name for name in document["files"]}
-    if not all(path.is_file() for path in paths.values()):
-        return None
-    return Fitted(
-        weights=paths,
-        figures=document["figures"],
-        seconds=document["seconds"],
-        versions=document["versions"],
-        threads=document.get("threads", job.threads),
-        done=document.get("done", 0.0),
-        total=document.get("total", 0.0),
-        parameters=document.get("parameters", {}),
-    )
+    whole = all((part.folder / WEIGHTS / name).is_file() for name in document["files"])
+    return document if whole else None
 
 
-def _threads(job: FitJob) -> int:
-    torch = sys.modules.get("torch")
-    return job.threads if torch is None else int(torch.get_num_threads())
+def _found(part: FitJob) -> dict[str, Any]:
+    found = _fitted(part)
+    assert found is not None
+    return found
 
 
-def _versions() -> dict[str, str]:
-    names = ("numpy", "torch", "monai", "sklearn", "scipy", "xgboost", "lightgbm", "radiomics")
-    found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
-    return {name: str(version) for name, version in found.items() if version}
+def _joined(
+    job: FitJob, parts: Sequence[FitJob], found: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Path]:
+    """Return the weights files: those of parts that have one name become one file."""
+    if not job.parts:
+        return {name: job.folder / WEIGHTS / name for name in found[job.part]["files"]}
+    from safetensors.numpy import load_file
+
+    folder = job.folder / WEIGHTS
+    folder.mkdir(exist_ok=True)
+    names = sorted({name for one in found.values() for name in one["files"]})
+    for name in names:
+        read = {
+            part.part: load_file(part.folder / WEIGHTS / name)
+            for part in parts
+            if name in found[part.part]["files"]
+        }
+        arrays: dict[str, NDArray[Any]] = _only_once(read, name)
+        write_weights(folder / name, arrays)
+    return {name: folder / name for name in names}
+
+
+def _only_once(of_parts: Mapping[str, Mapping[str, T]], where: str) -> dict[str, T]:
+    """Return what all parts found; raise `LearningError` where two found the same."""
+    joined: dict[str, T] = {}
+    for part, several in of_parts.items():
+        if both := joined.keys() & several.keys():
+            raise LearningError(
+                f"`fit` returned {min(both)} of {where} for part {part} and for one before it; "
+                "give each part names of its own",
+                code="PLUGIN_FAILED",
+            )
+        joined |= several
+    return joined

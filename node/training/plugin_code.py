@@ -52,6 +52,8 @@ class Abilities:
     has_variants: bool = False
     #: Names that `train --model` takes, the one without it first.
     models: tuple[str, ...] = ()
+    #: What learns apart, each in a process (`TrainingRun.part`).
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +79,7 @@ def abilities(folder: Path) -> Abilities:
         labels={str(k): _kind(folder, k, v) for k, v in getattr(train, "LABELS", {}).items()},
         has_variants=hasattr(cohort, "variants"),
         models=tuple(str(name) for name in getattr(train, "MODELS", ())),
+        parts=_parts(folder, getattr(train, "PARTS", ())),
     )
 
 
@@ -270,6 +273,20 @@ def _module(folder: Path, file: str) -> Any:
         raise LearningError(f"{folder.name} has no {file}; see docs/train.md")
     with plugin_code(folder, file, "import"):
         return load_module(folder, file)
+
+
+def _parts(folder: Path, given: object) -> tuple[str, ...]:
+    """Return names of parts: words that may name folders, each once."""
+    parts = tuple(given) if isinstance(given, tuple | list) else ()
+    words = all(
+        isinstance(one, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,31}", one) for one in parts
+    )
+    if not words or len(set(parts)) < len(parts) or (given and not parts):
+        raise LearningError(
+            f"PARTS in {TRAIN} of {folder.name} = {given!r}; it is a tuple of different words of "
+            "small letters, digits and _"
+        )
+    return parts
 
 
 def _kind(folder: Path, column: object, given: object) -> Kind:

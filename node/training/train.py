@@ -23,7 +23,8 @@ from node.training.answers import Answered, answers
 from node.training.cases import Task, phantom_tasks, tasks_of
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.examples import Made, keys_of, make_examples
-from node.training.fitting import FitJob, Fitted, fit
+from node.training.fitting import Fitted, fit
+from node.training.fitting_process import FitJob
 from node.training.folder import studies_of
 from node.training.manifest_edit import edited
 from node.training.plugin_code import Abilities, abilities, model_of
@@ -116,6 +117,7 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
         max_seconds=None if order.minutes is None else 60.0 * order.minutes,
         folder=run,
         model=model,
+        parts=able.parts,
     )
     fitted = fit(job, lambda done, total, figures: progress("fit", done, total, figures))
     candidate = _candidate(order, manifest, fitted, job, made, run)

@@ -78,22 +78,22 @@ def fit(examples, *, seed, run):
     cases = Patches(examples.train)
     tuning = [examples.tuning[i] for i in range(min(TUNING_CASES, len(examples.tuning)))]
 
-    def loss(net, _name, patches):
+    def loss(net, patches):
         images, masks = (torch.from_numpy(array).to(run.device) for array in patches)
         with torch.autocast(torch.device(run.device).type, torch.bfloat16):
             logits = net(images)
         return dice_and_entropy(logits.float(), masks)
 
     kept = learn(
-        {SEGMENT: Learner(net, weight_decay=WEIGHT_DECAY, averaging=AVERAGING)},
+        Learner(net, weight_decay=WEIGHT_DECAY, averaging=AVERAGING),
         SCHEDULE,
         run=run,
         seed=seed,
         batch=cases.batch,
         loss=loss,
-        look=lambda net, _name: tuning_dice(net, tuning, run.device),
+        look=lambda net: tuning_dice(net, tuning, run.device),
     )
-    return {"weights.safetensors": kept[SEGMENT]}
+    return {"weights.safetensors": kept}
 
 
 def expecting_nothing(net):

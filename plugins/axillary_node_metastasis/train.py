@@ -1,4 +1,4 @@
-"""How the two networks learn: each from its own crop of every node, apart from the other."""
+"""How a network learns: each of the two from its own crop of every node, apart from the other."""
 
 import numpy as np
 import torch
@@ -11,14 +11,16 @@ from node.toolkit.learning import (
     Learner,
     Schedule,
     balanced,
-    joined,
     learn,
+    named,
     one_cycle,
     said,
     told_apart,
 )
 from node.toolkit.training import INSTITUTION, seed_everything
 
+#: Each network learns in a process of its own.
+PARTS = CROPS
 #: Our choices; the paper states none of them.
 STEPS, LOOK_EVERY = 1500, 100
 BATCH, RATE, WEIGHT_DECAY = 32, 2e-3, 1e-3
@@ -77,30 +79,28 @@ def score(case):
 
 
 def fit(examples, *, seed, run):
-    """Return the weights; goes on from the checkpoint of an interrupted training."""
+    """Return the weights of one network; goes on from the checkpoint of an interrupted training."""
+    crop = run.part
     seed_everything(seed)
-    nets = networks().to(run.device, memory_format=torch.channels_last)
-    train, tuning = Nodes(examples.train, run.device), Nodes(examples.tuning, run.device)
+    net = networks()[crop].to(run.device, memory_format=torch.channels_last)
+    train, tuning = (Nodes(part, crop, run.device) for part in (examples.train, examples.tuning))
 
-    def loss(net, crop, chosen):
+    def loss(net, chosen):
         nodes, views = chosen
-        images = scanned(moved(train.tensor(crop, nodes, views), HOW[crop]), HOW[crop])
+        images = scanned(moved(train.tensor(nodes, views), HOW[crop]), HOW[crop])
         images = erased(images, chance=HOLES, share=HOLE)
         with torch.autocast(torch.device(run.device).type, torch.bfloat16):
             logits = net(images.contiguous(memory_format=torch.channels_last))
         wanted = torch.from_numpy(train.outcome[nodes]).to(run.device)
         return binary_cross_entropy_with_logits(logits[:, 0].float(), wanted)
 
-    def look(net, crop):
+    def look(net):
         parts = np.split(np.arange(len(tuning.outcome)), range(128, len(tuning.outcome), 128))
-        numbers = said(net, ([tuning.tensor(crop, part)] for part in parts))
+        numbers = said(net, ([tuning.tensor(part)] for part in parts))
         return told_apart(numbers, tuning.outcome, within=tuning.institution)
 
     kept = learn(
-        {
-            crop: Learner(nets[crop], weight_decay=WEIGHT_DECAY, averaging=AVERAGING)
-            for crop in CROPS
-        },
+        Learner(net, weight_decay=WEIGHT_DECAY, averaging=AVERAGING),
         SCHEDULE,
         run=run,
         seed=seed,
@@ -108,15 +108,15 @@ def fit(examples, *, seed, run):
         loss=loss,
         look=look,
     )
-    return {"weights.safetensors": joined(kept)}
+    return {"weights.safetensors": named(kept, crop)}
 
 
 class Nodes:
-    """All nodes of all cases, in memory as bytes."""
+    """One crop of all nodes of all cases, in memory as bytes."""
 
-    def __init__(self, examples, device):
+    def __init__(self, examples, crop, device):
         cases = [one for one in examples if len(one["outcome"])]
-        self.images = {crop: np.concatenate([one[crop] for one in cases]) for crop in CROPS}
+        self.images = np.concatenate([one[crop] for one in cases])
         self.outcome = np.concatenate([one["outcome"] for one in cases]).astype(np.float32)
         self.institution = np.repeat(
             [str(one[INSTITUTION]) for one in cases], [len(one["outcome"]) for one in cases]
@@ -128,7 +128,7 @@ class Nodes:
         nodes = balanced(self.outcome, BATCH, chance, within=self.institution)
         return nodes, chance.integers(len(VIEWS), size=len(nodes))
 
-    def tensor(self, crop, nodes, views=0):
+    def tensor(self, nodes, views=0):
         """Return the crops of nodes in [0, 1], shape (nodes, 1, rows, columns)."""
-        images = torch.from_numpy(self.images[crop][nodes, views])
+        images = torch.from_numpy(self.images[nodes, views])
         return images.to(self.device)[:, None].float() / 255

@@ -1,8 +1,8 @@
-"""How the networks learn, side by side: from tumour and fat, from the tumour alone."""
+"""How a network learns: from tumour and fat, or from the tumour alone; each apart."""
 
 import numpy as np
 import torch
-from network import BOTH, NETWORKS, OTHERS, by_file, inputs_of, networks
+from network import BOTH, FILES, NETWORKS, OTHERS, inputs_of, networks
 from prepare import DRAWN_ON, FAT, PHASES, TUMOR, areas_cm2, fat_in, seen_of
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -12,8 +12,8 @@ from node.toolkit.learning import (
     Learner,
     Schedule,
     balanced,
-    joined,
     learn,
+    named,
     one_cycle,
     said,
 )
@@ -23,6 +23,8 @@ from node.toolkit.training import seed_everything
 
 LABELS = {"mvi": ["no", "yes"]}
 IMAGES = (*PHASES, "outline", "fat")
+#: Each network learns in a process of its own, all from the same batches.
+PARTS = NETWORKS
 
 #: Our choices; the paper states none of them. A look: at the tuning cases.
 STEPS, LOOK_EVERY, PATIENCE = 1500, 100, 8
@@ -70,9 +72,10 @@ def score(case):
 
 
 def fit(examples, *, seed, run):
-    """Return the weights; goes on from the checkpoint of an interrupted training."""
+    """Return the weights of one network; goes on from the checkpoint of an interrupted training."""
+    name = run.part
     seed_everything(seed)
-    nets = networks().to(run.device)
+    net = networks()[name].to(run.device)
     seed_everything(seed)  # as many networks as there are: the same chance for each of them
     train, tuning = (
         Cases(examples.train, run.device),
@@ -82,26 +85,19 @@ def fit(examples, *, seed, run):
     def batch(chance):
         chosen = balanced(train.outcome, BATCH, chance)
         step = int(chance.integers(1, len(train.outcome)))
-        images = altered(train.tensors(chosen))
-        with apart(OTHERS, run.device):
-            if OTHERS in NETWORKS:
-                images["fat of others"] = altered_fat(train.fat_of_others(chosen, step))
+        images = altered(train.tensors(chosen, fat_from=step if name == OTHERS else 0))
         return images, torch.from_numpy(train.outcome[chosen]).to(run.device)
 
-    def loss(net, name, given):
+    def loss(net, given):
         images, wanted = given
-        with apart(name, run.device):
-            logits = net(*inputs_of(shown(images, name), name))[:, 0].float()
+        logits = net(*inputs_of(images, name))[:, 0].float()
         return binary_cross_entropy_with_logits(logits, wanted)
 
-    def look(net, name):
+    def look(net):
         return -log_loss(said_of(net, name, tuning), tuning.outcome)
 
     kept = learn(
-        {
-            name: Learner(nets[name], weight_decay=WEIGHT_DECAY, averaging=AVERAGING)
-            for name in NETWORKS
-        },
+        Learner(net, weight_decay=WEIGHT_DECAY, averaging=AVERAGING),
         SCHEDULE,
         run=run,
         seed=seed,
@@ -109,32 +105,17 @@ def fit(examples, *, seed, run):
         loss=loss,
         look=look,
     )
-    kept[BOTH]["cut"] = cut_of(nets[BOTH], kept[BOTH], tuning)
-    return {file: joined(part) for file, part in by_file(kept).items()}
-
-
-def apart(name, device):
-    """Give a network's chance back: the control takes none from the others."""
-    return torch.random.fork_rng(
-        devices=[device] if device != "cpu" else [], enabled=name == OTHERS
-    )
-
-
-def shown(images, name):
-    """Return the images that a network learns from: one of them, with the fat of others."""
-    return {**images, "fat": images["fat of others"]} if name == OTHERS else images
+    if name == BOTH:
+        kept["cut"] = cut_of(net, kept, tuning)
+    (file,) = (file for file, names in FILES.items() if name in names)
+    return {file: named(kept, name)}
 
 
 def said_of(net, name, cases):
     """Return what a network says of cases, as log-odds."""
     parts = np.split(np.arange(len(cases.outcome)), range(64, len(cases.outcome), 64))
-    found = []
-    for part in parts:
-        images = cases.tensors(part)
-        if name == OTHERS:
-            images["fat of others"] = cases.fat_of_others(part)
-        found.append(inputs_of(shown(images, name), name))
-    return said(net, found)
+    step = 1 if name == OTHERS else 0
+    return said(net, (inputs_of(cases.tensors(part, fat_from=step), name) for part in parts))
 
 
 def log_loss(log_odds, outcome):
@@ -159,13 +140,10 @@ class Cases:
         self.outcome = np.array([float(one["outcome"]) for one in cases], np.float32)
         self.device = device
 
-    def tensors(self, chosen):
-        """Return the images of cases in [0, 1] by name."""
-        return {name: self._tensor(name, chosen) for name in IMAGES}
-
-    def fat_of_others(self, chosen, step=1):
-        """Return for each case the fat of another one, so many places further on."""
-        return self._tensor("fat", (chosen + step) % len(self.outcome))
+    def tensors(self, chosen, *, fat_from=0):
+        """Return the images of cases in [0, 1] by name; the fat of the case so many places on."""
+        images = {name: self._tensor(name, chosen) for name in IMAGES if name != "fat"}
+        return {**images, "fat": self._tensor("fat", (chosen + fat_from) % len(self.outcome))}
 
     def _tensor(self, name, chosen):
         return torch.from_numpy(self.images[name][chosen]).to(self.device).float() / 255
@@ -181,9 +159,5 @@ def altered(images):
         [images[name].shape[1] for name in (*PHASES, "outline")], dim=1
     )
     grey = {role: scanned(image, HOW) for role, image in zip(PHASES, phases, strict=True)}
-    return {**grey, "outline": outline, "fat": altered_fat(images["fat"])}
-
-
-def altered_fat(fat):
-    fat = moved(fat, HOW)
-    return torch.where(fat > 0, scanned(fat, HOW), fat)
+    fat = moved(images["fat"], HOW)
+    return {**grey, "outline": outline, "fat": torch.where(fat > 0, scanned(fat, HOW), fat)}

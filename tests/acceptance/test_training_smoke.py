@@ -62,7 +62,7 @@ SEEDS = {"first": 4, "again": 4, "other": 5}
 
 
 def first_steps(folder, *, seed):
-    """Return the weights of the node plugin after a few steps on four phantoms."""
+    """Return the weights of one network of the node plugin after a few steps on four phantoms."""
     cohort, train = (load_module(NODES, file) for file in ("cohort.py", "train.py"))
     train.SCHEDULE = replace(train.SCHEDULE, steps=6, look_every=3)
     subjects = [cohort.render(plan) for plan in cohort.subjects("train", 4, seed=0)]
@@ -70,7 +70,8 @@ def first_steps(folder, *, seed):
         {**train.examples(one.case, one.labels), "institution": np.array(one.institution)}
         for one in subjects
     ]
-    run = TrainingRun(device="cpu", folder=folder)
+    folder.mkdir()
+    run = TrainingRun(device="cpu", folder=folder, part="fsc")
     return train.fit(Examples(train=made, tuning=made), seed=seed, run=run)["weights.safetensors"]
 
 

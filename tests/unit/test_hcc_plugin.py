@@ -364,11 +364,14 @@ def learned(module, folder, *, seed=3, count=10):
         for number in range(count)
     ]
     folder.mkdir(exist_ok=True)
-    return module.fit(
-        Examples(train=cases, tuning=cases[:6]),
-        seed=seed,
-        run=TrainingRun(device="cpu", folder=folder),
-    )
+    files = {}
+    for part in module.PARTS:
+        run = TrainingRun(device="cpu", folder=folder / part, part=part)
+        run.folder.mkdir(parents=True)
+        found = module.fit(Examples(train=cases, tuning=cases[:6]), seed=seed, run=run)
+        for file, weights in found.items():
+            files.setdefault(file, {}).update(weights)
+    return files
 
 
 def test_learning_gives_the_same_weights_again_with_the_control_and_without(made, tmp_path):
@@ -410,17 +413,19 @@ def test_simple_rules_measure_what_they_say(made):
     assert found["mean HU, arterial"] == found["mean HU, portal venous"] == 80
 
 
-def test_only_the_control_learns_with_the_fat_of_others(made):
-    module = made("train.py", other_fat=True)
+def test_only_the_control_sees_the_fat_of_others(made):
+    module = made("train.py", other_fat=True, branches="regions")
     cases = [
         dict.fromkeys(module.IMAGES, np.full((1, 8, 8), n, np.uint8)) | {"outcome": np.uint8(n % 2)}
         for n in range(4)
     ]
-    known, chosen = module.Cases(cases, "cpu"), np.array([0, 3])
-    images = known.tensors(chosen) | {"fat of others": known.fat_of_others(chosen)}
+    known, shown = module.Cases(cases, "cpu"), []
 
-    def seen(name, image):
-        return (module.shown(images, name)[image][:, 0, 0, 0] * 255).round().tolist()
+    def net(tumor, fat):
+        shown.append([(one[:, 0, 0, 0] * 255).round().int().tolist() for one in (tumor, fat)])
+        return torch.zeros(len(tumor), 1)
 
-    assert seen("mvi", "fat") == seen("other_fat", "arterial") == [0, 3]
-    assert seen("other_fat", "fat") == [1, 0]
+    for name in ("mvi", "other_fat"):
+        module.said_of(net, name, known)
+
+    assert shown == [[[0, 1, 2, 3], [0, 1, 2, 3]], [[0, 1, 2, 3], [1, 2, 3, 0]]]

@@ -13,7 +13,6 @@ from node.toolkit.learning import (  # noqa: E402
     Learner,
     Schedule,
     balanced,
-    joined,
     learn,
     one_cycle,
     said,
@@ -41,26 +40,25 @@ def small_net():
     )
 
 
-def taught(folder, *, schedule=SCHEDULE, names=("a",), look=None, **of_run):
-    """Train small networks on points; return (weights, calls of progress)."""
+def taught(folder, *, schedule=SCHEDULE, look=None, **of_run):
+    """Train a small network on points; return (weights, calls of progress)."""
     inputs, outcome = points()
     told = []
 
     def progress(done, total, **figures):
         told.append((done, total, figures))
 
-    def loss(net, _name, chosen):
+    def loss(net, chosen):
         logits = net(torch.from_numpy(inputs[chosen]))[:, 0]
         wanted = torch.from_numpy(outcome[chosen].astype(np.float32))
         return torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted)
 
-    def measured(net, _name):
+    def measured(net):
         return told_apart(said(net, [[torch.from_numpy(inputs)]]), outcome)
 
     seed_everything(3)
-    learners = {n: Learner(small_net(), weight_decay=1e-3, averaging=0.9) for n in names}
     found = learn(
-        learners,
+        Learner(small_net(), weight_decay=1e-3, averaging=0.9),
         schedule,
         run=TrainingRun(device="cpu", folder=folder, progress=progress, **of_run),
         seed=3,
@@ -68,7 +66,7 @@ def taught(folder, *, schedule=SCHEDULE, names=("a",), look=None, **of_run):
         loss=loss,
         look=look or measured,
     )
-    return joined(found), told
+    return found, told
 
 
 def same(first, second):
@@ -76,24 +74,23 @@ def same(first, second):
     return all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_networks_learn_what_is_shown_and_the_same_seed_gives_the_same_weights(tmp_path):
-    first, told = taught(tmp_path / "one", names=("a", "b"))
-    second, _ = taught(tmp_path / "two", names=("a", "b"))
+def test_a_network_learns_what_is_shown_and_the_same_seed_gives_the_same_weights(tmp_path):
+    first, told = taught(tmp_path / "one")
+    second, _ = taught(tmp_path / "two")
 
     assert same(first, second)
-    assert {"a.0.weight", "b.3.bias"} <= first.keys()
-    assert first["a.0.weight"].dtype == np.float16
-    assert first["a.1.num_batches_tracked"].dtype == np.int64
+    assert first["0.weight"].dtype == np.float16
+    assert first["1.num_batches_tracked"].dtype == np.int64
     done, total, figures = told[-1]
     assert (done, total) == (40, 40)
-    assert figures["auroc_a"] > 0.7 and {"auroc_b", "loss_a", "loss_b"} <= figures.keys()
+    assert figures["auroc"] > 0.7 and figures.keys() == {"auroc", "loss"}
 
 
 def rising(first=1, dies_at=0):
-    """Return a look that finds each network better than the last, or is the last."""
+    """Return a look that finds the network better each time, or is the last."""
     looks = iter(range(first, 100))
 
-    def look(_net, _name):
+    def look(_net):
         if (number := next(looks)) == dies_at:
             raise Killed
         return number / 100
@@ -115,34 +112,31 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
 
 
 def test_a_network_that_no_longer_improves_stops_and_its_best_weights_stay(tmp_path):
-    figures = {"a": iter([0.6, 0.8, 0.7, 0.7]), "b": iter([0.5, 0.6, 0.7, 0.8, 0.8, 0.8])}
+    figures = iter([0.6, 0.8, 0.7, 0.7])
     schedule = replace(SCHEDULE, steps=200, patience=2, figure="dice")
     kept = []
 
-    def look(net, name):
-        kept.append((name, net.state_dict()["0.weight"].half().numpy()))
-        return next(figures[name])
+    def look(net):
+        kept.append(net.state_dict()["0.weight"].half().numpy())
+        return next(figures)
 
-    found, told = taught(tmp_path, schedule=schedule, names=("a", "b"), look=look)
+    found, told = taught(tmp_path, schedule=schedule, look=look)
 
     done, total, said_last = told[-1]
-    assert (done, total) == (60, 200)  # ended early, and says so
-    assert said_last["dice_a"] == 0.8 and said_last["dice_b"] == 0.8
-    of = {name: [w for n, w in kept if n == name] for name in "ab"}
-    assert [len(of[name]) for name in "ab"] == [4, 6]
-    np.testing.assert_array_equal(found["a.0.weight"], of["a"][1])
-    np.testing.assert_array_equal(found["b.0.weight"], of["b"][3])
+    assert (done, total) == (40, 200)  # ended early, and says so
+    assert said_last["dice"] == 0.8 and len(kept) == 4
+    np.testing.assert_array_equal(found["0.weight"], kept[1])
 
 
 def test_a_training_without_time_still_gives_weights_and_says_how_little_it_did(tmp_path):
     found, told = taught(tmp_path, max_seconds=0.0)
 
-    assert found["a.1.num_batches_tracked"] == 0
+    assert found["1.num_batches_tracked"] == 0
     assert told == [(0, 40, {"loss": 0.0, "auroc": told[0][2]["auroc"]})]
 
 
 def test_a_figure_of_zero_is_shown_as_zero(tmp_path):
-    _, told = taught(tmp_path, look=lambda _net, _name: 0.0)
+    _, told = taught(tmp_path, look=lambda _net: 0.0)
 
     assert told[-1][2]["auroc"] == 0.0
     assert "auroc" not in told[0][2]  # nothing was looked at before
