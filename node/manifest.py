@@ -74,7 +74,7 @@ class InputRole:
     #: Display window (centre, width) in the values' unit, for pictures; None: by modality.
     window: tuple[float, float] | None = None
     #: Criteria in order, the first decides: ``original``, ``most_slices``, ``thin_slices``,
-    #: ``large_coverage``, ``soft_kernel``, ``recent``.
+    #: ``large_coverage``, ``soft_kernel``, ``names_contrast``, ``recent``.
     rank: tuple[str, ...] = ("original", "thin_slices", "large_coverage", "soft_kernel")
 
 

@@ -14,7 +14,7 @@ from node.toml_file import fail, nearest
 PROBABILITY_UNITS = {"1": 1.0, "%": 100.0}
 _MIDDLE = 0.5
 #: Goals that are the most a figure may be; of the others the number is the least.
-_GREATEST = ("auroc_below_oracle", "greatest_group_below_oracle")
+_GREATEST = ("auroc_below_oracle", "greatest_group_below_oracle", "log_rank_p")
 
 
 def evaluation_of(plugin: PluginTable, where: str) -> EvaluationSpec | None:

@@ -54,6 +54,21 @@ def radiomics_settings(table: Mapping[str, Any], where: str = "plugin.toml") -> 
     return settings
 
 
+def _idle(table: RadiomicsTable) -> Iterator[str]:
+    """Yield what is written and would have no effect: it was meant to have one."""
+    said, resamples = table.model_fields_set, table.spacing_mm is not None
+    if "interpolator" in said and not resamples:
+        yield "radiomics.interpolator needs spacing_mm: nothing is resampled without it"
+    if "wavelet" in said and "wavelet" not in table.image_types:
+        yield 'radiomics.wavelet needs "wavelet" in image_types'
+    if "pad_voxels" in said and not (table.pre_crop or resamples):
+        yield "radiomics.pad_voxels needs pre_crop = true or spacing_mm: else nothing is cut"
+    if table.remove_outliers_sd is not None and not table.normalize:
+        yield "radiomics.remove_outliers_sd needs normalize = true"
+    if table.normalize_scale != 1.0 and not table.normalize:
+        yield "radiomics.normalize_scale needs normalize = true"
+
+
 def _faults(table: RadiomicsTable) -> Iterator[str]:
     if (table.bin_width is None) == (table.bin_count is None):
         yield "radiomics needs bin_width or bin_count, and not both"
@@ -61,10 +76,7 @@ def _faults(table: RadiomicsTable) -> Iterator[str]:
         yield 'radiomics.log_sigma_mm goes with "log" in image_types: say both or none'
     if table.clip is not None and not table.clip[0] < table.clip[1]:
         yield f"radiomics.clip = {list(table.clip)}: the first number must be below the second"
-    if table.remove_outliers_sd is not None and not table.normalize:
-        yield "radiomics.remove_outliers_sd needs normalize = true"
-    if table.normalize_scale != 1.0 and not table.normalize:
-        yield "radiomics.normalize_scale needs normalize = true"
+    yield from _idle(table)
     for key in ("image_types", "classes", "log_sigma_mm", "drop"):
         values = getattr(table, key)
         if len(set(values)) < len(values):

@@ -28,7 +28,15 @@ _ImageType = Literal[
     "original", "wavelet", "log", "square", "squareroot", "logarithm", "exponential", "gradient"
 ]
 _FeatureClass = Literal["shape", "firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm"]
-_Rank = Literal["original", "most_slices", "thin_slices", "large_coverage", "soft_kernel", "recent"]
+_Rank = Literal[
+    "original",
+    "most_slices",
+    "thin_slices",
+    "large_coverage",
+    "soft_kernel",
+    "names_contrast",
+    "recent",
+]
 
 
 class InputTable(Table):
@@ -146,6 +154,7 @@ class GoalsTable(Table):
     least_better_low: Number | None = None
     planted_share: _Share | None = None
     planted_enrichment: _Above0 | None = None
+    log_rank_p: _Share | None = None
 
 
 class EvaluationTable(Table):

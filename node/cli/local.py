@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from rich.progress import track
 
 from node import app as parts
 from node.cli.common import console, read_settings, sentences
+from node.clinical import Said, enter
 from node.dicom.part10 import read_part10
 from node.dicom.send import dicom_files
 from node.errors import MalformedDataset, NodeError, SettingsError
@@ -36,6 +38,7 @@ from node.settings import (
     Settings,
 )
 from node.storage.delivery_rows import evidence_of_job
+from node.storage.intake_rows import list_studies
 from node.storage.job_rows import get_job, get_report, list_jobs
 from node.toml_file import nearest
 
@@ -72,6 +75,10 @@ def run(  # noqa: PLR0913 one parameter for each option
         list[str] | None,
         typer.Option(help="Words that mean a contrast phase: 'arterial=Leber 1'."),
     ] = None,
+    clinical: Annotated[
+        list[str] | None,
+        typer.Option(help="A clinical value: grade=g2, or with its unit 'age=61 a'."),
+    ] = None,
 ) -> None:
     """Run a plugin on a folder: read, check, compute, encode, validate. Sends nothing."""
     with sentences():
@@ -85,10 +92,11 @@ def run(  # noqa: PLR0913 one parameter for each option
             profile=profile,
             rois=_rois(roi),
             phases=_phases(phase),
+            clinical=_clinical(clinical),
         )
         with _private_node(base, asked) as node:
             take_in(node, paths)
-            job = _compute(node)
+            job = _compute(node, asked.clinical)
             _write_out(node, job, out)
         console.print(_sentence(job, out), markup=False, highlight=False, soft_wrap=True)
         if job.state is not JobState.COMPLETED:
@@ -105,6 +113,21 @@ class _Asked:
     profile: str
     rois: Mapping[str, RoiSettings]
     phases: PhaseSettings
+    clinical: Mapping[str, Said]
+
+
+def _clinical(given: Sequence[str] | None) -> Mapping[str, Said]:
+    """Return clinical values by name, as they are written: the node checks them."""
+    values: dict[str, Said] = {}
+    for one in given or ():
+        name, equals, written = one.partition("=")
+        value, _, unit = written.strip().partition(" ")
+        if not (name and equals and value):
+            raise SettingsError(
+                f"--clinical {one}: write a name and a value, of a number its unit too: 'age=61 a'"
+            )
+        values[name] = Said(value=value, unit=unit.strip(), by=getpass.getuser())
+    return values
 
 
 def _rois(given: Sequence[str] | None) -> Mapping[str, RoiSettings]:
@@ -221,7 +244,7 @@ def _store(intake: Intake, path: Path) -> Answer:
     return upload.finish()
 
 
-def _compute(node: Node) -> Job:
+def _compute(node: Node, clinical: Mapping[str, Said]) -> Job:
     """Complete and route the one study, and work until its job has ended."""
     from node.inference.devices import resolve_devices
     from node.intake.completion import sweep
@@ -231,6 +254,8 @@ def _compute(node: Node) -> Job:
 
     now = time.time()
     resolve_versions(node.db, node.files, now=now)
+    if clinical and len(studies := list_studies(node.db)) == 1:
+        enter(node, studies[0].study_instance_uid, clinical, way="command", now=now, as_text=True)
     sweep(node.db, node.settings, now=now + 1.0)
     dispatch_complete(node.db, node.files, node.settings, node.manifests, now=now)
     jobs = list_jobs(node.db)
@@ -241,15 +266,23 @@ def _compute(node: Node) -> Job:
         with console.status(f"run {jobs[0].plugin_name_version}"):
             while (job := get_job(node.db, jobs[0].id)).state not in _ENDED:
                 if worker.work_once() is None:
-                    raise NodeError(f"the job is {job.state}: {job.reason}")
+                    raise NodeError(_why_not(job))
     finally:
         worker.close()
     return job
 
 
-def _no_job(node: Node, count: int) -> str:
-    from node.storage.intake_rows import list_studies
+def _why_not(job: Job) -> str:
+    """Return why a job cannot begin here, where no contour will come later."""
+    if job.state is JobState.WAITING:
+        return (
+            f"{job.reason}; put the outline into the folder, or say by which name it goes: "
+            "--roi ROLE=NAME"
+        )
+    return f"the job is {job.state}: {job.reason}"
 
+
+def _no_job(node: Node, count: int) -> str:
     studies = len(list_studies(node.db))
     if studies > 1:
         return f"the folder holds {studies} studies; give one study at a time"

@@ -1,16 +1,17 @@
 """Whether contrast medium was given, by what a header says: yes, no, or two things at once.
 
 People write denials into Contrast/Bolus Agent, and scanners copy an agent into the series before
-the injection. A text that denies and names, or an agent of which nothing was given, says neither
-yes nor no.
+the injection. A text that denies and names, an agent of which nothing was given, or an agent in a
+series that is described as one without, says neither yes nor no.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from node.dicom.phase_words import tokens_of
+from node.dicom.phase_words import read_words, tokens_of
 from node.dicom.values import Lookup, number, text
 
 #: Words that deny, and those of a time before the injection.
@@ -37,6 +38,22 @@ _WHOLE = frozenset({("n",), ("na",), ("nan",), ("nc",)})
 #: After "non" they name a kind of agent; after "no" a way that it did not take.
 _IONIC = frozenset(tokens_of("ionic ionisch ionique ionico ionica"))
 _OTHER_WAYS = frozenset(tokens_of("oral rectal po"))
+#: What stands for contrast medium beside a sign, and the signs: "-C", "C-", "s/c", "+C", "C+".
+_MEDIUM = r"(?:c|ce|cm|km|gd|gad|gado)"
+_WITHOUT = re.compile(
+    rf"(?:^|[\s_(\[,;])(?:[-\u2212\u2013]\s?{_MEDIUM}|{_MEDIUM}[-\u2212\u2013]|s/{_MEDIUM})(?=$|[\s_)\],;])"
+)
+_WITH = re.compile(rf"\+\s?{_MEDIUM}(?![a-z0-9])|(?<![a-z0-9]){_MEDIUM}\+")
+#: Words of a series after the injection; "T1c" is T1 with contrast medium.
+_AFTER = frozenset(
+    tokens_of(
+        """contrast contraste contrasto kontrast kontrastmittel km kmg mdc pdc gd gad gado
+    gadolinium gadovist dotarem prohance primovist clariscan enhanced post nach apres dopo despues
+    ce"""
+    )
+)
+_BEFORE = frozenset(tokens_of("pre before vor avant antes prima prae"))
+_T1C = re.compile(r"(?<![a-z0-9])t1(?:w)?[-_ ]?(?:c|ce|gd)(?![a-z0-9])")
 #: Millilitres; of each it is said how much was given.
 _AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose")
 
@@ -65,7 +82,44 @@ def contrast_of(look: Lookup) -> Contrast:
         return Contrast(given=False, sentence="contrast agent is not named")
     if any(number(look(amount)) == 0 for amount in _AMOUNTS):
         return Contrast(given=None, sentence="a contrast agent is named, and the amount given is 0")
+    if describes_none(text(look("SeriesDescription"))):
+        return Contrast(
+            given=None,
+            sentence="a contrast agent is named, and the Series Description says without one",
+        )
     return Contrast(given=True, sentence="contrast agent is named")
+
+
+def describes_none(description: str) -> bool:
+    """Return whether a Series Description says that it is of before or without contrast medium.
+
+    Examples
+    --------
+    >>> [describes_none(one) for one in ("T1 tra -C", "T1 s/c", "T1 sin contraste", "T1 pre Gd")]
+    [True, True, True, True]
+    >>> [describes_none(one) for one in ("T1 tra +C", "T1-C", "T1 TSE", "native and post KM")]
+    [False, False, False, False]
+    """
+    if _WITHOUT.search(description.casefold()):
+        return True
+    said = read_words(description)
+    if said.phases:
+        return said.phase == "non_contrast"
+    words = tokens_of(description)
+    return any(pair[0] in _BEFORE and pair[1] in _AFTER for pair in pairwise(words))
+
+
+def describes_some(description: str) -> bool:
+    """Return whether a Series Description names contrast medium as given.
+
+    Examples
+    --------
+    >>> [describes_some(one) for one in ("T1 +C", "T1 post Gd", "T1CE", "T1 TSE", "T1 -C")]
+    [True, True, True, False, False]
+    """
+    low = description.casefold()
+    named = _WITH.search(low) or _T1C.search(low) or _AFTER & set(tokens_of(description))
+    return bool(named) and not describes_none(description)
 
 
 def read_agent(said: str) -> tuple[bool, bool]:

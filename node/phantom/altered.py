@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -102,11 +103,18 @@ def covered(
     return changed
 
 
-def disc_at(mask: Mask, spacing_mm: Sequence[float], diameter_mm: float) -> Mask:
-    """Return a disc of one size in place of a region: in the middle slice of its box alone."""
+def ball_at(mask: Mask, spacing_mm: Sequence[float], diameter_mm: float) -> Mask:
+    """Return a ball of one size in place of a region, about the middle of its box.
+
+    It leaves out the first and the last slice of the image: an outline that reaches them, or lies
+    in one slice alone, is refused as part of a lesion.
+    """
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
-    changed = np.zeros_like(mask)
-    changed[(slices[0] + slices[-1]) // 2] = _disc(mask, spacing_mm, diameter_mm)
+    middle, changed = (slices[0] + slices[-1]) // 2, np.zeros_like(mask)
+    for index in range(1, len(mask) - 1):
+        across = diameter_mm**2 - (2 * (index - middle) * spacing_mm[0]) ** 2
+        if across >= 0:
+            changed[index] = _disc(mask, spacing_mm, math.sqrt(across))
     return changed
 
 

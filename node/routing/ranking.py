@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pydicom import Dataset
 
+from node.dicom.contrast import describes_some
 from node.dicom.frames import Stack
 from node.dicom.kinds import is_original
 from node.dicom.values import lookup_in, text
@@ -52,6 +53,11 @@ def _soft_kernel(stack: Stack, _header: Dataset) -> float:
     return float(bool(_SOFT.fullmatch(kernel)))
 
 
+def _names_contrast(_stack: Stack, header: Dataset) -> float:
+    """Return 1 where the Series Description says that contrast medium was given."""
+    return float(describes_some(text(lookup_in(header)("SeriesDescription"))))
+
+
 def _recent(_stack: Stack, header: Dataset) -> float:
     """Return when it was acquired as YYYYMMDDHHMMSS, 0 if nobody said."""
     look = lookup_in(header)
@@ -71,5 +77,6 @@ CRITERIA: Mapping[str, Callable[[Stack, Dataset], float]] = {
     "thin_slices": _thin_slices,
     "large_coverage": _large_coverage,
     "soft_kernel": _soft_kernel,
+    "names_contrast": _names_contrast,
     "recent": _recent,
 }

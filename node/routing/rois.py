@@ -319,12 +319,10 @@ class _Desk:
         names = ", ".join(self._settings.labels)
         named = f", or named {names}" if names else ""
         lines = f" ({fitting} enclose no area)" if fitting else ""
-        others = len(self._found)
+        count = len(self._found)
+        others = "1 other region is here" if count == 1 else f"{count} other regions are here"
         kinds = ", ".join(role.sources) or f"a result of {role.from_plugin}"
-        return (
-            f"no region for {role.name}{lines}: {kinds} with {what}{named}; "
-            f"{others} other regions are here"
-        )
+        return f"no region for {role.name}{lines}: {kinds} with {what}{named}; {others}"
 
     def _job_roi(self, one: FoundRegion) -> JobRoi:
         region = one.region

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pydicom import Dataset
 
+from node.dicom.contrast import describes_some
 from node.dicom.frames import SourceSeries, Stack
 from node.dicom.phases import Phase, phases_of
 from node.dicom.stacks import split_series
@@ -273,6 +274,7 @@ def _best(role: InputRole, looked: Sequence[_Looked]) -> tuple[_Looked, str]:
     best = fitting[0]
     equal = [one for one in fitting if one.order == best.order]
     _refuse_guess(role, best, equal)
+    _refuse_unlike(role, equal)
     return best, _note(role, best.candidate, fitting, equal)
 
 
@@ -287,6 +289,30 @@ def _refuse_guess(role: InputRole, best: _Looked, equal: Sequence[_Looked]) -> N
             f"series {best.candidate.series_number} holds {len(twins)} stacks that serve the "
             f"input {role.name} equally well, and nothing says which one is meant: {named}",
         )
+
+
+def _refuse_unlike(role: InputRole, equal: Sequence[_Looked]) -> None:
+    """Raise `Refused` if equal MR series name an agent and none says that it came after it (S18).
+
+    Scanners copy the agent into what was measured before the injection.
+    """
+    series = {one.candidate.series_instance_uid: one.candidate for one in equal}
+    first = equal[0].chosen
+    if role.contrast != "required" or len(series) < 2 or first is None:
+        return
+    if first.series.modality != "MR" or describes_some(_described(first)):
+        return
+    named = ", ".join(str(one.series_number) for one in [*series.values()][:_MOST_NAMED])
+    raise Refused(
+        RefusalCode.PHASES_MIXED,
+        f"series {named} name a contrast agent and serve the input {role.name} equally well, and "
+        "none of their descriptions says that it was taken after the injection; describe that "
+        "one so (+C, post Gd), or leave the other out",
+    )
+
+
+def _described(chosen: Chosen) -> str:
+    return text(lookup_in(chosen.header)("SeriesDescription"))
 
 
 def _note(

@@ -121,7 +121,7 @@ def deep_features(network: Backbone, image: NDArray[Any], *, layer: str = "") ->
     Raises
     ------
     ValueError
-        If the image has another shape or no numbers, or there is no such layer.
+        If the image has another shape, no numbers or others than 0..1, or there is no such layer.
     """
     rows = np.asarray(image, np.float32)
     if rows.ndim != 2 or network.size not in (None, rows.shape):
@@ -129,6 +129,11 @@ def deep_features(network: Backbone, image: NDArray[Any], *, layer: str = "") ->
         raise ValueError(f"{network.name} takes an image of {wanted}, not of {rows.shape}")
     if not np.isfinite(rows).all():
         raise ValueError("the image is not finite everywhere")
+    if rows.min() < 0.0 or rows.max() > 1.0:
+        raise ValueError(
+            f"the image has values from {rows.min():g} to {rows.max():g}; bring them to 0..1, for "
+            "instance by hu_window"
+        )
     channels = [(rows - m) / d for m, d in zip(network.mean, network.deviation, strict=True)]
     given = torch.from_numpy(np.stack(channels).astype(np.float32))[None].to(network.device)
     found = _at(network.network, given, layer)
@@ -235,8 +240,11 @@ def _states(path: Path, sha256: str) -> dict[str, torch.Tensor]:
     try:
         # `weights_only`: no code of the file is run.
         states = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds
-        raise ManifestError(f"{path.name} is no file of weights alone: {error}") from error
+    except Exception as error:  # torch raises many kinds, and advises to run the file's code
+        raise ManifestError(
+            f"{path.name} is no file of weights alone: it is broken, or holds more than tensors; "
+            "save the network's state_dict() and nothing else, and give its new SHA-256"
+        ) from error
     if not isinstance(states, Mapping):
         raise ManifestError(f"{path.name} holds {type(states).__name__}, not weights by name")
     return dict(states)

@@ -81,7 +81,9 @@ class Content:
 
 
 def check_leaks(rows: Sequence[tuple[Row, str, Content]], faults: Faults) -> None:
-    """Note each line whose images, or some of them, lie in another split as well.
+    """Note each line whose images, or some of them, another split or another patient has as well.
+
+    Two patients with the same images may come to lie on both sides of a fold.
 
     Parameters
     ----------
@@ -91,15 +93,17 @@ def check_leaks(rows: Sequence[tuple[Row, str, Content]], faults: Faults) -> Non
     """
     first: dict[str, tuple[Row, str]] = {}
     for row, split, content in rows:
+        places = [first.setdefault(one, (row, split)) for one in sorted(content.slices)]
         met = {
-            place[0].line: place
-            for one in sorted(content.slices)
-            if (place := first.setdefault(one, (row, split)))[1] != split
+            other.line: (other, other_split)
+            for other, other_split in places
+            if (other.patient, other_split) != (row.patient, split)
         }
         for other, other_split in met.values():
+            whose = "" if other.patient == row.patient else ", which names another patient"
             faults.add(
                 f"leak: images of this study (split {split}) have the same pixels as images of "
-                f"line {other.line} (split {other_split}); take one of them out",
+                f"line {other.line} (split {other_split}){whose}; take one of them out",
                 row.line,
             )
 

@@ -8,7 +8,7 @@ import numpy as np
 from node.phantom import cohort
 from node.phantom.abdomen import Omentum, abdomen
 from node.phantom.acquisition import acquire
-from node.phantom.altered import covered, disc_at, grown, shifted
+from node.phantom.altered import ball_at, covered, grown, shifted
 from node.phantom.cohort import BODY, OTHER_SCAN, PLAN, SCAN, Cohort
 from node.phantom.grid import Pose, turned
 from node.phantom.law import Survival, mirrored
@@ -75,7 +75,7 @@ def render(plan):
                 hidden = covered(volume.array, spacing_mm, mask, **disc)
                 volumes[role] = replace(volume, array=hidden)
             # The outline alone tells how large it is.
-            masks[name] = disc_at(mask, spacing_mm, altered[name]["outline_mm"])
+            masks[name] = ball_at(mask, spacing_mm, altered[name]["outline_mm"])
     case = replace(
         subject.case,
         volumes={role: replace(v, array=v.array.copy()) for role, v in volumes.items()},

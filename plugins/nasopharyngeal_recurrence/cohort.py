@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from node.phantom import cohort
-from node.phantom.altered import covered, disc_at, grown, shifted
+from node.phantom.altered import ball_at, covered, grown, shifted
 from node.phantom.cohort import BODY, OTHER_SCAN, PLAN, SCAN, Cohort
 from node.phantom.grid import Pose, turned
 from node.phantom.head_neck import HeadAnatomy, head_neck
@@ -67,7 +67,7 @@ def render(plan):
         elif plan.altered == COVERED:
             array = _hidden(array, spacing_mm, mask)
             # The outline alone tells how irregular it is.
-            mask = disc_at(mask, spacing_mm, altered["outline_mm"])
+            mask = ball_at(mask, spacing_mm, altered["outline_mm"])
         volumes[role] = replace(volume, array=array)
         rois[TUMOR[role]] = (replace(roi, mask=mask),)
     return replace(subject, case=replace(subject.case, volumes=volumes, rois=rois))

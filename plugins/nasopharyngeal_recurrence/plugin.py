@@ -3,20 +3,21 @@
 import numpy as np
 from prepare import (
     FOLDER,
+    LEARNED_WITH,
     SETTINGS,
     TUMOR,
-    blocks_of,
     check_regions,
     measured,
     model_named,
+    network,
     region_of,
     table_with,
 )
 
 from node.plugin import Measurement, Quality, Result, Segment
 from node.toolkit.radiomics.extract import NoFeatures
-from node.toolkit.signature import Signature, kept_names
-from node.toolkit.signature.shown import kept_measurements, kept_words
+from node.toolkit.signature import Signature, check_settings, kept_names
+from node.toolkit.signature.shown import kept_measurements, kept_words, unlike_words
 from node.toolkit.training import read_weights
 
 #: Which signature of the weights file speaks by which measurement.
@@ -27,15 +28,15 @@ class Plugin:
     def load(self, device):
         """Read the signatures; they count with NumPy, on any device."""
         arrays = read_weights(FOLDER / "weights.safetensors")
+        check_settings(arrays, LEARNED_WITH)
         self.models = {
             name: Signature.from_arrays(arrays, prefix) for name, prefix in SIGNATURES.items()
         }
         self.sequence, _, _ = model_named(SETTINGS["model"])
         # Of all features, the few that they look at are measured.
         self.wanted = kept_names(*self.models.values())
-        missing = self.wanted.keys() - set(blocks_of(self.sequence, "III"))
-        if missing:
-            raise ValueError(f"the weights are not of {SETTINGS['model']}: they need {missing}")
+        if any(block.endswith("deep") for block in self.wanted):
+            network()  # a file that is missing or another one is said now, not of a patient
 
     def run(self, case):
         try:
@@ -70,6 +71,7 @@ class Plugin:
             measurements=tuple(measurements),
             qualities=(Quality(name="risk_group", choice=risk, segment=segment),),
             notes=(
+                *unlike_words(model, table),
                 f"Model {SETTINGS['model']}; features kept: {kept_words(model)}.",
                 *network_note(self.wanted),
                 *values_used(model, case.values),

@@ -27,6 +27,17 @@ MANIFEST = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))
 SETTINGS = MANIFEST["parameters"]
 RADIOMICS = radiomics_settings(MANIFEST["radiomics"])
 
+#: Weights are good for these alone; the threshold may differ.
+LEARNED_WITH = {
+    "radiomics": MANIFEST["radiomics"],
+    **{
+        name: SETTINGS[name]
+        for name in (
+            *("model", "n4", "n4_shrink", "crop_factor", "crop_px"),
+            *("backbone", "backbone_sha256"),
+        )
+    },
+}
 SEQUENCES = ("t2", "t1_contrast")
 SAID = {"t2": "T2", "t1_contrast": "T1 after contrast"}
 #: The region that is outlined on each sequence.

@@ -9,6 +9,7 @@ import numpy as np
 from prepare import (
     CLASSIFIERS,
     FOLDER,
+    LEARNED_WITH,
     PARTS,
     SEQUENCES,
     SETTINGS,
@@ -33,6 +34,7 @@ from node.toolkit.signature import (
     enrichment,
     fit_signature,
     permutation_aurocs,
+    settings_array,
 )
 from node.toolkit.signature.shown import families_of
 from node.toolkit.training import institutions_of, patients_of
@@ -107,7 +109,11 @@ def fit(examples, *, seed, run):
     run.progress(2, 2)
     threshold = round(float(np.clip(model.threshold, 0.01, 0.99)), 3)
     return {
-        "weights.safetensors": {**model.arrays("model."), **radiomic.arrays("radiomic.")},
+        "weights.safetensors": {
+            **settings_array({**LEARNED_WITH, "model": name}),
+            **model.arrays("model."),
+            **radiomic.arrays("radiomic."),
+        },
         "parameters": {"model": name, "threshold": threshold},
     }
 

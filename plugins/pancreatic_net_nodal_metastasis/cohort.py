@@ -9,7 +9,7 @@ import numpy as np
 from node.phantom import cohort
 from node.phantom.abdomen import abdomen
 from node.phantom.acquisition import acquire
-from node.phantom.altered import covered, disc_at, grown, shifted
+from node.phantom.altered import ball_at, covered, grown, shifted
 from node.phantom.cohort import BODY, OTHER_SCAN, PLAN, SCAN, Cohort
 from node.phantom.grid import turned
 from node.phantom.law import Survival, mirrored
@@ -73,7 +73,7 @@ def render(plan):
     elif plan.altered == COVERED:
         array = _hidden(array, mask, spacing_mm, COHORT.streams(plan, OTHER_SCAN).lesion)
         # The outline alone tells how large it is.
-        mask = disc_at(mask, spacing_mm, altered["outline_mm"])
+        mask = ball_at(mask, spacing_mm, altered["outline_mm"])
     case = replace(
         subject.case,
         volumes={CT: replace(volume, array=array.copy())},

@@ -6,11 +6,13 @@ import numpy as np
 from prepare import (
     CT,
     FOLDER,
+    LEARNED_WITH,
     PATHOLOGY,
     SETTINGS,
     TUMOR,
     factors_of,
     measured,
+    network,
     pathology_of,
     region_of,
 )
@@ -20,8 +22,8 @@ from node.toolkit.diameters import longest_in_plane
 from node.toolkit.logistic import Logistic, sigmoid
 from node.toolkit.outlines import incomplete
 from node.toolkit.radiomics import NoFeatures
-from node.toolkit.signature import Signature, kept_names, table_of
-from node.toolkit.signature.shown import kept_measurements, kept_words
+from node.toolkit.signature import Signature, check_settings, kept_names, table_of
+from node.toolkit.signature.shown import kept_measurements, kept_words, unlike_words
 from node.toolkit.training import read_weights
 
 _LEVEL = 0.95
@@ -32,10 +34,13 @@ class Plugin:
     def load(self, device):
         """Read the signature and the nomogram; they count with NumPy, on any device."""
         arrays = read_weights(FOLDER / "weights.safetensors")
+        check_settings(arrays, LEARNED_WITH)
         self.signature = Signature.from_arrays(arrays, "rdp.")
         self.nomogram = nomogram_from(arrays)
         # Of all features, the few that it looks at are measured.
         self.wanted = kept_names(self.signature)
+        if "deep" in self.wanted:
+            network()  # a file that is missing or another one is said now, not of a patient
 
     def run(self, case):
         volume, mask = region_of(case)
@@ -79,7 +84,12 @@ class Plugin:
             ),
             qualities=(Quality(name="nodal_class", choice=there, segment=TUMOR),),
             # The report lists every known value, used or not.
-            notes=(kept, note, *(() if nomogram or not case.values else (UNUSED,))),
+            notes=(
+                *unlike_words(self.signature, table),
+                kept,
+                note,
+                *(() if nomogram or not case.values else (UNUSED,)),
+            ),
         )
 
     def _by_pathology(self, probability, values):

@@ -17,6 +17,17 @@ FOLDER = Path(__file__).resolve().parent
 MANIFEST = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))
 SETTINGS = MANIFEST["parameters"]
 RADIOMICS = radiomics_settings(MANIFEST["radiomics"])
+#: Weights are good for these alone; threshold and limits may differ.
+LEARNED_WITH = {
+    "radiomics": MANIFEST["radiomics"],
+    **{
+        name: SETTINGS[name]
+        for name in (
+            *("classifier", "crop_factor", "crop_px", "window_low_hu", "window_high_hu"),
+            *("backbone", "backbone_sha256"),
+        )
+    },
+}
 CT, TUMOR = "ct", "tumor"
 BLOCKS = ("radiomic", "deep")
 #: What pathology says, and its words from the least to the worst.

@@ -10,6 +10,7 @@ from plugin import nomogram_arrays
 from prepare import (
     BLOCKS,
     FOLDER,
+    LEARNED_WITH,
     SETTINGS,
     factors_of,
     measured,
@@ -33,6 +34,7 @@ from node.toolkit.signature import (
     fit_signature,
     nested_auroc,
     permutation_aurocs,
+    settings_array,
 )
 from node.toolkit.signature.shown import families_of
 from node.toolkit.training import institutions_of, patients_of
@@ -89,7 +91,12 @@ def fit(examples, *, seed, run):
     figures = {"threshold": signature.threshold, "auroc": judged.auroc.estimate}
     run.progress(2, 2, **figures)
     # The nomogram learns from what was said of patients that the signature had not seen.
-    arrays = {**signature.arrays("rdp."), **nomogram(found, judged.probability, judged.outcome)}
+    with_settings = settings_array({**LEARNED_WITH, "classifier": how.classifier})
+    arrays = {
+        **with_settings,
+        **signature.arrays("rdp."),
+        **nomogram(found, judged.probability, judged.outcome),
+    }
     threshold = round(float(np.clip(signature.threshold, 0.01, 0.99)), 3)
     parameters = {"threshold": threshold, "classifier": how.classifier}
     return {"weights.safetensors": arrays, "parameters": parameters}

@@ -19,6 +19,7 @@ from node.phantom.study import make_ct_study
 from node.storage.database import Database
 from node.storage.files import Files
 from node.storage.intake_rows import conflicting_instances
+from tests.clinical_case import TOML
 from tests.integration.test_versions import Site as Versions
 from tests.make import (
     ct_series,
@@ -82,10 +83,34 @@ def test_run_takes_names_of_regions_and_says_what_is_missing(cli, tmp_path):
     done = cli(*ask, tmp_path / "out", "--roi", "tumor=gtv*")
 
     assert without.exit_code == wrong.exit_code == unknown.exit_code == 1
-    assert "the job is WAITING: no region for tumor" in without.output
+    assert "no region for tumor" in without.output and "1 other region is here" in without.output
+    assert "say by which name it goes: --roi ROLE=NAME" in without.output
     assert "write the region's name and a pattern" in wrong.output
     assert 'needs no region "tumour" (did you mean "tumor"?)' in unknown.output
     assert done.exit_code == 0, done.output
+
+
+def test_run_takes_clinical_values_and_refuses_what_the_plugin_does_not_know(cli, tmp_path):
+    ct = ct_series((4, 12, 10))
+    write_series(tmp_path / "study", [*ct, binary(ct, blob((4, 12, 10)))])
+    plugins = write_roi_plugin(tmp_path / "plugins")
+    with (plugins / "contour_volume" / "plugin.toml").open("a") as manifest:
+        manifest.write(TOML)
+    ask = ("run", tmp_path / "study", "--plugin", "contour_volume", "--plugins", plugins)
+    ask += ("--clinical", "grade=g2", "--out")
+
+    unknown = cli(*ask, tmp_path / "no", "--clinical", "grad=g2")
+    bare = cli(*ask, tmp_path / "no", "--clinical", "size")
+    unit = cli(*ask, tmp_path / "no", "--clinical", "size=31 kg")
+    done = cli(*ask, tmp_path / "out", "--clinical", "size=3.1 cm")
+
+    assert unknown.exit_code == bare.exit_code == unit.exit_code == 1
+    assert "grad" in unknown.output and "grade" in unknown.output
+    assert "write a name and a value" in bare.output
+    assert "kg" in unit.output and "mm" in unit.output
+    assert done.exit_code == 0, done.output
+    said = str(pydicom.dcmread(tmp_path / "out" / "sr.dcm"))
+    assert "Tumour grade" in said and "'G2'" in said and "31" in said
 
 
 def test_run_takes_words_for_contrast_phases(cli, tmp_path):

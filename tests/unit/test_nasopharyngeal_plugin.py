@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from node.clinical_check import checked
-from node.errors import ClinicalValueRefused, LearningError, RefusalCode
+from node.errors import ClinicalValueRefused, LearningError, ManifestError, RefusalCode
 from node.inference.child import load_module
 from node.manifest_file import parse_manifest
 from node.plugin import Case, Labels, Roi, Volume
@@ -30,6 +30,7 @@ PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "nasopharyngeal_recur
 OWN = ("prepare", "train", "plugin", "cohort")
 MANIFEST = (PLUGIN / "plugin.toml").read_text(encoding="utf-8")
 ROLES = ("t2", "t1_contrast")
+WEIGHTS = "weights.safetensors"
 #: What the made-up signatures keep.
 KEPT = {
     "t2_radiomic": ("original_shape_Sphericity", "original_firstorder_Skewness"),
@@ -126,10 +127,11 @@ def signature(blocks=("t2_radiomic", "t2_deep")):
 
 def plugin_of(module_of, blocks=("t2_radiomic", "t2_deep"), **parameters):
     """The plugin, ready to run."""
+    from node.toolkit.signature import settings_array
     from node.toolkit.training import write_weights
 
     module = module_of("plugin.py", **parameters)
-    arrays = signature(blocks).arrays("model.")
+    arrays = signature(blocks).arrays("model.") | settings_array(module.LEARNED_WITH)
     arrays |= signature(("t2_radiomic",)).arrays("radiomic.")
     write_weights(module.FOLDER / "weights.safetensors", arrays)
     plugin = module.Plugin()
@@ -184,6 +186,32 @@ def test_a_run_says_probability_interval_score_threshold_and_features(module_of,
     spec = parse_manifest(tmp_path / "nasopharynx").measurements
     assert set(found) <= set(spec)
     assert spec["original_shape_sphericity"].code.scheme == "IBSI"
+
+
+def test_weights_that_learned_with_other_settings_are_refused_by_name(module_of, tmp_path):
+    from node.toolkit.training import read_weights, write_weights
+
+    plugin_of(module_of)
+    weights = read_weights(tmp_path / "nasopharynx" / WEIGHTS)
+    other = module_of("plugin.py", model="t2-II-logistic", crop_px=112)
+    write_weights(other.FOLDER / WEIGHTS, weights)
+    with pytest.raises(ManifestError) as raised:
+        other.Plugin().load("cpu")
+    assert "crop_px = 112, they 224" in str(raised.value)
+    assert 'model = "t2-II-logistic", they "t2-II-random_forest"' in str(raised.value)
+    write_weights(other.FOLDER / WEIGHTS, {k: v for k, v in weights.items() if "." in k})
+    with pytest.raises(ManifestError, match="do not say with which settings"):
+        other.Plugin().load("cpu")
+
+
+def test_what_nothing_like_was_learned_from_is_said(module_of):
+    plugin = plugin_of(module_of)
+    model = plugin.models["p_recurrence"]
+    far = tuple(replace(one, mean=one.mean + 100 * one.deviation) for one in model.kept)
+    plugin.models["p_recurrence"] = replace(model, kept=far)
+    said, *_ = plugin.run(case_of()).notes
+    assert said.startswith("Nothing like this was learned from, so do not rely on the probability")
+    assert "3 of 3 kept features lie more than 6 standard deviations" in said
 
 
 def test_the_threshold_of_the_manifest_decides(module_of):
@@ -351,7 +379,7 @@ def test_what_is_fitted_is_what_the_plugin_loads(module_of):
 
     from node.toolkit.training import write_weights
 
-    train = module_of("train.py")
+    train = module_of("train.py", model="t2-II-logistic")
     cases = Cases(train).made
     made = train.fit(SimpleNamespace(train=cases[:30], tuning=cases[30:]), seed=1, run=Run)
     assert made["parameters"]["model"] == "t2-II-logistic"
@@ -439,6 +467,7 @@ NOT_T2 = {
     "no TE": ({"EchoTime": None}, "EchoTime is absent"),
     "no sequence": ({"ScanningSequence": None}, "Scanning Sequence is absent"),
 }
+DENIED = "a contrast agent is named, and the Series Description says without one"
 NOT_T1 = {
     "proton density": (
         {"EchoTime": 30.0, "RepetitionTime": 4000.0},
@@ -450,8 +479,12 @@ NOT_T1 = {
     "T2*": ({"SeriesDescription": "t2_fl2d_tra", "EchoTime": 20.0}, "Description says T2"),
     "SWI": ({"SeriesDescription": "SWI_Images", "EchoTime": 20.0}, "Description says SWI"),
     # Scanners copy the agent into the series before the injection too.
-    "before the agent": ({"SeriesDescription": "T1W TSE tra pre KM"}, "Description says PRE"),
-    "native": ({"SeriesDescription": "t1_tse_tra nativ"}, "Series Description says NATIV"),
+    "before the agent": ({"SeriesDescription": "T1W TSE tra pre KM"}, DENIED),
+    "before": ({"SeriesDescription": "T1W TSE tra pre"}, "Series Description says PRE"),
+    "native": ({"SeriesDescription": "t1_tse_tra nativ"}, DENIED),
+    "minus C": ({"SeriesDescription": "T1W TSE tra -C"}, DENIED),
+    "without, in Spanish": ({"SeriesDescription": "T1 TSE sin contraste"}, DENIED),
+    "without, shortened": ({"SeriesDescription": "T1 TSE tra s/c"}, DENIED),
     "without": ({"SeriesDescription": "T1 w/o Gd"}, "Series Description says W O"),
     "not given": ({"ContrastBolusVolume": 0}, "the amount given is 0"),
 }
@@ -508,6 +541,28 @@ def test_what_is_no_t1_after_contrast_never_serves_as_it(module_of, tmp_path, he
     module_of("prepare.py")
     refusal = chosen_of(tmp_path, T2, {**T1_CONTRAST, **header}).refusal
     assert refusal is not None and sentence in refusal.sentence
+
+
+@pytest.mark.parametrize("numbers", [(5, 6), (6, 5)])
+def test_of_two_t1_with_an_agent_the_one_that_says_contrast_is_taken(module_of, tmp_path, numbers):
+    module_of("prepare.py")
+    plain, after = (
+        {**T1_CONTRAST, "SeriesNumber": number, "SeriesDescription": said}
+        for number, said in zip(numbers, ("T1W TSE tra", "T1W TSE tra +C"), strict=True)
+    )
+    selection = chosen_of(tmp_path, T2, plain, after)
+    assert selection.inputs["t1_contrast"].header.SeriesDescription == "T1W TSE tra +C"
+
+
+def test_of_two_t1_with_an_agent_that_say_the_same_none_is_guessed(module_of, tmp_path):
+    module_of("prepare.py")
+    several = [
+        {**T1_CONTRAST, "SeriesNumber": number, "SeriesDescription": "T1W TSE tra"}
+        for number in (5, 6)
+    ]
+    refusal = chosen_of(tmp_path, T2, *several).refusal
+    assert refusal.code is RefusalCode.PHASES_MIXED
+    assert refusal.sentence.startswith("series 5, 6 name a contrast agent") and "+C" in str(refusal)
 
 
 def test_all_models_are_compared_sequence_by_sequence(module_of, monkeypatch):

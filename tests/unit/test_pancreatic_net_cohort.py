@@ -13,6 +13,7 @@ from node.phantom.institutions import TEST_ONLY_KERNEL
 from node.phantom.law import by_noise
 from node.toolkit.auroc import auroc
 from node.toolkit.diameters import longest_3d_mm
+from node.toolkit.outlines import incomplete
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "pancreatic_net_nodal_metastasis"
 
@@ -162,6 +163,8 @@ def test_altered_cases_differ_in_what_was_altered_alone():
     altered = module().COHORT.table["altered"]
     assert inside.mean() == pytest.approx(altered["disc_hu"], abs=2)
     assert inside.std() == pytest.approx(altered["disc_noise_hu"], rel=0.15)
+    # A control that the plugin refuses would show nothing.
+    assert incomplete(hidden.rois["tumor"][0].mask, hidden.volumes["ct"].spacing_mm) == ""
 
 
 def smoothed(array):

@@ -87,13 +87,14 @@ def signature():
 def plugin_of(module_of, *, nomogram=True):
     """The plugin, ready to run."""
     from node.toolkit.logistic import Logistic
+    from node.toolkit.signature import settings_array
     from node.toolkit.training import write_weights
 
     module = module_of("plugin.py")
     model = Logistic(
         weights=np.array([1.0, 2.0, 1.5, 1.0, 2.0]), intercept=-2.0, covariance=0.04 * np.eye(6)
     )
-    arrays = signature().arrays("rdp.")
+    arrays = signature().arrays("rdp.") | settings_array(module.LEARNED_WITH)
     if nomogram:
         arrays |= module.nomogram_arrays(model)
     write_weights(module.FOLDER / "weights.safetensors", arrays)

@@ -236,6 +236,11 @@ RANKS = {
         {"ConvolutionKernel": "B60f"},
         {"ConvolutionKernel": "B30f"},
     ),
+    "contrast": (
+        "names_contrast",
+        {"SeriesDescription": "T1 tra"},
+        {"SeriesDescription": "T1 tra +C"},
+    ),
     "recent": ("recent", {"AcquisitionTime": "101500"}, {"AcquisitionTime": "1016"}),
 }
 

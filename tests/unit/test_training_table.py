@@ -148,20 +148,24 @@ def test_no_table_and_no_text_are_said(tmp_path):
         read_table(tmp_path, {})
 
 
-def row(line: int) -> Row:
-    return Row(line=line, patient=f"P-{line}", study="", split="", outlined=True)
+def row(line: int, patient: str = "") -> Row:
+    return Row(line=line, patient=patient or f"P-{line}", study="", split="", outlined=True)
 
 
-def test_equal_pixels_in_two_splits_are_a_leak_and_in_one_are_none():
+def test_equal_pixels_in_two_splits_or_of_two_patients_are_a_leak():
     one = Content(sha256="a", slices=frozenset({"1", "2"}))
     other = Content(sha256="b", slices=frozenset({"2", "3"}))
     faults = Faults()
-    check_leaks([(row(2), "train", one), (row(3), "train", other)], faults)
+    check_leaks([(row(2, "A"), "train", one), (row(3, "A"), "train", other)], faults)
     faults.refuse()
 
-    check_leaks([(row(2), "train", one), (row(3), "test", other)], faults)
+    check_leaks([(row(2, "A"), "train", one), (row(3, "A"), "test", other)], faults)
+    with pytest.raises(LearningError, match=r"line 3: leak: images of .* 2 \(split train\); take"):
+        faults.refuse()
 
-    with pytest.raises(LearningError, match=r"line 3: leak: images of this study .* of line 2"):
+    faults = Faults()
+    check_leaks([(row(2), "train", one), (row(3), "train", other)], faults)
+    with pytest.raises(LearningError, match=r"line 3: leak: .*line 2 .*names another patient"):
         faults.refuse()
 
 

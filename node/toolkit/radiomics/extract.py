@@ -183,6 +183,11 @@ def _execute(
     with _quiet(), one_thread():
         try:
             found: Mapping[str, Any] = extractor.execute(*images)
+        except MemoryError as error:
+            raise NoFeatures(
+                "the region has too many grey levels for the memory; take a larger bin_width, or "
+                "clip the values"
+            ) from error
         except (ValueError, RuntimeError, ArithmeticError) as error:
             raise NoFeatures(_said(error, order.settings)) from error
     return found

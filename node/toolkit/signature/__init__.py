@@ -9,6 +9,7 @@ from node.toolkit.signature.comparing import Compared, compare_classifiers
 from node.toolkit.signature.fitting import fit_signature
 from node.toolkit.signature.folds import check_blind, check_folds, check_scaling
 from node.toolkit.signature.judging import Judged, cross_validated, judged_on, nested_auroc
+from node.toolkit.signature.learned_with import check_settings, settings_array
 from node.toolkit.signature.signature import Kept, Signature, kept_names, prefixes_of
 from node.toolkit.signature.table import (
     CLASSIFIERS,
@@ -38,6 +39,7 @@ __all__ = [
     "check_blind",
     "check_folds",
     "check_scaling",
+    "check_settings",
     "compare_classifiers",
     "cross_validated",
     "enrichment",
@@ -48,5 +50,6 @@ __all__ = [
     "only",
     "permutation_aurocs",
     "prefixes_of",
+    "settings_array",
     "table_of",
 ]

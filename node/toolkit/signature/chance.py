@@ -9,6 +9,7 @@ import numpy as np
 
 from node.toolkit.auroc import auroc
 from node.toolkit.signature.fitting import Desk
+from node.toolkit.signature.folds import check_folds
 from node.toolkit.signature.judging import outer_folds
 from node.toolkit.signature.learners import GRIDS
 from node.toolkit.signature.parallel import Advance, each
@@ -35,6 +36,7 @@ def permutation_aurocs(
 
 def _by_chance(table: Table, truth: Truth, settings: SignatureSettings) -> float:
     folds = outer_folds(truth, settings)
+    check_folds(folds, truth.groups.tolist())
     desk = Desk(table, truth, settings)
     desk.select([learned for learned, _ in folds])
     blocks, given = tuple(table.blocks), GRIDS[settings.classifier][0]

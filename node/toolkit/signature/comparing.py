@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from node.errors import LearningError
 from node.toolkit.signature.fitting import Desk
 from node.toolkit.signature.folds import Fold
 from node.toolkit.signature.judging import Judged, cross_validated, judged_on, outer_folds
@@ -83,6 +84,11 @@ def compare_classifiers(
     held_out : Cases that nothing is learned from, or None
     """
     truth = cases.truth(settings.seed)
+    if held_out is not None and len(set(held_out.truth(settings.seed).outcome.tolist())) < 2:
+        raise LearningError(
+            "the tuning cases all have one outcome, so no model can be judged on them; give both "
+            "outcomes to that split (a column `split` in the table), or take more cases"
+        )
     models = models or {"all": tuple(cases.table.blocks)}
     table = cases.table.only(list(dict.fromkeys(name for own in models.values() for name in own)))
     folds, everybody = outer_folds(truth, settings), np.arange(len(table))

@@ -14,7 +14,7 @@ from node.toolkit.calibration import Platt
 from node.toolkit.operating import youden
 from node.toolkit.signature import predictors
 from node.toolkit.signature.calibrated import Calibration, calibrate
-from node.toolkit.signature.folds import Fold, fewest_patients, folds_of
+from node.toolkit.signature.folds import Fold, check_folds, fewest_patients, folds_of
 from node.toolkit.signature.learners import GRIDS, learn
 from node.toolkit.signature.parallel import Advance, each, one_thread
 from node.toolkit.signature.selection import Selected, alone, select
@@ -80,7 +80,9 @@ class Desk:
     def inner(self, rows: Rows) -> list[Fold]:
         """Return the inner folds of some rows, as rows of the whole table."""
         found = folds_of(self.truth.rows(rows), self.settings.inner_folds, seed=self.settings.seed)
-        return [(rows[learned], rows[tested]) for learned, tested in found]
+        folds = [(rows[learned], rows[tested]) for learned, tested in found]
+        check_folds(folds, self.truth.groups.tolist())
+        return folds
 
     def needed(self, rows: Rows) -> list[Rows]:
         """Return all that must be selected on to learn from some rows."""

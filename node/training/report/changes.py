@@ -114,7 +114,7 @@ def _input(change: Change, also: Sequence[str]) -> Document:
     found = _against(before, after, probability_of)
     loss = -found["difference"]["estimate"] if found else float("nan")
     return {
-        "cases": len(after),
+        **_asked(after),
         "auroc": asdict(area(after)),
         "changed_minus_as_drawn": found,
         "loss": loss,
@@ -183,7 +183,12 @@ def _against(
 
 def _blank(change: Change) -> Document:
     rows = tuple(after for _, after in change.pairs)
-    return {"cases": len(rows), **_chance(area(rows), standard_error(rows))}
+    # A control that the plugin refuses shows nothing: refused cases count as wrong.
+    return {**_asked(rows), **_chance(area(rows), standard_error(rows))}
+
+
+def _asked(rows: Rows) -> Document:
+    return {"cases": len(rows), "without_answer": sum(row.said is None for row in rows)}
 
 
 def _chance(found: Interval, error: float) -> Document:

@@ -48,12 +48,13 @@ def classification_document(evaluation: Classification) -> Document:
     rules = baselines(evaluation)
     beside = others(evaluation)
     changes, headers = changes_of(evaluation), headers_of(evaluation)
-    measured = by_measurement(evaluation)
+    measured, outlived = by_measurement(evaluation), survival(evaluation)
     distances = {
         **_distances(rows, intervals["auroc"].estimate, rules),
         "greatest_group_below_oracle": worst_group(measured),
         **_gains(evaluation, beside),
         **_planted(evaluation),
+        **_log_rank(outlived),
     }
     document = {
         "format": "sentinel-node-classification-1",
@@ -74,7 +75,7 @@ def classification_document(evaluation: Classification) -> Document:
         "confusion": asdict(table_at_threshold(evaluation, rows)),
         **_curves(rows),
         "factors": factors(evaluation),
-        "survival": survival(evaluation),
+        "survival": outlived,
         "changes": changes,
         "headers": headers,
         "by_institution": grouped(evaluation, lambda case: case.known.institution),
@@ -135,6 +136,12 @@ def _gains(evaluation: Classification, beside: Document) -> Document:
         found["least_better"] = min(-one["estimate"] for one in better)
         found["least_better_low"] = min(-one["high"] for one in better)
     return found
+
+
+def _log_rank(outlived: Document | None) -> Document:
+    """Return p of the log-rank test of the two called groups, where there are both."""
+    test = (outlived or {}).get("log_rank")
+    return {"log_rank_p": test["p_value"]} if test else {}
 
 
 def _planted(evaluation: Classification) -> Document:

@@ -161,8 +161,10 @@ def _survival(document: Document) -> str:
         if name != "sentence"
     ]
     faults = [h["sentence"] for h in survival["hazard_ratios"].values() if "sentence" in h]
+    test = survival["log_rank"]
+    apart = f"log-rank test of the two groups p = {_p(test['p_value'])}; " if test else ""
     words = (
-        f"{survival['patients']} patients, {survival['events']} events; Harrell's C of the "
+        f"{survival['patients']} patients, {survival['events']} events; {apart}Harrell's C of the "
         f"probability {number(survival['harrell_c'], 3)}. The hazard ratio of a class that was "
         "predicted is nearer to 1 than that of the class itself."
     )
@@ -226,8 +228,14 @@ def _change(kind: str, found: Document) -> list[str]:
         return [left, f"{found['cases']} cases"]
     if kind == "input":
         loss = f"loss {number(found['loss'], 3)}, {_auroc(found)}"
-        return [loss, f"{found['cases']} cases"]
-    return [_auroc(found), f"{found['cases']} cases"]
+        return [loss, _counted(found)]
+    return [_auroc(found), _counted(found)]
+
+
+def _counted(found: Document) -> str:
+    """Return how many cases there were, and how many of them got no answer."""
+    left = found["without_answer"]
+    return f"{found['cases']} cases" + (f", {left} without an answer" if left else "")
 
 
 def _auroc(found: Document) -> str:

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from node.phantom.altered import covered, disc_at, grown, reread, shifted
+from node.phantom.altered import ball_at, covered, grown, reread, shifted
 from node.phantom.institutions import institutions
 from node.phantom.law import Cause, Law, Survival, by_noise, in_first_group, mirrored
 from node.plugin import Volume
@@ -130,10 +130,13 @@ def test_a_disc_hides_what_lies_below_whatever_its_size():
 
 def test_an_outline_of_one_size_says_nothing_of_the_region():
     mask = ball()
-    disc = disc_at(mask, SPACING, 6.0)
-    assert np.array_equal(disc, disc_at(grown(mask, SPACING, -2.0), SPACING, 6.0))
-    assert np.argwhere(disc).mean(axis=0) == pytest.approx([1, 20, 22])
-    assert np.count_nonzero(disc) * 0.25 == pytest.approx(np.pi * 9, rel=0.06)
+    same = ball_at(mask, SPACING, 6.0)
+    assert np.array_equal(same, ball_at(grown(mask, SPACING, -2.0), SPACING, 6.0))
+    assert np.argwhere(same).mean(axis=0) == pytest.approx([1, 20, 22])
+    assert np.count_nonzero(same) * 0.25 == pytest.approx(np.pi * 9, rel=0.06)  # one slice is left
+    fine = np.repeat(mask, 9, axis=0)
+    volume_mm3 = np.count_nonzero(ball_at(fine, (0.5, 0.5, 0.5), 8.0)) / 8
+    assert volume_mm3 == pytest.approx(np.pi / 6 * 8**3, rel=0.03)
 
 
 def test_laws_are_values():

@@ -91,6 +91,7 @@ def test_any_network_of_the_toolkit_gives_features():
     [
         (wave(96, 96), "", r"takes an image of \(224, 224\), not of \(96, 96\)"),
         (np.full((224, 224), np.nan), "", "not finite"),
+        (np.full((224, 224), 300.0), "", "values from 300 to 300; bring them to 0..1"),
         (wave(), "head", "the network has no layer 'head'"),
     ],
 )
@@ -133,8 +134,10 @@ def test_no_code_of_a_file_is_run(tmp_path, capsys):
     path = tmp_path / "resnet50.pth"
     torch.save({"a": Runs()}, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(ManifestError, match="no file of weights alone"):
+    with pytest.raises(ManifestError, match="no file of weights alone") as raised:
         deep.backbone("resnet50", weights=path, sha256=sha256)
+    assert "state_dict() and nothing else" in str(raised.value)
+    assert "weights_only" not in str(raised.value)  # torch's advice: run its code
     assert "it ran" not in capsys.readouterr().out
 
 

@@ -20,12 +20,14 @@ from node.toolkit.signature import (
     Table,
     check_blind,
     check_folds,
+    check_settings,
     compare_classifiers,
     cross_validated,
     enrichment,
     fit_signature,
     nested_auroc,
     permutation_aurocs,
+    settings_array,
     table_of,
 )
 from node.toolkit.signature.calibrated import calibrate
@@ -33,6 +35,7 @@ from node.toolkit.signature.fitting import Desk
 from node.toolkit.signature.folds import folds_of, scaling_of
 from node.toolkit.signature.judging import outer_folds
 from node.toolkit.signature.selection import icc, lasso, mann_whitney, settling, uncorrelated
+from node.toolkit.signature.shown import unlike_words
 from tests.unit.toolkit.signature_cases import cases, joined
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
@@ -540,6 +543,41 @@ def read_twice(table, outcome):
     second = block.values + chance.normal(0, 1, block.values.shape)
     second[::3] = np.nan
     return Table(blocks={"radiomic": replace(block, second=second)}), outcome
+
+
+def test_features_that_nothing_like_was_learned_from_are_named():
+    table, outcome = cases(80, effect=1.5)
+    made = fit_signature(Cases(table, outcome), QUICK)
+    block = table.blocks["radiomic"]
+    values = block.values[:2].copy()
+    first = made.kept[0]
+    values[1, block.names.index(first.name)] = first.mean - 6.1 * first.deviation
+    few = Table(blocks={"radiomic": replace(block, values=values, second=None)})
+
+    assert made.unlike(few) == ((), (first.name,))
+    assert unlike_words(made, few.rows([0])) == ()
+    (said,) = unlike_words(made, few.rows([1]))
+    assert f"1 of {len(made.kept)} kept features" in said and first.name in said
+
+
+def test_weights_say_with_which_settings_they_learned():
+    settings = {"radiomics": {"bin_width": 10, "log_sigma_mm": [1, 3]}, "classifier": "logistic"}
+    arrays = settings_array(settings)
+
+    check_settings(arrays, {**settings, "radiomics": {"log_sigma_mm": [1, 3], "bin_width": 10.0}})
+    with pytest.raises(ManifestError, match=r"radiomics.bin_width = 25, they 10; put those back"):
+        check_settings(arrays, {**settings, "radiomics": {"bin_width": 25, "log_sigma_mm": [1, 3]}})
+    with pytest.raises(ManifestError, match="clip = nothing"):
+        check_settings(settings_array({**settings, "clip": 3}), settings)
+    with pytest.raises(ManifestError, match="train again"):
+        check_settings({}, settings)
+
+
+def test_held_out_cases_of_one_outcome_are_refused_before_anything_is_learned():
+    table, outcome = cases(60)
+    same = Cases(table.rows(np.flatnonzero(outcome)), outcome[outcome])
+    with pytest.raises(LearningError, match="tuning cases all have one outcome"):
+        compare_classifiers(Cases(table, outcome), QUICK, held_out=same)
 
 
 def test_models_and_classifiers_are_compared_on_the_same_folds():
