@@ -64,12 +64,13 @@ def source_regions(regions: Sequence[ReadRoi], node: Node) -> tuple[SourceRegion
 def _source_region(one: ReadRoi, node: Node) -> SourceRegion:
     job_id, region = one.chosen.from_job, one.region
     if not job_id:
-        return SourceRegion(role=one.chosen.role, region=region)
+        return SourceRegion(role=one.chosen.role, region=region, carried=one.carried)
     sent = {made.sop_instance_uid for _, made in list_deliveries(node.db, job_id=job_id)}
     return SourceRegion(
         role=one.chosen.role,
         region=region,
         made_by=get_job(node.db, job_id).plugin_name_version,
+        carried=one.carried,
         referenced=region.sop_instance_uid in sent,
     )
 

@@ -44,6 +44,8 @@ class ReadRoi:
     chosen: JobRoi
     region: Region
     roi: Roi
+    #: Whether it says that it was made on another series, and came over by nearest voxel.
+    carried: bool = False
 
 
 def read_rois(
@@ -133,7 +135,9 @@ def _read(
         source=source_sentence(region),
     )
     check_one_piece(role, roi, stacks[role.input].geometry.spacing_mm)
-    return ReadRoi(chosen=chosen, region=region, roi=roi)
+    made_on = region.referenced_series
+    carried = bool(made_on) and stacks[role.input].series_instance_uid not in made_on
+    return ReadRoi(chosen=chosen, region=region, roi=roi, carried=carried)
 
 
 def _regions(

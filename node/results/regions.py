@@ -24,6 +24,8 @@ class SourceRegion:
     region: Region
     #: Name and version of our plugin that made it; "": somebody else did.
     made_by: str = ""
+    #: Whether it was made on another series and carried over to the one that was judged.
+    carried: bool = False
     #: Whether the object is, or will be, where the report goes; else it is named in words only.
     referenced: bool = True
 
@@ -46,7 +48,8 @@ def region_sentence(one: SourceRegion, patient_name: str) -> str:
         words.append(f"made by {one.made_by}, verified by nobody")
     elif author and author.casefold() != patient_name.rstrip("^= ").casefold():
         words.append(f"by {author}")
-    words += [word for word in (how, _moment(region.created_at)) if word]
+    carried = "made on another series and carried over" if one.carried else ""
+    words += [word for word in (how, carried, _moment(region.created_at)) if word]
     return f"Region {one.role}: {', '.join(words)}."
 
 

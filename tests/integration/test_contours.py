@@ -391,9 +391,12 @@ def test_a_contour_that_was_drawn_on_another_series_comes_by_nearest_voxel(tmp_p
         hospital.sweep()
         (job,) = hospital.jobs(thin[0].StudyInstanceUID)
         made = get_report(hospital.node.db, job.id)
+        texts = [one.TextValue for one in items(hospital.report(job), "TEXT")]
 
     assert (job.state, job.reason) == (JobState.COMPLETED, "")
     assert job.inputs[0].series_instance_uid == thin[0].SeriesInstanceUID
+    (said,) = (one for one in texts if one.startswith("Region tumor: "))
+    assert "made on another series and carried over" in said
     # Thick planes 1 and 2 are the nearest ones to thin planes 1 to 4; a tie goes up.
     assert made["measurements"][0]["value"] == pytest.approx(4 * 25 * VOXEL)
 
