@@ -42,6 +42,7 @@ def test_functions_of_the_page_exist():
         "without_head",
         "cut",
         "moved",
+        "named",
     }
 
     called = set(re.findall(r"`(?:crop\.place\.)?(\w+)\(", PAGE))

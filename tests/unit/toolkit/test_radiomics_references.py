@@ -130,7 +130,7 @@ def as_table(group, said):
         "normalize": said["normalize"],
         "normalize_scale": said["normalizeScale"],
         "shift": said.get("voxelArrayShift", 0),
-        "pad_voxels": said["padDistance"],
+        **({"pad_voxels": said["padDistance"]} if said["preCrop"] or spacing else {}),
         **({"spacing_mm": spacing} if spacing else {}),
         **levels,
     }
