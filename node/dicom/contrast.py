@@ -19,6 +19,7 @@ _DENIALS = frozenset(
     tokens_of(
         """no non none not nil nothing without wo native nativ nativa nativo natif plain
     unenhanced nonenhanced noncontrast noncon pre precontrast pregad before vor
+    avant antes prima prae
     ohne kein keine keinen keines nicht sans sin senza sem zonder geen utan uten uden bez без"""
     )
 )
@@ -44,15 +45,15 @@ _WITHOUT = re.compile(
     rf"(?:^|[\s_(\[,;])(?:[-\u2212\u2013]\s?{_MEDIUM}|{_MEDIUM}[-\u2212\u2013]|s/{_MEDIUM})(?=$|[\s_)\],;])"
 )
 _WITH = re.compile(rf"\+\s?{_MEDIUM}(?![a-z0-9])|(?<![a-z0-9]){_MEDIUM}\+")
-#: Words of a series after the injection; "T1c" is T1 with contrast medium.
-_AFTER = frozenset(
+#: Names of contrast media in a Series Description.
+_MEDIA = frozenset(
     tokens_of(
         """contrast contraste contrasto kontrast kontrastmittel km kmg mdc pdc gd gad gado
-    gadolinium gadovist dotarem prohance primovist clariscan enhanced post nach apres dopo despues
-    ce"""
+    gadolinium gadovist dotarem prohance primovist clariscan"""
     )
 )
-_BEFORE = frozenset(tokens_of("pre before vor avant antes prima prae"))
+#: Words of a series after the injection; "T1c" is T1 with contrast medium.
+_AFTER = _MEDIA | frozenset(tokens_of("enhanced post nach apres dopo despues ce"))
 _T1C = re.compile(r"(?<![a-z0-9])t1(?:w)?[-_ ]?(?:c|ce|gd)(?![a-z0-9])")
 #: Millilitres; of each it is said how much was given.
 _AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose")
@@ -97,7 +98,9 @@ def describes_none(description: str) -> bool:
     --------
     >>> [describes_none(one) for one in ("T1 tra -C", "T1 s/c", "T1 sin contraste", "T1 pre Gd")]
     [True, True, True, True]
-    >>> [describes_none(one) for one in ("T1 tra +C", "T1-C", "T1 TSE", "native and post KM")]
+    >>> [describes_none(one) for one in ("T1 w/o Gd", "T1 ohne Gd", "T1 vor KM")]
+    [True, True, True]
+    >>> [describes_none(one) for one in ("T1 tra +C", "T1-C", "T1 pre OP", "native and post KM")]
     [False, False, False, False]
     """
     if _WITHOUT.search(description.casefold()):
@@ -106,7 +109,9 @@ def describes_none(description: str) -> bool:
     if said.phases:
         return said.phase == "non_contrast"
     words = tokens_of(description)
-    return any(pair[0] in _BEFORE and pair[1] in _AFTER for pair in pairwise(words))
+    denied = _denials(words)
+    # "Pre" alone may be of an operation: what is denied must be named.
+    return any(word in _MEDIA and at - 1 in denied for at, word in enumerate(words))
 
 
 def describes_some(description: str) -> bool:

@@ -143,10 +143,10 @@ class _Several:
                     assert isinstance(answers, Connection)
                     self._hear(answers)
         finally:
-            self._clock.keep()
             for _, process in self._running.values():
                 process.kill()
                 process.join()
+            self._clock.keep()
 
     def _start(self, job: FitJob) -> None:
         job.folder.mkdir(exist_ok=True)

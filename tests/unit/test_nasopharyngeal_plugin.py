@@ -485,7 +485,7 @@ NOT_T1 = {
     "minus C": ({"SeriesDescription": "T1W TSE tra -C"}, DENIED),
     "without, in Spanish": ({"SeriesDescription": "T1 TSE sin contraste"}, DENIED),
     "without, shortened": ({"SeriesDescription": "T1 TSE tra s/c"}, DENIED),
-    "without": ({"SeriesDescription": "T1 w/o Gd"}, "Series Description says W O"),
+    "without": ({"SeriesDescription": "T1 w/o Gd"}, DENIED),
     "not given": ({"ContrastBolusVolume": 0}, "the amount given is 0"),
 }
 
