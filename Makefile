@@ -40,7 +40,8 @@ weights: $(VENV)/dev.stamp  ## train the shipped weights again, in place (20 min
 
 study: $(VENV)/dev.stamp  ## hours: three seeds, each trained, and tested on phantoms of other institutions; PLUGIN=name
 	$(BIN)/sentinel-node study $(PLUGIN) --seeds $(or $(SEEDS),3) --phantom-train $(or $(N),320) \
-		--phantom-test $(or $(TEST),164) --pairs $(or $(PAIRS),0) --report study-results
+		--phantom-test $(or $(TEST),164) --test-seed $(or $(TEST_SEED),0) \
+		--pairs $(or $(PAIRS),0) --report study-results
 
 bench: $(VENV)/peers.stamp  ## measure (tests/benchmarks); takes minutes
 	$(BIN)/python -m pytest -q -s tests/benchmarks -o python_files="bench_*.py"

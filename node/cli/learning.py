@@ -226,6 +226,7 @@ def study(  # noqa: PLR0913 one parameter for each option
     phantom_train: Annotated[int, typer.Option(help="Phantoms for each training.")] = 400,
     phantom_test: Annotated[int, typer.Option(help="Phantoms for the test.")] = 200,
     minutes: Annotated[float | None, typer.Option(help="Most minutes for each training.")] = None,
+    test_seed: Annotated[int, typer.Option(help="Which phantoms are the test.")] = 0,
     pairs: PairsOption = 0,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
@@ -246,6 +247,7 @@ def study(  # noqa: PLR0913 one parameter for each option
             device=_device(device),
             store=_store(cache),
             pairs=pairs,
+            test_seed=test_seed,
         )
         with _bars() as bars:
             table = run(order, bars.show)

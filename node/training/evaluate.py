@@ -31,6 +31,7 @@ from node.training.train import (
     FEWEST_TO_EVALUATE,
     Progress,
     check_cohort,
+    check_seed,
     check_source,
 )
 from node.training.variants import (
@@ -111,6 +112,7 @@ def _written(judge: Judge, tasks: Sequence[Task]) -> Document:
 def _check(order: EvaluateOrder, manifest: Manifest) -> None:
     """Refuse what cannot be evaluated before anything is rendered."""
     check_source(order.data, order.phantoms, fewest=FEWEST_TO_EVALUATE)
+    check_seed("--seed", order.seed)
     check_new_folder(order.report, outside=order.plugin)
     if not manifest.segments and not manifest.evaluation:
         raise LearningError(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from node.errors import LearningError
 from node.manifest_file import MANIFEST_NAME
@@ -19,6 +20,7 @@ from node.training.train import (
     Progress,
     TrainOrder,
     check_count,
+    check_seed,
     train,
 )
 
@@ -38,6 +40,8 @@ class StudyOrder:
     store: Path
     #: As `EvaluateOrder.pairs`.
     pairs: int = 0
+    #: Which test phantoms; those that a choice was made on are no test any more.
+    test_seed: int = 0
 
 
 def study(order: StudyOrder, progress: Progress) -> dict[str, dict[str, float]]:
@@ -49,12 +53,16 @@ def study(order: StudyOrder, progress: Progress) -> dict[str, dict[str, float]]:
         raise LearningError(f"--seeds {order.seeds} is none; give at least 1")
     check_count("--phantom-train", order.train, fewest=FEWEST_TO_TRAIN)
     check_count("--phantom-test", order.test, fewest=FEWEST_TO_EVALUATE)
+    check_seed("--test-seed", order.test_seed)
+    for seed in range(order.seeds):
+        _check_report(order, seed)
     for seed in range(order.seeds):
         _train(order, seed, progress)
     _evaluate(order, progress)
     figures = [_figures(order, seed) for seed in range(order.seeds)]
     table = summary(figures)
     document = {"seeds": figures, "summary": table, "train": order.train, "test": order.test}
+    document["test_seed"] = order.test_seed
     write_whole(order.report / "study.json", (json.dumps(document, indent=1) + "\n").encode())
     return table
 
@@ -105,13 +113,12 @@ def _train(order: StudyOrder, seed: int, progress: Progress) -> None:
 
 def _evaluate(order: StudyOrder, progress: Progress) -> None:
     """Show the test cases to the plugins of all seeds that have no report yet."""
-    missing = [
-        seed for seed in range(order.seeds) if not (_report(order, seed) / NUMBERS_NAME).is_file()
-    ]
+    missing = [seed for seed in range(order.seeds) if _document(order, seed) is None]
     orders = [
         EvaluateOrder(
             plugin=_plugin(order, seed),
             phantoms=order.test,
+            seed=order.test_seed,
             report=_report(order, seed),
             device=order.device,
             store=order.store,
@@ -123,8 +130,28 @@ def _evaluate(order: StudyOrder, progress: Progress) -> None:
         evaluate_each(orders, progress)
 
 
+def _document(order: StudyOrder, seed: int) -> dict[str, Any] | None:
+    """Return what a report says, None where there is none yet."""
+    path = _report(order, seed) / NUMBERS_NAME
+    if not path.is_file():
+        return None
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _check_report(order: StudyOrder, seed: int) -> None:
+    """Refuse to put figures of other test phantoms into one table."""
+    document = _document(order, seed)
+    if document is not None and document["data"]["seed"] != order.test_seed:
+        raise LearningError(
+            f"{_report(order, seed)} is of the test phantoms of seed {document['data']['seed']}, "
+            f"not of --test-seed {order.test_seed}; remove it, or choose another --report"
+        )
+
+
 def _figures(order: StudyOrder, seed: int) -> dict[str, float]:
-    document = json.loads((_report(order, seed) / NUMBERS_NAME).read_text(encoding="utf-8"))
+    document = _document(order, seed)
+    assert document is not None
     if document.get("collapsed"):
         raise LearningError(
             f"seed {seed}: the model collapsed: {document.get('collapsed_reason')}",

@@ -177,6 +177,12 @@ def check_count(option: str, phantoms: int, *, fewest: int) -> None:
         )
 
 
+def check_seed(option: str, seed: int) -> None:
+    """Raise `LearningError` unless random streams can begin with this number."""
+    if not 0 <= seed < SEEDS:
+        raise LearningError(f"{option} {seed} is not from 0 to {SEEDS - 1}; choose another one")
+
+
 def check_cohort(manifest: Manifest, able: Abilities) -> None:
     """Raise `LearningError` unless the plugin has phantoms whose law was fixed before (E11)."""
     if not able.has_cohort:
@@ -200,8 +206,7 @@ def check_functions(manifest: Manifest, able: Abilities, order: Order, *names: s
             f"{manifest.name} cannot be {what}: no function `{missing[0]}` in a train.py beside "
             "plugin.toml (docs/train.md)"
         )
-    if not 0 <= order.seed < SEEDS:
-        raise LearningError(f"--seed {order.seed} is not from 0 to {SEEDS - 1}; choose another one")
+    check_seed("--seed", order.seed)
     if order.phantoms is not None:
         check_cohort(manifest, able)
 

@@ -121,16 +121,24 @@ def test_a_study_of_seeds_gives_mean_and_range_and_takes_what_is_done_already(si
     first = site / "study-of-seeds" / "seed-0"
     shutil.copytree(site / "trained", first / "bright_ball")
     (first / "report").mkdir()
-    (first / "report" / "report.json").write_text('{"dice": 0.25, "collapsed": false}')
+    (first / "report" / "report.json").write_text(
+        '{"dice": 0.25, "collapsed": false, "data": {"seed": 7}}'
+    )
+    other = call(*("study", site / "bright_ball", "--seeds", 2, "--report", first.parent))
+    assert other.exit_code == 1
+    assert "is of the test phantoms of seed 7, not of --test-seed 0; remove it" in other.output
 
     done = call(
         *("study", site / "bright_ball", "--seeds", 2, "--phantom-train", 6),
-        *("--phantom-test", 4, "--report", site / "study-of-seeds"),
+        *("--phantom-test", 4, "--test-seed", 7, "--report", site / "study-of-seeds"),
     )
 
     assert done.exit_code == 0, done.output
     assert "dice: mean" in done.output and "seed 0" not in done.output
     table = json.loads((site / "study-of-seeds" / "study.json").read_text())
+    assert table["test_seed"] == 7
+    report = json.loads((first.parent / "seed-1" / "report" / "report.json").read_text())
+    assert report["data"]["seed"] == 7
     dice = table["summary"]["dice"]
     assert dice["min"] == 0.25 < dice["mean"] < dice["max"] <= 1.0
     assert list(table["summary"]) == ["dice"]  # what only one seed has is no summary

@@ -312,7 +312,7 @@ def test_a_plugin_without_weights_is_to_be_trained_before_it_is_evaluated(cli, t
     assert not (tmp_path / "report").exists()
 
 
-def test_too_many_or_too_few_phantoms_are_said_before_any_work(cli, tmp_path):
+def test_too_many_or_too_few_phantoms_and_no_seeds_are_said_before_any_work(cli, tmp_path):
     make_learner(tmp_path)
     for arguments, said in (
         (["evaluate", "./learner", "--phantom", 0], "--phantom 0 is too few; give at least 1"),
@@ -320,6 +320,8 @@ def test_too_many_or_too_few_phantoms_are_said_before_any_work(cli, tmp_path):
         (["study", "./learner", "--phantom-train", 1], "--phantom-train 1 is too few"),
         (["study", "./learner", "--phantom-test", 0], "--phantom-test 0 is too few"),
         (["study", "./learner", "--phantom-test", 10**6], "--phantom-test 1000000 is too many"),
+        (["evaluate", "./learner", "--phantom", 4, "--seed", -1], "--seed -1 is not from 0 to "),
+        (["study", "./learner", "--test-seed", -1], "--test-seed -1 is not from 0 to "),
     ):
         done = cli(*arguments, "--report", "report")
         assert done.exit_code == 1 and said in done.output, done.output
