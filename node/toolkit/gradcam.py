@@ -32,7 +32,7 @@ def grad_cam(
     Parameters
     ----------
     network : Module
-        Makes (1, outputs) of the inputs.
+        Makes (images, outputs) of the inputs; it sees all mirror images of the one at once.
     inputs : tensors, shape (1, channels, ...)
         What it is called with.
     layer : str
@@ -90,29 +90,30 @@ def explained(
 
     Of several mirror images the number is their mean.
     """
-    passes = [
-        _forward(network, tuple(one.flip(tuple(axes)) for one in inputs), layer, output)
-        for axes in mirrored
-    ]
-    number = sum(float(score.detach()) for _, score in passes) / len(passes)
+    if len(inputs[0]) != 1:
+        raise ValueError(f"Grad-CAM explains one image at a time, not {len(inputs[0])}")
+    batch = [torch.cat([one.flip(tuple(axes)) for axes in mirrored]) for one in inputs]
+    features, numbers = _forward(network, batch, layer, output)
+    number = float(numbers.detach().mean())
     if toward is None:
         toward = 1 if number >= 0.0 else -1
     wanted = tuple(inputs[0].shape[2:]) if size is None else size
-    heats = [
-        _heat(features, score, toward, wanted, f"output {output} does not hang on {layer}")
-        for features, score in passes
-    ]
-    back = [heat.flip(tuple(axes)) for heat, axes in zip(heats, mirrored, strict=True)]
+    heats = _heats(features, numbers, toward, wanted)
+    if heats is None:
+        raise ValueError(f"output {output} does not hang on {layer}")
+    back = [heat.flip(tuple(axes)) for heat, axes in zip(heats.split(1), mirrored, strict=True)]
     found: NDArray[np.float32] = (sum(back) / len(back))[0, 0].cpu().numpy()
     return _scaled(found, layer, toward), number
 
 
-def _heat(features: Any, score: Any, toward: int, size: tuple[int, ...], why_not: str) -> Any:
-    """Return the heat of one pass, shape (1, 1, *size)."""
-    with torch.inference_mode(False):
-        (gradient,) = torch.autograd.grad(toward * score, features, allow_unused=True)
+def _heats(features: Any, numbers: Any, toward: int, size: tuple[int, ...]) -> Any | None:
+    """Return the heat of each image, shape (images, 1, *size); None if nothing hangs on them."""
+    with torch.inference_mode(False), torch.enable_grad():
+        # Of the sum: in evaluation mode an image's number hangs on that image alone.
+        score = toward * numbers.sum()
+        (gradient,) = torch.autograd.grad(score, features, allow_unused=True)
     if gradient is None:
-        raise ValueError(why_not)
+        return None
     places = tuple(range(2, features.ndim))
     weights = gradient.mean(dim=places, keepdim=True)
     heat = functional.relu((weights * features.detach()).sum(dim=1, keepdim=True))
@@ -159,10 +160,8 @@ def hottest(heat: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
     return chosen.reshape(heat.shape)
 
 
-def _forward(
-    network: nn.Module, inputs: tuple[Any, ...], layer: str, output: int
-) -> tuple[Any, Any]:
-    """Return the layer's output, with a gradient, and the number that is explained."""
+def _forward(network: nn.Module, inputs: Sequence[Any], layer: str, output: int) -> tuple[Any, Any]:
+    """Return the layer's output, with a gradient, and the number of each image."""
     kept: list[Any] = []
 
     def keep(_module: nn.Module, _given: Any, made: Any) -> Any:
@@ -184,15 +183,18 @@ def _forward(
         network.eval()
         # A plugin may run in inference mode, whose tensors have no gradients.
         with torch.inference_mode(False), torch.enable_grad():
-            made = network(*(one.clone() for one in inputs)).reshape(-1)[output]
+            made = network(*(one.clone() for one in inputs))
+            numbers = made.reshape(len(inputs[0]), -1)[:, output]
     finally:
         hook.remove()
         for name, part in network.named_modules():
             part.training = modes[name]
-    if len(kept) != 1 or kept[0].ndim not in (3, 4, 5) or kept[0].shape[0] != 1:
+    if len(kept) != 1 or kept[0].ndim not in (3, 4, 5) or len(kept[0]) != len(inputs[0]):
         shapes = [tuple(one.shape) for one in kept]
-        raise ValueError(f"layer {layer} gave {shapes}; Grad-CAM needs one (1, channels, places…)")
-    return kept[0], made
+        raise ValueError(
+            f"layer {layer} gave {shapes}; Grad-CAM needs one (images, channels, places…)"
+        )
+    return kept[0], numbers
 
 
 def _scaled(heat: NDArray[np.float32], layer: str, toward: int) -> NDArray[np.float32]:

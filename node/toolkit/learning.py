@@ -80,7 +80,9 @@ class Learner:
     def __init__(self, network: nn.Module, *, weight_decay: float, averaging: float):
         self.network, self.averaging = network, averaging
         # Each step brings its own rate.
-        self.optimiser = torch.optim.AdamW(network.parameters(), weight_decay=weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), weight_decay=weight_decay, fused=True
+        )
         self.mean = {name: value.detach().clone() for name, value in network.state_dict().items()}
         #: Smoothed over about 20 steps.
         self.loss = 0.0

@@ -23,6 +23,9 @@ from node.errors import LearningError, NodeError, Refused
 T = TypeVar("T")
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: glibc gives a large array back to the system at once and takes fresh pages for the next one,
+#: which costs a seventh of the time to draw a phantom (docs/performance.md): it keeps them.
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Workers:
         ahead : int
             So many results more than processes may wait to be taken.
         """
-        with threads_in_environment(1):
+        with numeric_environment(threads=1):
             pending: deque[Future[T | Failure]] = deque()
             left = iter(tasks)
             while True:
@@ -193,10 +196,11 @@ def fit_threads() -> int:
 
 
 @contextmanager
-def threads_in_environment(count: int) -> Iterator[None]:
-    """Have processes started inside use `count` threads in numeric libraries."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, str(count)))
+def numeric_environment(*, threads: int) -> Iterator[None]:
+    """Have processes started inside use so many threads in numeric libraries, and keep memory."""
+    values = {**dict.fromkeys(_THREADS, str(threads)), **_MEMORY}
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

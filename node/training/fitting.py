@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from node.errors import LearningError
 from node.toolkit.training import write_weights, write_whole
-from node.toolkit.workers import how_it_ended, threads_in_environment, unreached_by_interrupts
+from node.toolkit.workers import how_it_ended, numeric_environment, unreached_by_interrupts
 from node.training.fitting_process import COMPARED, FITTED, WEIGHTS, FitJob, fit_process
 from node.training.manifest_edit import Parameter
 
@@ -153,7 +153,7 @@ class _Several:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=fit_process, args=(job, theirs), name=f"fit {job.part}")
-        with threads_in_environment(job.threads), unreached_by_interrupts():
+        with numeric_environment(threads=job.threads), unreached_by_interrupts():
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             process.start()
         self._running[ours] = job, process

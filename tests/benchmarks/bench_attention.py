@@ -40,7 +40,7 @@ def nodes_of(folder: Path, module: Any) -> list[tuple[Any, np.ndarray, bool]]:
         volume = subject.case.volumes[module.IMAGE]
         for number, node in enumerate(subject.case.rois[module.REGION], 1):
             crop = module.crops_of(volume, node.mask)["fsc"]
-            image = torch.from_numpy(module.stack_of(volume, crop))[None]
+            image = torch.from_numpy(module.image_of(crop))[None]
             outcome = subject.labels.values[f"metastasis_{number}"] == "yes"
             found.append((image, crop.mask, outcome))
     return found
@@ -94,7 +94,7 @@ def blanked(network: Any, nodes: list[Any], layer: str, mirrored: Any) -> dict[s
 def _without(network: Any, image: Any, places: np.ndarray) -> float:
     """Return what is said of an image whose places have the grey value of its surroundings."""
     covered = image.clone()
-    covered[0, :, torch.from_numpy(places)] = image.median()
+    covered[0, 0, torch.from_numpy(places)] = image.median()
     with torch.no_grad():
         return float(network(covered)[0, 0])
 

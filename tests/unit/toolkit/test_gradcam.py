@@ -64,7 +64,7 @@ def test_heat_of_mirror_images_is_laid_back_and_averaged():
     both, number = explained(network, image, layer=layer, mirrored=((), (3,)))
     turned, same = explained(network, image.flip(3), layer=layer, mirrored=((), (3,)))
 
-    assert np.allclose(both, turned[:, ::-1], atol=1e-5) and number == pytest.approx(same)
+    assert np.allclose(both, turned[:, ::-1], atol=1e-5) and number == pytest.approx(same, abs=1e-6)
     logits = [network(one).item() for one in (image, image.flip(3))]
     assert number == pytest.approx(np.mean(logits), abs=1e-5)
     assert not np.allclose(both, grad_cam(network, image, layer=layer), atol=1e-3)
@@ -99,7 +99,9 @@ def test_a_layer_that_is_not_there_or_has_no_places_is_said():
         ValueError, match=r"no layer 'nowhere'; the last are \['features', 'head'\]"
     ):
         grad_cam(Bright(), torch.ones((1, 1, 4, 4)), layer="nowhere")
-    with pytest.raises(ValueError, match="one \\(1, channels"):
+    with pytest.raises(ValueError, match="one image at a time, not 2"):
+        grad_cam(Bright(), torch.ones((2, 1, 4, 4)), layer="features")
+    with pytest.raises(ValueError, match="one \\(images, channels"):
         grad_cam(Bright(), torch.ones((1, 1, 4, 4)), layer="head")
 
 
