@@ -43,7 +43,7 @@ SAID = {"t2": "T2", "t1_contrast": "T1 after contrast"}
 #: The region that is outlined on each sequence.
 TUMOR = {role: f"tumor_{role}" for role in SEQUENCES}
 #: What each model of the paper is made of, of one sequence.
-PARTS = {"I": ("radiomic",), "II": ("radiomic", "deep"), "III": ("radiomic", "deep", "clinical")}
+MADE_OF = {"I": ("radiomic",), "II": ("radiomic", "deep"), "III": ("radiomic", "deep", "clinical")}
 CLASSIFIERS = ("random_forest", "logistic", "rbf_svm", "knn", "xgboost")
 CLINICAL = ("sex", "age", "t_category", "n_category", "stage", "log10_ebv_dna")
 #: Words of the clinical values, from the least to the worst.
@@ -60,7 +60,7 @@ LOW, HIGH = MIDDLE - OUTLIERS_SD * DEVIATION, MIDDLE + OUTLIERS_SD * DEVIATION
 
 def blocks_of(sequence, model):
     """Return the names of the blocks of features that a model looks at."""
-    return tuple(kind if kind == "clinical" else f"{sequence}_{kind}" for kind in PARTS[model])
+    return tuple(kind if kind == "clinical" else f"{sequence}_{kind}" for kind in MADE_OF[model])
 
 
 def names_in(blocks):
@@ -80,10 +80,10 @@ def model_named(name):
     """Return sequence, model and classifier of a name such as ``t2-II-random_forest``."""
     sequence, _, rest = name.partition("-")
     model, _, classifier = rest.partition("-")
-    if sequence not in SEQUENCES or model not in PARTS or classifier not in CLASSIFIERS:
+    if sequence not in SEQUENCES or model not in MADE_OF or classifier not in CLASSIFIERS:
         raise ValueError(
             f'"{name}" is no model: say SEQUENCE-MODEL-CLASSIFIER, of {", ".join(SEQUENCES)}; '
-            f"{', '.join(PARTS)}; {', '.join(CLASSIFIERS)}"
+            f"{', '.join(MADE_OF)}; {', '.join(CLASSIFIERS)}"
         )
     return sequence, model, classifier
 

@@ -10,7 +10,7 @@ from prepare import (
     CLASSIFIERS,
     FOLDER,
     LEARNED_WITH,
-    PARTS,
+    MADE_OF,
     SEQUENCES,
     SETTINGS,
     TUMOR,
@@ -145,7 +145,7 @@ def compare(examples, *, seed, run):
     """Return all 30 models, judged on the cases learned from and on the tuning cases."""
     rows, how = [], replace(HOW, seed=seed)
     for number, sequence in enumerate(SEQUENCES):
-        models = {f"{sequence} {name}": blocks_of(sequence, name) for name in PARTS}
+        models = {f"{sequence} {name}": blocks_of(sequence, name) for name in MADE_OF}
         rows += compare_classifiers(
             known_of(examples.train, sequence, "III"),
             how,

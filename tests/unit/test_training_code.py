@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from node.errors import LearningError
+from node.inference.registry import builtin_plugin_folder
 from node.manifest_file import parse_manifest
 from node.toolkit.training import Examples, TrainingRun
 from node.toolkit.workers import Workers
 from node.training import plugin_code
 from node.training.planted import with_causes
-from node.training.plugin_code import Abilities
+from node.training.plugin_code import TRAIN, Abilities, abilities
 from tests.learners import FIT, make_learner
 
 
@@ -138,3 +139,19 @@ def test_a_render_that_gives_no_subject_is_said(learner):
 
     with pytest.raises(LearningError, match="`render` of learner returned nothing"):
         plugin_code.render(folder, None)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted(path.parent for path in builtin_plugin_folder().glob(f"*/{TRAIN}")),
+    ids=lambda folder: folder.name,
+)
+def test_each_plugin_of_ours_can_be_learned_anew_and_examined(folder):
+    """A name of a plugin's own that means something to `train` would refuse all of them."""
+    with Workers(1) as workers:
+        able = workers.one(abilities, folder)
+
+    assert {"examples", "fit", "score"} <= able.train and able.has_cohort
+    assert able.has_variants == bool(parse_manifest(folder).evaluation)
+    # Several networks or several classifiers: no plugin has both.
+    assert not (able.parts and able.models)
