@@ -25,13 +25,12 @@ from node.training.report import (
     signatures_of,
     write_report,
 )
-from node.training.splits import TEST_SPLIT, Content, check_unseen, was_learned
+from node.training.splits import TEST_SPLIT, Content, check_seed, check_unseen, was_learned
 from node.training.store import Store, check_new_folder, whole_folder
 from node.training.train import (
     FEWEST_TO_EVALUATE,
     Progress,
     check_cohort,
-    check_seed,
     check_source,
 )
 from node.training.variants import (

@@ -44,6 +44,12 @@ def split_of(patient: str) -> str:
     return TUNING_SPLIT if place < _TEST_FROM else TEST_SPLIT
 
 
+def check_seed(option: str, seed: int) -> None:
+    """Raise `LearningError` unless random streams can begin with this number."""
+    if not 0 <= seed < SEEDS:
+        raise LearningError(f"{option} {seed} is not from 0 to {SEEDS - 1}; choose another one")
+
+
 def cohort_seed(split: str, seed: int) -> int:
     """Return the seed that a cohort draws a split with; no two splits ever share one.
 
@@ -57,8 +63,7 @@ def cohort_seed(split: str, seed: int) -> int:
     >>> cohort_seed("train", 7), cohort_seed("test", 7)
     (7, 2000007)
     """
-    if not 0 <= seed < SEEDS:
-        raise LearningError(f"--seed {seed} is not from 0 to {SEEDS - 1}; choose another one")
+    check_seed("--seed", seed)
     return _FIRST_SEED[split] + seed
 
 

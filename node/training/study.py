@@ -14,13 +14,13 @@ from node.toolkit.training import write_whole
 from node.training.evaluate import evaluate_each
 from node.training.judge import EvaluateOrder
 from node.training.report import NUMBERS_NAME
+from node.training.splits import check_seed
 from node.training.train import (
     FEWEST_TO_EVALUATE,
     FEWEST_TO_TRAIN,
     Progress,
     TrainOrder,
     check_count,
-    check_seed,
     train,
 )
 

@@ -29,7 +29,7 @@ from node.training.folder import studies_of
 from node.training.manifest_edit import edited
 from node.training.plugin_code import Abilities, abilities, model_of
 from node.training.relevant import PROVENANCE, manifest_part, parameters_before
-from node.training.splits import SEEDS, TRAIN_SPLIT, TUNING_SPLIT
+from node.training.splits import TRAIN_SPLIT, TUNING_SPLIT, check_seed
 from node.training.store import Store, check_new_folder, check_writable
 
 #: So many tuning cases are run before weights count as a result.
@@ -175,12 +175,6 @@ def check_count(option: str, phantoms: int, *, fewest: int) -> None:
             f"{option} {phantoms} is too many; give at most {MOST_PHANTOMS}: each takes about a "
             "second to render and some megabytes of disk"
         )
-
-
-def check_seed(option: str, seed: int) -> None:
-    """Raise `LearningError` unless random streams can begin with this number."""
-    if not 0 <= seed < SEEDS:
-        raise LearningError(f"{option} {seed} is not from 0 to {SEEDS - 1}; choose another one")
 
 
 def check_cohort(manifest: Manifest, able: Abilities) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from node.inference.child import load_module
-from node.toolkit.workers import threads_in_environment
+from node.toolkit.workers import numeric_environment
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "axillary_node_metastasis"
 BATCH, STEPS, WARM, RUNS = 32, 8, 2, 5
@@ -43,7 +43,7 @@ def steps_a_second(networks: int, threads: int) -> float:
     """Return how many steps all networks make together, each on so many threads."""
     context = multiprocessing.get_context("spawn")
     start, answers = context.Barrier(networks), context.Queue()
-    with threads_in_environment(threads):
+    with numeric_environment(threads=threads):
         several = [context.Process(target=steps, args=(start, answers)) for _ in range(networks)]
         for process in several:
             process.start()

@@ -249,7 +249,7 @@ def test_what_fit_returns_is_what_the_plugin_loads(module_of, tmp_path):
     made = train.fit(Examples(train=cases[:80], tuning=cases[80:]), seed=0, run=run)
     assert [0.3 < one < 0.7 for one in mixed(train, cases, run)] == [True, True]
     assert 0.0 < made["parameters"]["threshold"] < 1.0
-    assert made["parameters"]["classifier"] == "logistic"
+    assert made["parameters"]["classifier"] == "gbdt"
     module = module_of("plugin.py")
     write_weights(module.FOLDER / "weights.safetensors", made["weights.safetensors"])
     plugin = module.Plugin()
