@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -117,14 +118,25 @@ def sentences() -> Iterator[None]:
 @contextmanager
 def interruptible(sentence: str) -> Iterator[None]:
     """Turn Ctrl-C, or the end of a batch job, into one sentence and the exit status of shells."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        if number is signal.SIGTERM or before[number] is signal.default_int_handler:
+            signal.signal(number, _interrupt)
     try:
         yield
     except KeyboardInterrupt:
         _say("INTERRUPTED", sentence)
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    # It can come while an object is being made; what the destructor of that half says of itself
+    # is no news, and this process only ends from here.
+    sys.unraisablehook = lambda _complaint: None
+    raise KeyboardInterrupt
 
 
 def _say(code: str, sentence: str) -> None:

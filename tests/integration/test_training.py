@@ -514,6 +514,39 @@ def test_an_end_is_one_sentence_and_leaves_nobody_behind(tmp_path, number, argum
         time.sleep(0.05)
 
 
+_HALF_AN_OBJECT = """
+import os, signal, sys
+import typer
+from node.cli.common import interruptible
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Half:
+    def __init__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        self.whole = True
+    def __del__(self):
+        assert self.whole
+try:
+    with interruptible("the same command goes on"):
+        Half()
+except typer.Exit as end:
+    sys.exit(end.exit_code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+def test_an_end_while_an_object_is_made_is_one_sentence_too(number):
+    done = subprocess.run(
+        [sys.executable, "-c", _HALF_AN_OBJECT, str(int(number))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 130
+    assert done.stderr == "INTERRUPTED: the same command goes on\n"
+
+
 def _alive(learner: Path) -> list[str]:
     """Return processes of ours that outlived their parent."""
     found = []
