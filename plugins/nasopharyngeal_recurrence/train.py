@@ -177,6 +177,6 @@ def causes_kept(block, kept):
     """
     if not block.endswith("radiomic"):
         return None
-    path = FOLDER / "cohort.toml"
-    families = tomllib.loads(path.read_text(encoding="utf-8"))["families"]
+    path = FOLDER / "families.toml"
+    families = tomllib.loads(path.read_text(encoding="utf-8"))[block]
     return enrichment(kept, families_of(names_of(block), families), tuple(families))
