@@ -21,7 +21,7 @@ from node.cli.common import console, read_settings, sentences
 from node.clinical import Said, enter
 from node.dicom.part10 import read_part10
 from node.dicom.send import dicom_files
-from node.errors import MalformedDataset, NodeError, SettingsError
+from node.errors import MalformedDataset, NodeError, RefusalCode, Refused, SettingsError
 from node.intake.policy import Admission
 from node.intake.receive import SUCCESS, Answer, Intake, StoreCommand
 from node.manifest import PHASES
@@ -126,6 +126,8 @@ def _clinical(given: Sequence[str] | None) -> Mapping[str, Said]:
             raise SettingsError(
                 f"--clinical {one}: write a name and a value, of a number its unit too: 'age=61 a'"
             )
+        if name in values:
+            raise SettingsError(f"--clinical {name} is said twice; say it once")
         values[name] = Said(value=value, unit=unit.strip(), by=getpass.getuser())
     return values
 
@@ -266,20 +268,21 @@ def _compute(node: Node, clinical: Mapping[str, Said]) -> Job:
         with console.status(f"run {jobs[0].plugin_name_version}"):
             while (job := get_job(node.db, jobs[0].id)).state not in _ENDED:
                 if worker.work_once() is None:
-                    raise NodeError(_why_not(job))
+                    raise _why_not(job)
     finally:
         worker.close()
     return job
 
 
-def _why_not(job: Job) -> str:
+def _why_not(job: Job) -> NodeError:
     """Return why a job cannot begin here, where no contour will come later."""
     if job.state is JobState.WAITING:
-        return (
+        return Refused(
+            RefusalCode.ROI_MISSING,
             f"{job.reason}; put the outline into the folder, or say by which name it goes: "
-            "--roi ROLE=NAME"
+            "--roi ROLE=NAME",
         )
-    return f"the job is {job.state}: {job.reason}"
+    return NodeError(f"the job is {job.state}: {job.reason}")
 
 
 def _no_job(node: Node, count: int) -> str:

@@ -19,7 +19,7 @@ _DENIALS = frozenset(
     tokens_of(
         """no non none not nil nothing without wo native nativ nativa nativo natif plain
     unenhanced nonenhanced noncontrast noncon pre precontrast pregad before vor
-    avant antes prima prae
+    avant antes ante prima prae
     ohne kein keine keinen keines nicht sans sin senza sem zonder geen utan uten uden bez без"""
     )
 )
@@ -42,7 +42,8 @@ _OTHER_WAYS = frozenset(tokens_of("oral rectal po"))
 #: What stands for contrast medium beside a sign, and the signs: "-C", "C-", "s/c", "+C", "C+".
 _MEDIUM = r"(?:c|ce|cm|km|gd|gad|gado)"
 _WITHOUT = re.compile(
-    rf"(?:^|[\s_(\[,;])(?:[-\u2212\u2013]\s?{_MEDIUM}|{_MEDIUM}[-\u2212\u2013]|s/{_MEDIUM})(?=$|[\s_)\],;])"
+    rf"(?:^|[\s_(\[,;])(?:[-\u2212\u2013]\s?{_MEDIUM}|{_MEDIUM}[-\u2212\u2013]"
+    rf"|s/\s?(?:{_MEDIUM}|contrast\w*|mdc|mc|gadol\w*))(?=$|[\s_)\],;])"
 )
 _WITH = re.compile(rf"\+\s?{_MEDIUM}(?![a-z0-9])|(?<![a-z0-9]){_MEDIUM}\+")
 #: Names of contrast media in a Series Description.
@@ -52,8 +53,30 @@ _MEDIA = frozenset(
     gadolinium gadovist dotarem prohance primovist clariscan"""
     )
 )
+#: What else a word that denies may stand before, where no name of a medium follows.
+_DENIED = _MEDIA | frozenset(
+    tokens_of(
+        """c ce cm kl enhanced enhancement inj injection injektion iniezione inyeccion injecao
+    kontrastu kontrastem contrasted"""
+    )
+)
+#: Words that by themselves say that a series is of before or without contrast medium.
+_NONE = frozenset(
+    tokens_of(
+        """precon precontr precontrast pregd pregad pregado preinj preinjection noncon nonc nongd
+    nongad noncontrast nonenhanced unenhanced unenh nce nc smdc nat"""
+    )
+)
 #: Words of a series after the injection; "T1c" is T1 with contrast medium.
-_AFTER = _MEDIA | frozenset(tokens_of("enhanced post nach apres dopo despues ce"))
+_AFTER = _MEDIA | frozenset(tokens_of("enhanced ce"))
+_LATER = frozenset(tokens_of("post nach apres dopo despues"))
+#: What a series may be after that is no injection: "post OP".
+_EVENTS = frozenset(
+    tokens_of(
+        """op operation operative operativ surgery surgical surg rt rtx xrt crt chemo chemotherapy
+    radiotherapy radiation radiatio therapy therapie tx treatment biopsy bx resection"""
+    )
+)
 _T1C = re.compile(r"(?<![a-z0-9])t1(?:w)?[-_ ]?(?:c|ce|gd)(?![a-z0-9])")
 #: Millilitres; of each it is said how much was given.
 _AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose")
@@ -100,6 +123,8 @@ def describes_none(description: str) -> bool:
     [True, True, True, True]
     >>> [describes_none(one) for one in ("T1 w/o Gd", "T1 ohne Gd", "T1 vor KM")]
     [True, True, True]
+    >>> [describes_none(one) for one in ("T1 s/ contraste", "T1 non-CE", "T1 PRECON")]
+    [True, True, True]
     >>> [describes_none(one) for one in ("T1 tra +C", "T1-C", "T1 pre OP", "native and post KM")]
     [False, False, False, False]
     """
@@ -111,7 +136,9 @@ def describes_none(description: str) -> bool:
     words = tokens_of(description)
     denied = _denials(words)
     # "Pre" alone may be of an operation: what is denied must be named.
-    return any(word in _MEDIA and at - 1 in denied for at, word in enumerate(words))
+    return bool(_NONE & set(words)) or any(
+        word in _DENIED and at - 1 in denied for at, word in enumerate(words)
+    )
 
 
 def describes_some(description: str) -> bool:
@@ -121,10 +148,16 @@ def describes_some(description: str) -> bool:
     --------
     >>> [describes_some(one) for one in ("T1 +C", "T1 post Gd", "T1CE", "T1 TSE", "T1 -C")]
     [True, True, True, False, False]
+    >>> describes_some("T1 FS post"), describes_some("T1 post OP")
+    (True, False)
     """
-    low = description.casefold()
-    named = _WITH.search(low) or _T1C.search(low) or _AFTER & set(tokens_of(description))
-    return bool(named) and not describes_none(description)
+    low, words = description.casefold(), tokens_of(description)
+    named = _WITH.search(low) or _T1C.search(low) or _AFTER & set(words)
+    later = any(
+        word in _LATER and following not in _EVENTS
+        for word, following in zip(words, (*words[1:], ""), strict=True)
+    )
+    return bool(named or later) and not describes_none(description)
 
 
 def read_agent(said: str) -> tuple[bool, bool]:

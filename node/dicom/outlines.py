@@ -205,14 +205,14 @@ def _check_steps(mask: Mask) -> None:
 def _canvas(drawn: Sequence[Drawn], home: Stack) -> tuple[Array, tuple[int, int]]:
     """Return first pixel and size of the part of the plane that holds all outlines."""
     points = np.concatenate([one.points for one in drawn])
-    corner = np.floor(points.min(axis=0)).astype(int)
-    end = np.ceil(points.max(axis=0)).astype(int) + 1
+    # Not whole numbers yet: a coordinate that is broken may be too large for one.
+    corner, end = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0)) + 1
     planes = [one.plane for one in drawn]
     size = np.array(home.geometry.shape)
     low, high = np.array([min(planes), *corner]), np.array([max(planes) + 1, *end])
     if (low < -_REACH * size).any() or (high > (_REACH + 1) * size).any():
         raise Refused(RefusalCode.ROI_OUTSIDE_IMAGE, "contours lie far outside the image")
-    return corner.astype(float), (int(end[0] - corner[0]), int(end[1] - corner[1]))
+    return corner, (int(end[0] - corner[0]), int(end[1] - corner[1]))
 
 
 def _check_crossing(outlines: Sequence[Drawn], plane: int) -> None:

@@ -159,10 +159,14 @@ def cox(
     if not events.any():
         raise ValueError("no event happened: a hazard cannot be estimated")
     fitted = _fitted(times, events, columns, level)
+    try:
+        concordance = float(fitted.concordance_index_)
+    except ZeroDivisionError as error:
+        raise ValueError("of no two cases is known whose event came first") from error
     z = abs(float(_normal_quantile(level)))
     return CoxModel(
         hazards=tuple(_hazard(fitted, name, z, level) for name in columns),
-        concordance=float(fitted.concordance_index_),
+        concordance=concordance,
         log_likelihood=float(fitted.log_likelihood_),
     )
 

@@ -22,6 +22,7 @@ from node.plugin import Case, Labels
 from node.routing.guards import check_identity, check_patient
 from node.routing.selection import select
 from node.training import plugin_code
+from node.training.clinical import values_for
 from node.training.splits import Content, cohort_seed
 from node.training.table import TABLE_NAME, Row
 
@@ -209,14 +210,18 @@ def _read(task: StudyTask) -> Loaded:
     check_patient(manifest.limits, [one.header for one in chosen.values()])
     stacks = {role: one.stack for role, one in chosen.items()}
     case = build_case(manifest, stacks, {r: (o.header,) for r, o in chosen.items()}, "cpu")
-    case = replace(case, rois=rois_of(manifest, task.others, stacks))
+    first = next(iter(chosen.values())).header
+    case = replace(
+        case,
+        rois=rois_of(manifest, task.others, stacks),
+        values=values_for(manifest.clinical, task.row.clinical, first),
+    )
     # A classifier's labels are values; what it outlines itself is compared with nothing.
     masks = (
         {}
         if manifest.evaluation
         else masks_of(manifest, task.others, stacks, outlined=task.row.outlined)
     )
-    first = next(iter(chosen.values())).header
     return Loaded(
         case=case,
         labels=Labels(masks=masks, values=dict(task.row.values)),

@@ -13,8 +13,10 @@ from node.dicom.headers import identity_of, read_header
 from node.dicom.send import dicom_files
 from node.dicom.values import lookup_in, number, text
 from node.errors import LearningError, MalformedDataset, Refused
+from node.manifest_file import parse_manifest
 from node.toolkit.workers import Failure, Workers, raised
 from node.training.cases import StudyTask, Task, content_of, load
+from node.training.clinical import check_columns
 from node.training.splits import Content, check_leaks, split_of
 from node.training.store import Store
 from node.training.table import TABLE_NAME, Faults, Row, read_table
@@ -68,12 +70,29 @@ def studies_of(
     """
     if not folder.is_dir():
         raise LearningError(f"there is no folder {folder}; name one with DICOM files and a table")
-    rows = read_table(folder, labels)  # type: ignore[arg-type]
+    manifest = parse_manifest(plugin)
+    check_columns(manifest.clinical, labels)
+    rows = read_table(folder, labels, manifest.clinical)  # type: ignore[arg-type]
+    if manifest.evaluation and manifest.evaluation.time:
+        check_times(rows, manifest.evaluation.time)
     files = _index(folder, workers, store)
     desk = _Desk(folder, plugin, rows, files, store.salt())
     tasks = desk.matched()
     _look_at(tasks, workers, store, advance)
     return tasks
+
+
+def check_times(rows: Sequence[Row], column: str) -> None:
+    """Refuse times to an event that are none; a blank cell says nothing."""
+    faults = Faults()
+    for row in rows:
+        time = row.values.get(column, "")
+        if time != "" and (isinstance(time, str) or time < 0):
+            faults.add(
+                f"{column} = {time} is no time; write a number from 0 on, or leave it blank",
+                row.line,
+            )
+    faults.refuse()
 
 
 def _index(folder: Path, workers: Workers, store: Store) -> list[FileFact]:
@@ -219,10 +238,8 @@ def _look_at(tasks: Sequence[StudyTask], workers: Workers, store: Store, advance
 
 def _asked(task: StudyTask) -> str:
     """Return what the plugin's manifest asks of a study."""
-    from node.manifest_file import parse_manifest
-
     manifest = parse_manifest(task.plugin)
-    return f"{manifest.inputs} {sorted(manifest.segments)} {manifest.limits}"
+    return f"{manifest.inputs} {sorted(manifest.segments)} {manifest.limits} {manifest.clinical}"
 
 
 def look_at(task: Task) -> Content:

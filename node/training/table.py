@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from node.errors import LearningError
@@ -35,6 +35,8 @@ class Row:
     #: False: looked at, and there is no region.
     outlined: bool
     values: Mapping[str, str | float] = field(default_factory=dict)
+    #: What it says of clinical values, as written; blank cells say nothing.
+    clinical: Mapping[str, str] = field(default_factory=dict)
 
 
 class Faults:
@@ -58,7 +60,9 @@ class Faults:
         )
 
 
-def read_table(folder: Path, wanted: Mapping[str, Kind]) -> tuple[Row, ...]:
+def read_table(
+    folder: Path, wanted: Mapping[str, Kind], clinical: Collection[str] = ()
+) -> tuple[Row, ...]:
     """Return the rows of ``labels.csv`` in `folder`.
 
     Parameters
@@ -66,6 +70,8 @@ def read_table(folder: Path, wanted: Mapping[str, Kind]) -> tuple[Row, ...]:
     folder : Path
     wanted : mapping of column to kind
         What the plugin learns from: these columns must be there and filled.
+    clinical : names
+        Clinical values that the plugin can use: such a column may be there, and have blanks.
 
     Raises
     ------
@@ -83,7 +89,7 @@ def read_table(folder: Path, wanted: Mapping[str, Kind]) -> tuple[Row, ...]:
     faults = Faults()
     lines = list(_lines(path))
     header, body = (lines[0][1], lines[1:]) if lines else ([], [])
-    _check_header(header, wanted, faults)
+    _check_header(header, wanted, clinical, faults)
     faults.refuse()
     cells = [(line, dict(zip(header, row, strict=False))) for line, row in body]
     for line, row in body:
@@ -92,8 +98,14 @@ def read_table(folder: Path, wanted: Mapping[str, Kind]) -> tuple[Row, ...]:
     faults.refuse()
     if not cells:
         faults.add("there is no patient in it", 2)
-    kinds = _kinds(header, cells, wanted)
-    rows = [_row(line, row, kinds, faults) for line, row in cells]
+    kinds = _kinds(header, cells, {**dict.fromkeys(clinical, _UNUSED), **wanted}, wanted)
+    rows = [
+        replace(
+            _row(line, row, kinds, faults),
+            clinical={name: row[name] for name in clinical if row.get(name)},
+        )
+        for line, row in cells
+    ]
     _check_patients(rows, faults)
     faults.refuse()
     return tuple(rows)
@@ -122,7 +134,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _check_header(header: Sequence[str], wanted: Mapping[str, Kind], faults: Faults) -> None:
+def _check_header(
+    header: Sequence[str], wanted: Mapping[str, Kind], clinical: Collection[str], faults: Faults
+) -> None:
     for name in (PATIENT, *wanted):
         if name not in header:
             near = closest(name, filter(None, header))
@@ -132,7 +146,9 @@ def _check_header(header: Sequence[str], wanted: Mapping[str, Kind], faults: Fau
             faults.add("a column has no name", 1)
         elif header.count(name) > 1:
             faults.add(f"column `{name}` is there {header.count(name)} times", 1)
-        elif name not in wanted and (meant := _meant(name, header)):
+        elif name in wanted:
+            continue
+        elif meant := _meant(name, header) or _written_else(name, clinical):
             faults.add(
                 f"column `{name}`: did you mean `{meant}`? Write it so, or give the column "
                 "another name if it holds something else",
@@ -153,6 +169,12 @@ def _meant(name: str, header: Sequence[str]) -> str:
     return next((one for one in asked if _one_edit_apart(plain, one)), "")
 
 
+def _written_else(name: str, clinical: Collection[str]) -> str:
+    """Return the clinical value whose name a column has but for case, spaces and hyphens, or ""."""
+    plain = "_".join(name.replace("-", " ").casefold().split())
+    return plain if plain != name and plain in clinical else ""
+
+
 def _one_edit_apart(word: str, other: str) -> bool:
     """Return whether a letter more, less or another one, or two swapped, tell words apart.
 
@@ -171,9 +193,10 @@ def _one_edit_apart(word: str, other: str) -> bool:
 def _kinds(
     header: Sequence[str],
     cells: Sequence[tuple[int, Mapping[str, str]]],
+    known: Mapping[str, Kind],
     wanted: Mapping[str, Kind],
 ) -> dict[str, Kind]:
-    """Return what each column of labels holds: as the plugin says, else as its first value.
+    """Return what each column of labels holds: as is known, else as its first value.
 
     Where the plugin names the columns it needs, the others may hold anything.
     """
@@ -182,7 +205,7 @@ def _kinds(
         if name not in RESERVED:
             first = next((row[name] for _, row in cells if row.get(name)), "")
             free: Kind = "text" if _number(first) is None else "number"
-            kinds[name] = wanted.get(name, _UNUSED if wanted else free)
+            kinds[name] = known.get(name, _UNUSED if wanted else free)
     return kinds
 
 

@@ -272,7 +272,9 @@ def _candidate(
     """Return the trained plugin in a folder of its own, as it would be published."""
     folder = run / "candidate" / order.plugin.resolve().name
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(order.plugin, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    # A card that speaks of other weights would be untrue of these.
+    left = ("__pycache__", "*.pyc", *(("README.md",) if order.data and order.out else ()))
+    shutil.copytree(order.plugin, folder, ignore=shutil.ignore_patterns(*left))
     for name, path in fitted.weights.items():
         shutil.copyfile(path, folder / name)
     hashes = dict(manifest.weights) | {n: _sha256(p) for n, p in fitted.weights.items()}

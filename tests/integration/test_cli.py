@@ -102,8 +102,10 @@ def test_run_takes_clinical_values_and_refuses_what_the_plugin_does_not_know(cli
     unknown = cli(*ask, tmp_path / "no", "--clinical", "grad=g2")
     bare = cli(*ask, tmp_path / "no", "--clinical", "size")
     unit = cli(*ask, tmp_path / "no", "--clinical", "size=31 kg")
+    twice = cli(*ask, tmp_path / "no", "--clinical", "grade=g1")
     done = cli(*ask, tmp_path / "out", "--clinical", "size=3.1 cm")
 
+    assert twice.exit_code == 1 and "--clinical grade is said twice" in twice.output
     assert unknown.exit_code == bare.exit_code == unit.exit_code == 1
     assert "grad" in unknown.output and "grade" in unknown.output
     assert "write a name and a value" in bare.output

@@ -107,6 +107,76 @@ def test_studies_become_cases_with_masks_and_labels(data, look):
     assert "P-1" not in repr(first)
 
 
+CLINICAL = """
+[clinical.age]
+kind = "number"
+code = ["121033", "DCM", "Subject Age"]
+unit = ["a", "UCUM", "year"]
+range = [18, 110]
+attribute = "PatientAge"
+
+[clinical.grade]
+kind = "words"
+code = ["371469007", "SCT", "Histologic grade (observable entity)"]
+choices.g1 = ["54102005", "SCT", "G1 grade (finding)"]
+choices.g2 = ["1663004", "SCT", "G2 grade (finding)"]
+
+[clinical.invasion]
+kind = "flag"
+code = ["INV", "99SENTINEL", "Invasion"]
+"""
+
+
+def test_clinical_values_of_the_table_and_of_the_images_reach_the_plugin(data, learner, look):
+    with (learner / "plugin.toml").open("a") as manifest:
+        manifest.write(CLINICAL)
+    add(data, "P-1", seed=1, PatientAge="061Y")
+    add(data, "P-2", seed=2, PatientAge="061Y")
+    table(
+        data,
+        "patient,split,mvi,age,grade,invasion",
+        "P-1,train,yes,732 mo,G2,no",
+        "P-2,test,no,,,yes",
+    )
+
+    first, second = (load(task).case.values for task in look())
+
+    assert first == {"age": 61, "grade": "g2", "invasion": False}
+    assert second == {"age": 61, "invasion": True}
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ("7 a,g1,no", "age = 7 a: "),
+        ("61,g1,no", "age = 61: "),
+        ("61 mm,g1,no", "age = 61 mm: "),
+        ("61 a,g9,no", "grade = g9: "),
+        ("61 a,g1,perhaps", "invasion = perhaps: it is neither yes nor no"),
+    ],
+)
+def test_a_clinical_value_that_does_not_fit_is_refused_with_its_line(
+    data, learner, look, cells, said
+):
+    with (learner / "plugin.toml").open("a") as manifest:
+        manifest.write(CLINICAL)
+    add(data, "P-1", seed=1)
+    table(data, "patient,split,mvi,age,grade,invasion", f"P-1,train,yes,{cells}")
+
+    sentence = refusal(look)
+
+    assert "labels.csv line 2: " in sentence and said in sentence
+
+
+def test_a_label_is_never_handed_to_the_plugin_as_a_clinical_value(data, learner, look):
+    with (learner / "plugin.toml").open("a") as manifest:
+        manifest.write(CLINICAL.replace("clinical.invasion", "clinical.mvi"))
+    add(data, "P-1", seed=1)
+    table(data, "patient,split,mvi", "P-1,train,yes")
+
+    assert "mvi is a label of train.py and a clinical value" in refusal(look)
+
+
 def test_linked_studies_are_read_and_a_loop_of_links_ends(data, look, tmp_path):
     elsewhere = tmp_path / "archive"
     elsewhere.mkdir()
@@ -284,6 +354,7 @@ def test_a_plugin_learns_from_studies_and_is_evaluated_on_others(
         lines.append(f"P-{number},{split},{'outlined' if outlined else 'none'},yes")
     table(data, "patient,split,regions,mvi", *lines)
     more = ["--data", str(data), "--cache", str(tmp_path / "cache"), "--device", "cpu"]
+    (learner / "README.md").write_text("Trained on synthetic phantoms.\n")
 
     done = CliRunner().invoke(app, ["train", str(learner), "--out", str(tmp_path / "out"), *more])
     assert done.exit_code == 0, done.output
@@ -297,6 +368,7 @@ def test_a_plugin_learns_from_studies_and_is_evaluated_on_others(
     assert not any(b"P-4" in path.read_bytes() for path in everything)
     document = json.loads((report / "report.json").read_text())
     assert document["dice"] > 0.95 and document["synthetic"] is False
+    assert not (tmp_path / "out" / "README.md").exists()  # it speaks of other weights
     sentence = "trained on 3 studies of a data folder (seed 0), not evaluated"
     assert sentence in (tmp_path / "out" / "plugin.toml").read_text()
 

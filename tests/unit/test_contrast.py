@@ -3,7 +3,7 @@
 import pytest
 from pydicom import Dataset
 
-from node.dicom.contrast import contrast_of
+from node.dicom.contrast import contrast_of, describes_none, describes_some
 from node.dicom.values import lookup_in
 from tests.make import made
 
@@ -64,3 +64,35 @@ def test_no_sentence_repeats_the_text() -> None:
     for agent in ("GADOVIST FOR MILLER", "no MILLER", "none"):
         said = contrast_of(lookup_in(made(ContrastBolusAgent=agent)))
         assert "miller" not in said.sentence.casefold()
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        *("T1 TSE tra s/ contraste", "T1 TSE s/c", "T1 TSE non-CE", "T1 TSE ante mdc", "T1 PRECON"),
+        *("T1 NC", "T1 pregad", "precontr", "T1 preGd", "T1 preinjection", "T1 pre inj", "nongad"),
+        *("T1 NONC", "NCE", "T1 NO-C", "smdc", "T1 unenh", "T1 avant inj", "T1 bez kontrastu"),
+        *("T1 nat", "T1 senza contrasto", "T1 ohne KM", "T1 NO CE"),
+    ],
+)
+def test_a_series_described_as_without_an_agent_is_none_whatever_its_header_names(
+    description: str,
+) -> None:
+    assert describes_none(description) and not describes_some(description)
+    assert given("Dotarem", SeriesDescription=description) is None
+
+
+@pytest.mark.parametrize(
+    ("description", "some"),
+    [
+        *(("T1 TSE c/ contraste", True), ("T1 pos contraste", True), ("T1 FS POST", True)),
+        *(("T1 post Gd", True), ("T1 nach KM", True), ("T1 +C", True)),
+        *(("T1 TSE post OP", False), ("T1 FS post RT", False), ("T1 post biopsy", False)),
+        ("T1 pre OP", False),
+    ],
+)
+def test_only_what_is_after_an_injection_counts_as_with_an_agent(
+    description: str, some: bool
+) -> None:
+    assert describes_some(description) is some and not describes_none(description)
+    assert given("Dotarem", SeriesDescription=description) is True

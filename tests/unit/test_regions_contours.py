@@ -271,10 +271,20 @@ def test_s21_contour_around_no_pixel_centre_is_refused(tmp_path: Path, ct: Any) 
     assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_EMPTY
 
 
-@pytest.mark.parametrize("shift", [30.0, 10_000.0, 1e9])
+@pytest.mark.parametrize("shift", [30.0, 10_000.0, 1e9, 1e20, -9e99])
 def test_s21_contours_outside_the_image_are_refused(tmp_path: Path, ct: Any, shift: float) -> None:
     stack, images = ct
     ds = structure_set(stack, images, [(2, SHAPED + shift)])
+
+    assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_OUTSIDE_IMAGE
+
+
+@pytest.mark.parametrize("value", ["1e20", "9e99", "-9e99"])
+def test_s21_one_coordinate_that_is_broken_is_refused(tmp_path: Path, ct: Any, value: str) -> None:
+    stack, images = ct
+    ds = structure_set(stack, images, [(2, SHAPED)])
+    contour = ds.ROIContourSequence[0].ContourSequence[0]
+    contour.ContourData = [value, *list(contour.ContourData)[1:]]
 
     assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_OUTSIDE_IMAGE
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import LearningError
+from node.training.folder import check_times
 from node.training.splits import Content, check_leaks, check_unseen, cohort_seed, split_of
 from node.training.table import Faults, Row, read_table
 
@@ -209,3 +210,33 @@ def test_cohorts_of_different_splits_never_share_a_seed():
     for seed in (-1, 1_000_000):
         with pytest.raises(LearningError, match="--seed"):
             cohort_seed("train", seed)
+
+
+def test_columns_of_clinical_values_are_kept_as_written_and_may_have_blanks(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "patient,mvi,age,grade,note\nP-1,yes,61 a,g2,x\nP-2,no,,,\n", encoding="utf-8"
+    )
+    rows = read_table(tmp_path, {"mvi": ("yes", "no")}, ("age", "grade"))
+    assert [dict(row.clinical) for row in rows] == [{"age": "61 a", "grade": "g2"}, {}]
+    # Of a plugin that names no labels, too: blanks of such columns are no missing labels.
+    assert [row.clinical for row in read_table(tmp_path, {}, ("age", "grade", "note"))][1] == {}
+
+
+def test_a_column_that_is_almost_a_clinical_value_is_told(tmp_path):
+    (tmp_path / "labels.csv").write_text("patient,mvi,EBV DNA\nP-1,yes,3\n", encoding="utf-8")
+    with pytest.raises(LearningError, match="column `EBV DNA`: did you mean `ebv_dna`"):
+        read_table(tmp_path, {"mvi": ("yes", "no")}, ("ebv_dna", "n"))
+
+
+def test_times_to_an_event_are_numbers_from_0_on_or_blank(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "patient,mvi,months\nP-1,yes,0\nP-2,no,\nP-3,no,-3\nP-4,no,later\n", encoding="utf-8"
+    )
+    rows = read_table(tmp_path, {"mvi": ("yes", "no")})
+    check_times(rows[:2], "months")
+    with pytest.raises(LearningError) as refused:
+        check_times(rows, "months")
+    assert str(refused.value).splitlines() == [
+        "labels.csv line 4: months = -3.0 is no time; write a number from 0 on, or leave it blank",
+        "labels.csv line 5: months = later is no time; write a number from 0 on, or leave it blank",
+    ]

@@ -128,3 +128,8 @@ def test_times_that_are_none_are_refused(time, event, sentence):
 def test_one_group_is_no_comparison():
     with pytest.raises(ValueError, match="two groups"):
         log_rank([1.0, 2.0], [1, 1], ["a", "a"])
+
+
+def test_cox_of_events_all_at_one_time_says_why_not():
+    with pytest.raises(ValueError, match="of no two cases is known whose event came first"):
+        cox([12.5] * 8, [1] * 8, {"called": [0, 1, 0, 1, 0, 1, 1, 0]})
