@@ -2,8 +2,8 @@
 
 The digest covers the statements of ``train.py`` that `examples` reaches by name, ``cohort.py``,
 and every module of the plugin, of our phantom and of our toolkit that those import; and the
-versions of the libraries that they count with. Code that
-is reached otherwise (by ``importlib``, say) is not seen: `train --fresh` ignores the cache.
+versions of the libraries that they count with. Code that is reached otherwise (by ``importlib``,
+say) is not seen: `train --fresh` ignores the cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import node
 from node.errors import LearningError
 from node.manifest_file import MANIFEST_NAME
 from node.training.plugin_code import COHORT, TRAIN
+from node.training.surroundings import installed
 
 #: Where the weights of a plugin come from.
 PROVENANCE = "training.json"
@@ -39,19 +39,12 @@ _LIBRARIES = (
 def examples_digest(folder: Path, *, with_cohort: bool) -> str:
     """Return a SHA-256 of what decides the examples of a case, beside the case."""
     digest = hashlib.sha256(manifest_part(folder).encode())
-    digest.update(repr([(name, _version(name)) for name in _LIBRARIES]).encode())
+    digest.update(repr(installed(_LIBRARIES)).encode())
     for line in _reached(folder, folder / TRAIN, {"examples"}, set()):
         digest.update(line.encode())
     if with_cohort:
         digest.update(cohort_digest(folder).encode())
     return digest.hexdigest()
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def cohort_digest(folder: Path) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from node import __version__
@@ -36,12 +38,14 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, of us, and of the libraries that are there."""
-    from importlib.metadata import PackageNotFoundError, version
+    ours = {"python": platform.python_version(), "sentinel-node": __version__}
+    return ours | installed(("numpy", "torch", "monai", "lifelines"))
 
-    found = {"python": platform.python_version(), "sentinel-node": __version__}
-    for name in ("numpy", "torch", "monai", "lifelines"):
-        try:
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of the named libraries that are there."""
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found

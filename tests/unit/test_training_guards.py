@@ -13,7 +13,7 @@ from node.errors import LearningError, ManifestError
 from node.manifest import EvaluationSpec
 from node.manifest_file import parse_manifest
 from node.plugin import Labels, Measurement, Result, Segment
-from node.training import relevant
+from node.training import surroundings
 from node.training.collapse import Answer, answer_of, collapsed
 from node.training.manifest_edit import edited
 from node.training.relevant import cohort_digest, examples_digest, parameters_before
@@ -219,7 +219,7 @@ def test_another_fit_needs_no_new_examples_and_other_examples_do(learner):
 
 def test_another_version_of_a_library_needs_new_examples(learner, monkeypatch):
     before = examples_digest(learner, with_cohort=True)
-    monkeypatch.setattr(relevant, "version", lambda name: f"9 of {name}")
+    monkeypatch.setattr(surroundings, "version", lambda name: f"9 of {name}")
     assert examples_digest(learner, with_cohort=True) != before
 
 
