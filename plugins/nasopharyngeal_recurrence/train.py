@@ -45,7 +45,12 @@ MODELS = tuple(f"{s}-{m}-{c}" for s in SEQUENCES for m in ("II", "I", "III") for
 BLOCKS = tuple(dict.fromkeys(block for s in SEQUENCES for block in blocks_of(s, "III")))
 #: Our choices; the paper says LASSO and no more. Clinical values are kept as they are.
 HOW = SignatureSettings(
-    icc_least=0.9, univariate_p=0.001, correlation_most=0.8, rule="min", whole=("clinical",)
+    icc_least=0.9,
+    univariate_p=0.001,
+    correlation_most=0.8,
+    rule="min",
+    whole=("clinical",),
+    scores=True,
 )
 #: Of every so many cases one is measured twice: outlined a little otherwise, scanned noisier.
 TWICE, MOVED_MM, GROWN_MM = 4, 1.0, 0.8

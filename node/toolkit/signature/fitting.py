@@ -194,6 +194,7 @@ class Desk:
             calibration=_UNCALIBRATED,
             threshold=0.5,
             counts=chosen.counts,
+            scores=self.settings.scores,
         )
         even = self.even(rows)
         if lost := rows.size - np.unique(even).size:
@@ -203,7 +204,7 @@ class Desk:
             )
         model = learn(
             classifier,
-            bare.scaled(self.table.only(blocks).rows(even)),
+            bare.taken(self.table.only(blocks).rows(even)),
             self.truth.outcome[even],
             given,
             seed=self.settings.seed,
@@ -221,5 +222,5 @@ class Desk:
     ) -> Array:
         """Return what is said of some rows by what was learned from others."""
         found = self.learned(learned, blocks, classifier, given)
-        scaled = found.scaled(self.table.only(blocks).rows(tested))
-        return predictors.score(classifier, found.model, scaled)
+        taken = found.taken(self.table.only(blocks).rows(tested))
+        return predictors.score(classifier, found.model, taken)

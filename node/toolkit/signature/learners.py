@@ -28,8 +28,8 @@ GRIDS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     # features at each split, or the one that alone shows a cause is seldom seen
     # (docs/performance.md).
     "random_forest": (
-        {"min_samples_leaf": 0.06, "max_features": 0.7},
         {"min_samples_leaf": 0.1, "max_features": 0.7},
+        {"min_samples_leaf": 0.15, "max_features": 0.7},
     ),
     "extra_trees": ({"min_samples_leaf": 3}, {"min_samples_leaf": 10}),
     "gbdt": ({"n_estimators": 100}, {"n_estimators": 40}),

@@ -60,6 +60,8 @@ class Signature:
     counts : mapping of block to how many features each step left
     notes : tuple of str
         What did not go as planned.
+    scores : bool
+        Whether the classifier takes the LASSO's score of each block, too.
     """
 
     kept: tuple[Kept, ...]
@@ -70,6 +72,7 @@ class Signature:
     threshold: float
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    scores: bool = False
 
     @property
     def holds_patients(self) -> bool:
@@ -102,6 +105,22 @@ class Signature:
         found: Array = np.nan_to_num((self.features(table) - mean) / deviation, nan=0.0)
         return found
 
+    def taken(self, table: Table) -> Array:
+        """Return what the classifier takes, shape (cases, kept and scores).
+
+        The kept features, scaled; with `scores` then of each block that the LASSO looked through
+        the sum of coefficient x feature.
+        """
+        found = self.scaled(table)
+        if not self.scores:
+            return found
+        coefficient = np.array([one.coefficient for one in self.kept])
+        block = np.array([one.block for one in self.kept])
+        own = [block == name for name in dict.fromkeys(block.tolist())]
+        looked_through = [one for one in own if np.isfinite(coefficient[one]).all()]
+        scores = [found[:, one] @ coefficient[one] for one in looked_through]
+        return np.column_stack([found, *scores])
+
     def unlike(self, table: Table) -> tuple[tuple[str, ...], ...]:
         """Return of each case the kept features that nothing like was learned from.
 
@@ -116,7 +135,7 @@ class Signature:
 
     def score(self, table: Table) -> Array:
         """Return what the classifier says, from 0 to 1, not calibrated; shape (cases,)."""
-        return predictors.score(self.classifier, self.model, self.scaled(table))
+        return predictors.score(self.classifier, self.model, self.taken(table))
 
     def probability(self, table: Table) -> Array:
         """Return the calibrated probability of the outcome, shape (cases,)."""
@@ -144,6 +163,7 @@ class Signature:
             "kept": [[one.block, one.name] for one in self.kept],
             "counts": {block: dict(counts) for block, counts in self.counts.items()},
             "notes": list(self.notes),
+            "scores": self.scores,
         }
         numbers = [[one.coefficient, one.mean, one.deviation] for one in self.kept]
         kept = {
@@ -182,6 +202,7 @@ class Signature:
                 threshold=float(found["threshold"][0]),
                 counts=words["counts"],
                 notes=tuple(words["notes"]),
+                scores=words.get("scores", False),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise ManifestError(

@@ -192,6 +192,9 @@ class SignatureSettings:
     rule : "min" or "1se"
         The penalty of least error, or the greatest within one standard error of it.
     whole : names of blocks that are kept as they are, clinical values for instance
+    scores : bool
+        The classifier gets the LASSO's score of each block besides the features that it kept: a
+        forest, which splits by one feature at a time, else needs many splits for a sum of them.
     classifier : one of `CLASSIFIERS`
     inner_folds, outer_folds : int
         To choose the classifier's settings and to calibrate; to judge.
@@ -204,6 +207,7 @@ class SignatureSettings:
     lasso_folds: int = 10
     rule: Literal["min", "1se"] = "min"
     whole: tuple[str, ...] = ()
+    scores: bool = False
     classifier: str = "logistic"
     inner_folds: int = 5
     outer_folds: int = 5
