@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -285,6 +286,59 @@ def test_the_number_of_workers_changes_nothing():
 
     assert one.kept == two.kept
     assert np.array_equal(one.probability(table), two.probability(table))
+
+
+def test_a_classifier_may_take_the_score_of_each_block_besides():
+    """The sum that LASSO found of each block; none of a block that it did not look through."""
+    table, outcome = cases(90)
+    deep, _ = cases(90, seed=3, name="deep")
+    clinical = Block(names=("stage",), values=np.arange(90.0)[:, None] % 4)
+    table = joined(table, deep, Table(blocks={"clinical": clinical}))
+    how = replace(QUICK, whole=("clinical",), classifier="random_forest")
+
+    plain = fit_signature(Cases(table, outcome), how)
+    found = fit_signature(Cases(table, outcome), replace(how, scores=True))
+
+    assert [one.name for one in found.kept] == [one.name for one in plain.kept]
+    scaled, taken = found.scaled(table), found.taken(table)
+    assert np.array_equal(plain.taken(table), scaled)
+    assert np.array_equal(taken[:, : len(found.kept)], scaled)
+    blocks = (
+        ("radiomic", "deep") if any(one.block == "deep" for one in found.kept) else ("radiomic",)
+    )
+    for column, block in enumerate(blocks, start=len(found.kept)):
+        own = [n for n, one in enumerate(found.kept) if one.block == block]
+        weights = [found.kept[n].coefficient for n in own]
+        assert taken[:, column] == pytest.approx(scaled[:, own] @ weights)
+    assert taken.shape[1] == len(found.kept) + len(blocks)
+    stored = Signature.from_arrays(found.arrays("model."), "model.")
+    assert stored.scores and np.array_equal(stored.probability(table), found.probability(table))
+    assert not np.array_equal(plain.probability(table), found.probability(table))
+
+
+def test_a_forest_that_takes_the_score_tells_a_sum_of_many_features_better():
+    """A tree splits by one feature at a time; of many weak ones it sees few."""
+    learned, outcome = cases(160, causal=12, null=0, effect=0.6)
+    tested, truth = cases(600, seed=9, causal=12, null=0, effect=0.6)
+    how = replace(QUICK, classifier="random_forest", correlation_most=1.0)
+
+    def told(scores):
+        model = fit_signature(Cases(learned, outcome), replace(how, scores=scores))
+        said = model.score(tested)
+        return auroc(said[truth], said[~truth])
+
+    assert told(scores=True) > told(scores=False) + 0.005
+
+
+def test_weights_from_before_there_were_scores_are_read():
+    table, outcome = cases(60)
+    signature = fit_signature(Cases(table, outcome), QUICK)
+    arrays = signature.arrays()
+    words = json.loads(arrays["words"].tobytes())
+    del words["scores"]
+    arrays["words"] = np.frombuffer(json.dumps(words).encode(), np.uint8)
+    old = Signature.from_arrays(arrays)
+    assert not old.scores and np.array_equal(old.score(table), signature.score(table))
 
 
 def test_a_missing_feature_is_a_sentence():
