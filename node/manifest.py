@@ -57,6 +57,8 @@ class InputRole:
     allow: tuple[str, ...] = ()
     #: Words that Image Type must carry.
     image_type_has: tuple[str, ...] = ()
+    #: Words that it must not carry.
+    image_type_absent: tuple[str, ...] = ()
     #: Globs for Convolution Kernel (0018,1210), case ignored; () = any.
     kernel: tuple[str, ...] = ()
     #: ``required``, ``absent`` or ``any``.

@@ -27,6 +27,7 @@ The layout (* must be there; the rest shows its default or an example)::
     values = "HU"                            # HU | raw
     allow = ["MPR"]                          # words a DERIVED image may carry
     image_type_has = ["AXIAL"]               # words Image Type must carry
+    image_type_absent = ["FAT"]              # words that it must not carry
     kernel = ["B3*"]                         # globs for Convolution Kernel
     contrast = "any"                         # required | absent | any
     header = { EchoTime = [60, 300] }        # ranges of numbers, by DICOM keyword

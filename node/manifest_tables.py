@@ -51,6 +51,7 @@ class InputTable(Table):
     values: Literal["HU", "raw"] = "HU"
     allow: tuple[_Cs, ...] = ()
     image_type_has: tuple[_Cs, ...] = ()
+    image_type_absent: tuple[_Cs, ...] = ()
     kernel: tuple[Said, ...] = ()
     contrast: Literal["required", "absent", "any"] = "any"
     header: dict[str, RangeRow] = Field(default_factory=dict)

@@ -147,6 +147,9 @@ def _image_type(stack: Stack, _header: Dataset, role: InputRole) -> Objection:
         if any(word.upper() not in frame.image_type for frame in stack.frames):
             found = "\\".join(stack.frames[0].image_type[:5]) or "absent"
             return UNSUITABLE, f"Image Type {found} does not say {word}"
+    for word in role.image_type_absent:
+        if any(word.upper() in frame.image_type for frame in stack.frames):
+            return UNSUITABLE, f"Image Type says {word.upper()}"
     return None
 
 

@@ -331,14 +331,13 @@ def _note(
 
 
 def _nothing_fits(role: InputRole, looked: Sequence[Candidate]) -> Refused:
-    """Return the refusal that names the candidates that came nearest."""
+    """Return the refusal that names the candidates, those first that came nearest: it is theirs."""
     if not looked:
         return Refused(
             RefusalCode.NO_SUITABLE_SERIES, f"no image series matches for the input {role.name}"
         )
-    furthest = max(one.progress for one in looked)
-    nearest = [one for one in looked if one.progress == furthest]
-    codes = {one.code for one in nearest}
+    nearest = sorted(looked, key=lambda one: -one.progress)
+    codes = {one.code for one in nearest if one.progress == nearest[0].progress}
     known = {code.value for code in RefusalCode}
     only = next(iter(codes)) if len(codes) == 1 else ""
     named = "; ".join(f"{one.place}: {one.sentence}" for one in nearest[:_MOST_NAMED])

@@ -39,6 +39,7 @@ pixel_spacing_mm = [0.3, 1.5]
 values = "HU"
 allow = ["RECON"]
 image_type_has = ["AXIAL"]
+image_type_absent = ["FAT"]
 kernel = ["B3*", "STANDARD"]
 contrast = "required"
 phase = "portal_venous"
@@ -133,6 +134,7 @@ def test_every_key_is_read(folder: Path):
     assert (t2.header_absent, t2.words_absent) == (("InversionTime",), ("EP", "DARK FLUID"))
     assert (role.phase, found.inputs["t2"].phase) == ("portal_venous", "")
     assert (role.allow, role.image_type_has) == (("RECON",), ("AXIAL",))
+    assert role.image_type_absent == ("FAT",)
     assert role.rank == ("most_slices", "recent")
     assert found.segments["mass"].region == Code("10200004", "SCT", "Liver")
     assert found.segments["mass"].color_rgb == (255, 0, 10)

@@ -466,6 +466,10 @@ NOT_T2 = {
     "no TR": ({"RepetitionTime": None}, "RepetitionTime is absent"),
     "no TE": ({"EchoTime": None}, "EchoTime is absent"),
     "no sequence": ({"ScanningSequence": None}, "Scanning Sequence is absent"),
+    "opposed phase": (
+        {"ImageType": ["ORIGINAL", "PRIMARY", "DIXON", "OPP_PHASE"]},
+        "Image Type says OPP_PHASE",
+    ),
 }
 DENIED = "a contrast agent is named, and the Series Description says without one"
 NOT_T1 = {
@@ -486,6 +490,8 @@ NOT_T1 = {
     "without, in Spanish": ({"SeriesDescription": "T1 TSE sin contraste"}, DENIED),
     "without, shortened": ({"SeriesDescription": "T1 TSE tra s/c"}, DENIED),
     "without": ({"SeriesDescription": "T1 w/o Gd"}, DENIED),
+    "fat of Siemens": ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "FAT"]}, "Image Type says FAT"),
+    "fat of Philips": ({"ImageType": ["ORIGINAL", "PRIMARY", "F"]}, "Image Type says F"),
     "not given": ({"ContrastBolusVolume": 0}, "the amount given is 0"),
 }
 

@@ -41,6 +41,10 @@ FITS = {
         {"allow": ("MPR",)},
     ),
     "image type": ({}, {"image_type_has": ("axial",)}),
+    "no fat image": (
+        {"ImageType": ["ORIGINAL", "PRIMARY", "DIXON", "WATER"]},
+        {"image_type_absent": ("fat", "f")},
+    ),
     "kernel glob": ({"ConvolutionKernel": "B30f"}, {"kernel": ("b3*",)}),
     "kernel of two values": ({"ConvolutionKernel": ["Br40d", "3"]}, {"kernel": ("Br40d",)}),
     "contrast": ({"ContrastBolusAgent": "Iomeprol"}, {"contrast": "required"}),
@@ -111,6 +115,12 @@ MISSES = {
         {"image_type_has": ("HELIX",)},
         "NO_SUITABLE_SERIES",
         "does not say HELIX",
+    ),
+    "fat image": (
+        {"ImageType": ["ORIGINAL", "PRIMARY", "DIXON", "FAT"]},
+        {"image_type_absent": ("F", "fat")},
+        "NO_SUITABLE_SERIES",
+        "Image Type says FAT",
     ),
     "kernel": (
         {"ConvolutionKernel": "B60f"},
@@ -204,7 +214,7 @@ def test_the_refusal_of_one_candidate_speaks_of_one():
     assert refusal.sentence.startswith("the only candidate does not serve the input ct: series 2: ")
 
 
-def test_the_refusal_names_the_candidate_that_came_nearest():
+def test_the_refusal_names_the_candidate_that_came_nearest_first():
     scout = ct(1, shape=(2, 8, 8), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     gap = ct(2, per_instance={5: {"ImagePositionPatient": [-10, -20, 5.0]}})
 
@@ -213,6 +223,7 @@ def test_the_refusal_names_the_candidate_that_came_nearest():
     assert refusal is not None
     assert refusal.code is RefusalCode.SLICE_MISSING
     assert refusal.sentence.startswith("none of 2 candidates serves the input ct: series 2: ")
+    assert "; series 1: " in refusal.sentence and "LOCALIZER" in refusal.sentence
 
 
 def test_no_matching_series_is_said():
