@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from node.errors import ManifestError
+
 #: What learning needs of one case, by name: what `examples(case, labels)` returned, and
 #: `INSTITUTION` and `PATIENT`.
 Example = Mapping[str, NDArray[Any]]
@@ -346,7 +348,20 @@ def write_weights(path: Path, tensors: Mapping[str, NDArray[Any]], *, half: bool
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a weights file; floating point as float32."""
+    """Return the arrays of a weights file; floating point as float32.
+
+    Raises
+    ------
+    ManifestError
+        If the file is not there, was cut short, or is no weights file.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return {name: stored(array, half=False) for name, array in load_file(path).items()}
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ManifestError(
+            f"the weights {path.name} cannot be read ({error}); copy them again, or train again"
+        ) from error
+    return {name: stored(array, half=False) for name, array in found.items()}

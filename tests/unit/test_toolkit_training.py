@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+from node.errors import ManifestError
 from node.toolkit.training import (
     CachedExamples,
     EarlyStopping,
@@ -149,3 +150,15 @@ def test_time_is_over_when_it_is(tmp_path):
     run.progress(1, 2, loss=0.5)
     assert TrainingRun(device="cpu", folder=tmp_path, max_seconds=0.0).out_of_time
     assert not TrainingRun(device="cpu", folder=tmp_path, max_seconds=60.0).out_of_time
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights at all", "half"])
+def test_weights_that_cannot_be_read_are_a_sentence(tmp_path, content):
+    path = tmp_path / "w.safetensors"
+    if content == "half":
+        write_weights(path, {"a": np.ones((40, 40), np.float32)})
+        path.write_bytes(path.read_bytes()[:-900])
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ManifestError, match=r"the weights w\.safetensors cannot be read .*again"):
+        read_weights(path)
