@@ -287,10 +287,13 @@ class Labels:
         the volume it was drawn on; all False: looked at, and nothing there.
     values : mapping of column name to str or float
         The patient's row of the table of labels, or what a cohort drew.
+    second_rois : mapping of role name to tuple of Roi
+        As `Case.rois`, by a second reader of the same images; empty: read once.
     """
 
     masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     values: Mapping[str, str | float] = field(default_factory=dict)
+    second_rois: Mapping[str, tuple[Roi, ...]] = field(default_factory=dict)
 
 
 class Plugin(Protocol):

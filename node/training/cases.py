@@ -28,6 +28,9 @@ from node.training.table import TABLE_NAME, Row
 
 Fact = str | float | bool
 
+#: Folders of a data folder in which the regions of a second reader lie.
+SECOND_READER = "second_reader"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomTask:
@@ -200,6 +203,7 @@ def _study(task: StudyTask) -> Loaded:
 def _read(task: StudyTask) -> Loaded:
     from node.training.truth import masks_of, rois_of
 
+    others, second = _readers(task.others)
     manifest = _manifest(task.plugin)
     series = read_series(task.images)
     selection = select(manifest, series)
@@ -213,22 +217,29 @@ def _read(task: StudyTask) -> Loaded:
     first = next(iter(chosen.values())).header
     case = replace(
         case,
-        rois=rois_of(manifest, task.others, stacks),
+        rois=rois_of(manifest, others, stacks),
         values=values_for(manifest.clinical, task.row.clinical, first),
     )
     # A classifier's labels are values; what it outlines itself is compared with nothing.
     masks = (
         {}
         if manifest.evaluation
-        else masks_of(manifest, task.others, stacks, outlined=task.row.outlined)
+        else masks_of(manifest, others, stacks, outlined=task.row.outlined)
     )
+    second_rois = rois_of(manifest, second, stacks, reader="second") if second else {}
     return Loaded(
         case=case,
-        labels=Labels(masks=masks, values=dict(task.row.values)),
+        labels=Labels(masks=masks, values=dict(task.row.values), second_rois=second_rois),
         patient=task.patient,
         institution=_institution(str(first.get("InstitutionName", ""))),
         facts=dict(task.row.values),
     )
+
+
+def _readers(paths: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Return the files with regions of the reference, and those of a second reader."""
+    second = tuple(path for path in paths if SECOND_READER in path.parent.parts)
+    return tuple(path for path in paths if path not in second), second
 
 
 def _institution(name: str) -> str:

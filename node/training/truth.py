@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from node.dicom.frames import Stack
 from node.dicom.regions import Region, RegionRules, mask_on, regions_of
-from node.errors import LearningError
+from node.errors import LearningError, NodeError
 from node.inference.roi_parts import check_one_piece
 from node.inference.rois import source_sentence
 from node.manifest import Code, Manifest, RoiRole, SegmentSpec
@@ -59,12 +59,12 @@ def masks_of(
 
 
 def rois_of(
-    manifest: Manifest, paths: Sequence[Path], stacks: Mapping[str, Stack]
+    manifest: Manifest, paths: Sequence[Path], stacks: Mapping[str, Stack], *, reader: str = ""
 ) -> dict[str, tuple[Roi, ...]]:
     """Return the regions that the plugin asks for beside the images, by role.
 
     A region belongs to the role whose code it has, or whose name (``Tumor 2`` to ``tumor``):
-    research data are rarely coded.
+    research data are rarely coded. Of a `reader` other than the first the objections say so.
 
     Raises
     ------
@@ -76,10 +76,15 @@ def rois_of(
     if not manifest.rois:
         return {}
     regions = [region for path in paths for region in regions_of(path)]
-    return {
-        name: tuple(_roi(role, one, regions, stacks) for one in _serving(role, regions, stacks))
-        for name, role in manifest.rois.items()
-    }
+    try:
+        return {
+            name: tuple(_roi(role, one, regions, stacks) for one in _serving(role, regions, stacks))
+            for name, role in manifest.rois.items()
+        }
+    except NodeError as error:
+        if not reader:
+            raise
+        raise LearningError(f"the {reader} reader: {error}", code="DATA_INVALID") from error
 
 
 def _roi(

@@ -52,7 +52,8 @@ HOW = SignatureSettings(
     whole=("clinical",),
     scores=True,
 )
-#: Of every so many cases one is measured twice: outlined a little otherwise, scanned noisier.
+#: Of every so many cases that one reader outlined one is measured twice: outlined a little
+#: otherwise, scanned noisier.
 TWICE, MOVED_MM, GROWN_MM = 4, 1.0, 0.8
 #: Of the second scan, as a share of the tumour's mean signal.
 NOISE = 0.05
@@ -65,14 +66,21 @@ def examples(case, labels):
     again = {block: np.full(len(names_of(block)), np.nan) for block in images}
     mask = region_of(case, SEQUENCES[0])
     chance = np.random.default_rng(list(hashlib.sha256(mask.tobytes()).digest()))
-    if chance.integers(TWICE) == 0:
+    if second := second_reading(case, labels, chance):
         with suppress(NoFeatures):  # a second outline is too small: read once
-            again = measured(reread_of(case, chance), names_in(images))
+            again = measured(second, names_in(images))
     return {
         **found,
         **{f"{block}{_AGAIN}": values for block, values in again.items()},
         "outcome": np.array(labels.values["recurrence"] == "yes"),
     }
+
+
+def second_reading(case, labels, chance):
+    """Return a case as a second reader outlined it, else now and then a simulated one, or None."""
+    if labels.second_rois:
+        return replace(case, rois=labels.second_rois)
+    return reread_of(case, chance) if chance.integers(TWICE) == 0 else None
 
 
 def reread_of(case, chance):

@@ -46,7 +46,8 @@ MODELS = (SETTINGS["classifier"], *(one for one in CLASSIFIERS if one != SETTING
 HOW = SignatureSettings(
     icc_least=0.9, univariate_p=0.05, correlation_most=0.9, rule="1se", lasso_folds=10
 )
-#: Of every so many cases one is measured twice: outlined a little otherwise, scanned noisier.
+#: Of every so many cases that one reader outlined one is measured twice: outlined a little
+#: otherwise, scanned noisier.
 TWICE, SECOND_READING = 4, {"moved_mm": 1.0, "grown_mm": 0.8, "noise": 8.0}
 #: A nomogram of fewer patients would be made up.
 FEWEST = 60
@@ -59,15 +60,24 @@ def examples(case, labels):
     found, names = measured(volume, mask), {block: len(names_of(block)) for block in BLOCKS}
     again = {block: np.full(count, np.nan) for block, count in names.items()}
     chance = np.random.default_rng(list(hashlib.sha256(mask.tobytes()).digest()))
-    if chance.integers(TWICE) == 0:
+    if second := second_reading(case, labels, chance):
         with suppress(NoFeatures):  # the second outline is too small: read once
-            again = measured(*reread(volume, mask, chance, **SECOND_READING))
+            again = measured(*second)
     return {
         **found,
         **{f"{block}_again": values for block, values in again.items()},
         "pathology": pathology_of(case.values),
         "outcome": np.array(labels.values["nodal_metastasis"] == "yes"),
     }
+
+
+def second_reading(case, labels, chance):
+    """Return image and region by a second reader, else now and then simulated ones, or None."""
+    if labels.second_rois:
+        return region_of(replace(case, rois=labels.second_rois))
+    if chance.integers(TWICE) == 0:
+        return reread(*region_of(case), chance, **SECOND_READING)
+    return None
 
 
 def score(case):

@@ -107,6 +107,53 @@ def test_studies_become_cases_with_masks_and_labels(data, look):
     assert "P-1" not in repr(first)
 
 
+ROI = """
+[rois.bright_mass]
+input = "ct"
+codes = [["4147007", "SCT", "Mass"]]
+when_missing = "refuse"
+"""
+
+
+def read_again(data: Path, series, name: str, *, roi="Bright mass", by=1) -> None:
+    """Write what a second reader outlined: the same region, `by` columns on."""
+    low, high = LOW - 0.5, HIGH - 0.5
+    corners = [(low + by, low), (high + by, low), (high + by, high), (low + by, high)]
+    lines = [(z, np.array([(x, y, 3.0 * z) for x, y in corners])) for z in (2, 3)]
+    drawn = rtstruct(series, {roi: lines}, ApprovalStatus="UNAPPROVED")
+    write_series(data / name / "second_reader" / "of it", [drawn])
+
+
+def test_what_a_second_reader_outlined_comes_beside_the_reference(data, learner, look):
+    with (learner / "plugin.toml").open("a") as manifest:
+        manifest.write(ROI)
+    read_again(data, add(data, "P-1", seed=1), "P-1-1")
+    add(data, "P-2", seed=2)
+    table(data, "patient,split,mvi", "P-1,train,yes", "P-2,test,no")
+
+    twice, once = (load(task) for task in look())
+
+    expected = np.zeros(SHAPE, bool)
+    expected[2:4, LOW:HIGH, LOW:HIGH] = True
+    np.testing.assert_array_equal(twice.labels.masks["mass"], expected)
+    (own,), (second,) = (one["bright_mass"] for one in (twice.case.rois, twice.labels.second_rois))
+    np.testing.assert_array_equal(own.mask, expected)
+    np.testing.assert_array_equal(second.mask, np.roll(expected, 1, axis=2))
+    assert once.labels.second_rois == {} and once.case.rois["bright_mass"][0].mask.any()
+
+
+def test_a_second_reader_without_the_region_is_refused_by_line(data, learner, look):
+    with (learner / "plugin.toml").open("a") as manifest:
+        manifest.write(ROI)
+    read_again(data, add(data, "P-1", seed=1), "P-1-1", roi="Aorta")
+    table(data, "patient,mvi", "P-1,yes")
+
+    said = refusal(look)
+
+    assert "line 2: the second reader: 0 regions for the role `bright_mass`" in said
+    assert "there: `Aorta`" in said
+
+
 CLINICAL = """
 [clinical.age]
 kind = "number"

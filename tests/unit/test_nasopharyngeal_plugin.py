@@ -333,6 +333,22 @@ def test_some_cases_are_read_twice_and_both_readings_agree_about_the_shape(modul
     assert made["t2_radiomic_again"][at] == pytest.approx(made["t2_radiomic"][at], rel=0.2)
 
 
+def test_what_a_second_reader_outlined_goes_before_a_simulated_reading(module_of):
+    train, case = module_of("train.py"), case_of()
+    second = {
+        name: (replace(roi, mask=np.roll(roi.mask, 1, axis=2)),)
+        for name, (roi,) in case.rois.items()
+    }
+    labels = Labels(values={"recurrence": "no"}, second_rois=second)
+
+    made = train.examples(case, labels)
+
+    expected = train.examples(replace(case, rois=second), Labels(values={"recurrence": "no"}))
+    for block in ("t2_radiomic", "t1_contrast_deep"):
+        np.testing.assert_array_equal(made[f"{block}_again"], expected[block])
+        assert not np.array_equal(made[f"{block}_again"], made[block])
+
+
 def test_a_second_outline_without_features_is_no_second_reading(module_of, monkeypatch):
     train = module_of("train.py")
     train.TWICE = 1

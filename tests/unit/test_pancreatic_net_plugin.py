@@ -210,6 +210,19 @@ def test_an_example_has_both_blocks_and_the_pathology(module_of):
     assert bool(found["outcome"])
 
 
+def test_what_a_second_reader_outlined_goes_before_a_simulated_reading(module_of):
+    train, case = module_of("train.py"), case_of()
+    ((name, (roi,)),) = case.rois.items()
+    second = {name: (replace(roi, mask=np.roll(roi.mask, 1, axis=2)),)}
+    values = {"nodal_metastasis": "no"}
+
+    made = train.examples(case, Labels(values=values, second_rois=second))
+
+    expected = train.examples(replace(case, rois=second), Labels(values=values))
+    np.testing.assert_array_equal(made["radiomic_again"], expected["radiomic"])
+    assert not np.array_equal(made["radiomic_again"], made["radiomic"])
+
+
 def test_the_nomogram_learns_from_those_with_pathology_only(module_of):
     train = module_of("train.py")
     chance = np.random.default_rng(2)
