@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from node.plugin import Volume
 from node.radiomics_settings import RadiomicsSettings, feature_names, log_image
 from node.toolkit.grids import Box, outside_value
+from node.toolkit.radiomics.glcm import glcm_features
 
 #: Steps are rounded to this many digits: 0.9999999 mm is no other grid than 1 mm.
 _DIGITS_OF_MM = 6
@@ -242,12 +243,25 @@ def _extractor(order: _Order) -> Any:
     with _quiet():
         from radiomics.featureextractor import RadiomicsFeatureExtractor
 
+        class OfImage(RadiomicsFeatureExtractor):  # type: ignore[misc]
+            def __init__(self, glcm: Sequence[str], **features: list[str]) -> None:
+                super().__init__(**_pyradiomics_settings(order.settings))
+                self.glcm = glcm
+                self.disableAllImageTypes()
+                self.disableAllFeatures()
+                self.enableFeaturesByName(**features)
+
+            def computeFeatures(
+                self, image: Any, mask: Any, imageTypeName: str, **settings: Any
+            ) -> Mapping[str, Any]:
+                found: dict[str, Any] = super().computeFeatures(
+                    image, mask, imageTypeName, **settings
+                )
+                return found | _glcm_of(self.glcm, image, mask, imageTypeName, settings)
+
         def of_image(features: Mapping[str, list[str]]) -> Any:
-            made = RadiomicsFeatureExtractor(**_pyradiomics_settings(order.settings))
-            made.disableAllImageTypes()
-            made.disableAllFeatures()
-            made.enableFeaturesByName(**features)
-            return made
+            others = {kind: names for kind, names in features.items() if kind != "glcm"}
+            return OfImage(features.get("glcm", ()), **others)
 
         images = {image: of_image(features) for image, features in order.features().items()}
 
@@ -269,6 +283,18 @@ def _extractor(order: _Order) -> Any:
         shape = order.features().get("original", {}).get("shape", [])
         extractor.enableFeaturesByName(**({"shape": shape} if shape else {}))
     return extractor
+
+
+def _glcm_of(
+    names: Sequence[str], image: Any, mask: Any, image_type: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return co-occurrence features by their full names."""
+    if not names:
+        return {}
+    counted = glcm_features()(image, mask, **settings)
+    for name in names:
+        counted.enableFeatureByName(name)
+    return {f"{image_type}_glcm_{name}": value for name, value in counted.execute().items()}
 
 
 def _pyradiomics_settings(settings: RadiomicsSettings) -> dict[str, Any]:

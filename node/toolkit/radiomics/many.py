@@ -27,7 +27,7 @@ Region = tuple[Volume, NDArray[np.bool_]]
 Source = Region | Callable[[], Region]
 
 #: A new one whenever `extract` gives other numbers for the same settings and libraries.
-_EDITION = 1
+_EDITION = 2
 _LIBRARIES = ("pyradiomics-bhklab", "pyradiomics", "SimpleITK", "numpy", "PyWavelets")
 _Answer = NDArray[np.float64] | str
 _Task = tuple[Volume, NDArray[np.bool_], RadiomicsSettings, Path | None]
