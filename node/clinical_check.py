@@ -109,6 +109,8 @@ def _refuse(spec: ClinicalSpec, given: object, unit: str, why: str) -> ClinicalV
 def _flag(spec: ClinicalSpec, given: object, unit: str) -> bool:
     if unit:
         raise _refuse(spec, given, unit, "it takes no unit")
+    if isinstance(given, str):
+        raise _refuse(spec, given, unit, "it is text, no flag (in JSON true or false)")
     if not isinstance(given, bool):
         raise _refuse(spec, given, unit, "it is neither yes nor no")
     return given
@@ -125,14 +127,7 @@ def _word(spec: ClinicalSpec, given: object, unit: str) -> str:
 
 
 def _number(spec: ClinicalSpec, given: object, unit: str) -> float | int:
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise _refuse(spec, given, unit, "it is not a number")
-    try:
-        number = float(given)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise _refuse(spec, given, unit, "it is not a number that can be used")
+    number = _finite(spec, given, unit)
     wanted = spec.unit.value if spec.unit else "1"
     # Without a unit only a number that has none is meant: 20 is not 20 %, and not 0.2.
     if not unit and wanted != "1":
@@ -142,6 +137,8 @@ def _number(spec: ClinicalSpec, given: object, unit: str) -> float | int:
     if value is None:
         units = ", ".join(units_like(wanted))
         raise _refuse(spec, given, unit, f"its unit must be one of {units}")
+    if not math.isfinite(value):
+        raise _refuse(spec, given, unit, f"in {wanted} it is not a number that can be used")
     if value not in spec.range:
         raise _refuse(spec, given, unit, _outside(value, unit or "1", wanted))
     if spec.kind != "integer":
@@ -149,6 +146,20 @@ def _number(spec: ClinicalSpec, given: object, unit: str) -> float | int:
     if value != int(value):
         raise _refuse(spec, given, unit, "it is not a whole number")
     return int(value)
+
+
+def _finite(spec: ClinicalSpec, given: object, unit: str) -> float:
+    if isinstance(given, str):
+        raise _refuse(spec, given, unit, "it is text, not a number")
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise _refuse(spec, given, unit, "it is not a number")
+    try:
+        number = float(given)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _refuse(spec, given, unit, "it is not a number that can be used")
+    return number
 
 
 def _outside(value: float, unit: str, wanted: str) -> str:

@@ -45,10 +45,11 @@ def _token(settings: Settings) -> str:
     token = settings.secrets.get(name, "")
     if not token:
         raise SettingsError(f"the environment variable {name} (web.token_env) is not set")
-    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+    plain = token.isascii() and token.isprintable() and token == token.strip()
+    if len(token) < _SHORTEST_TOKEN or not plain:
         raise SettingsError(
             f"the token in {name} (web.token_env) must be {_SHORTEST_TOKEN} or more plain "
-            "characters; `openssl rand -hex 32` makes one"
+            "characters, no space at its ends; `openssl rand -hex 32` makes one"
         )
     return token
 

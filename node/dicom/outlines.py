@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from node.dicom.frames import Stack
 from node.dicom.geometry import normal_of
-from node.dicom.region_grid import fill
+from node.dicom.region_grid import fill, windings
 from node.dicom.region_values import GridMask
 from node.errors import RefusalCode, Refused
 
@@ -74,6 +74,8 @@ def home_of(
         ROI_FRAME_OF_REFERENCE if none lies in that frame of reference, ROI_NOT_ON_PLANES if
         they lie on the planes of none.
     """
+    if not frame_of_reference_uid:
+        raise Refused(RefusalCode.ROI_FRAME_OF_REFERENCE, "the contours name no frame of reference")
     same = [
         stack for stack in stacks if stack.geometry.frame_of_reference_uid == frame_of_reference_uid
     ]
@@ -158,6 +160,8 @@ def filled(drawn: Sequence[Drawn], home: Stack) -> GridMask:
     mask = np.zeros((max(by_plane) - first + 1, *shape), np.bool_)
     for plane, outlines in by_plane.items():
         moved = [replace(one, points=one.points - corner) for one in outlines]
+        for one in moved:
+            _check_loops(one, plane)
         _check_crossing(moved, plane)
         mask[plane - first] = fill([one.points for one in moved], shape)
     if not mask.any():
@@ -213,6 +217,32 @@ def _canvas(drawn: Sequence[Drawn], home: Stack) -> tuple[Array, tuple[int, int]
     if (low < -_REACH * size).any() or (high > (_REACH + 1) * size).any():
         raise Refused(RefusalCode.ROI_OUTSIDE_IMAGE, "contours lie far outside the image")
     return corner, (int(end[0] - corner[0]), int(end[1] - corner[1]))
+
+
+def _check_loops(outline: Drawn, plane: int) -> None:
+    """Refuse an outline that goes twice around something, or around a part the other way.
+
+    Where an outline goes in by a slit and out the same way, what it goes around twice is a hole.
+    """
+    if outline.exclusive:
+        return
+    corner = np.floor(outline.points.min(axis=0))
+    rows, columns = (np.ceil(outline.points.max(axis=0)) - corner + 1).astype(int)
+    around = windings(outline.points - corner, (int(rows), int(columns)))
+    way = 1 if around.sum() >= 0 else -1
+    inside, doubtful = np.count_nonzero(around), np.count_nonzero((around != 0) & (around != way))
+    if doubtful > (1 - _NESTED) * inside and not _has_slit(outline.points):
+        raise Refused(
+            RefusalCode.ROI_CONTOURS_CROSS,
+            f"a contour of plane {plane + 1} crosses itself: it goes twice, or the other way, "
+            f"around {doubtful / inside:.0%} of what is in it",
+        )
+
+
+def _has_slit(points: Array) -> bool:
+    starts = [tuple(point) for point in np.round(points, 3).tolist()]
+    edges = {(a, b) for a, b in zip(starts, starts[1:] + starts[:1], strict=True) if a != b}
+    return any((b, a) in edges for a, b in edges)
 
 
 def _check_crossing(outlines: Sequence[Drawn], plane: int) -> None:

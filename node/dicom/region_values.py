@@ -122,8 +122,15 @@ def content_below(item: Dataset, depth: int = 0) -> Iterator[Dataset]:
 
 
 def value_of(ds: Dataset, keyword: str) -> str:
-    """Return an attribute as text, "" if it is absent."""
-    return text(lookup_in(ds)(keyword))
+    """Return an attribute as one line of text, "" if it is absent.
+
+    What no such attribute may hold (PS3.5 6.2), as a new line, becomes a space: it goes into
+    reports, logs and tables of ours.
+    """
+    found = text(lookup_in(ds)(keyword))
+    if found.isprintable():
+        return found
+    return "".join(letter if letter.isprintable() else " " for letter in found).strip()
 
 
 def floats(ds: Dataset, keyword: str) -> NDArray[np.float64] | None:

@@ -318,8 +318,12 @@ def group_mask(region: Region, stacks: Sequence[Stack]) -> tuple[GridMask, Stack
 
 def _home(shapes: Sequence[_Shape], stacks: Sequence[Stack]) -> Stack:
     wanted = {image for shape in shapes for image, _ in shape.images}
+    if not wanted:
+        raise Refused(
+            RefusalCode.ROI_SEGMENT_MISSING, "the outline does not say on which image it lies"
+        )
     for stack in stacks:
-        if wanted and wanted <= {frame.sop_instance_uid for frame in stack.frames}:
+        if wanted <= {frame.sop_instance_uid for frame in stack.frames}:
             return stack
     raise Refused(
         RefusalCode.ROI_SEGMENT_MISSING,
@@ -337,7 +341,8 @@ def _on_images(shapes: Sequence[_Shape], home: Stack) -> Iterator[Drawn]:
     for shape in shapes:
         points = corners_in_plane(shape.graphic, shape.values)[:, ::-1] - 0.5
         for image, frame in shape.images:
-            plane = places.get((image, frame), places.get((image, 0)))
+            # An image of one frame has no number, and its only frame may be called 1.
+            plane = places.get((image, 0 if frame == 1 and (image, 0) in places else frame))
             if plane is None:
                 raise Refused(
                     RefusalCode.ROI_SEGMENT_MISSING,

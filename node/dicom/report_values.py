@@ -22,6 +22,8 @@ class ReportItem:
     concept: tuple[str, str]
     #: Of a NUM; None: there is no number in it.
     number: float | None = None
+    #: Of a NUM without a number: what stands there instead.
+    words: str = ""
     #: Of a NUM.
     unit: Code | None = None
     #: Of a CODE.
@@ -58,7 +60,8 @@ def read_report(ds: Dataset, concepts: Collection[tuple[str, str]]) -> Report:
         author=_author(ds),
         dated=moment(ds, ("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime")),
         items=tuple(found for item in content_below(ds) for found in _item(item, concepts)),
-        complete=value_of(ds, "CompletionFlag").upper() != "PARTIAL",
+        complete=value_of(ds, "CompletionFlag").upper() != "PARTIAL"
+        and value_of(ds, "PreliminaryFlag").upper() != "PRELIMINARY",
         predecessors=tuple(_predecessors(ds)),
     )
 
@@ -78,10 +81,17 @@ def _item(item: Dataset, concepts: Collection[tuple[str, str]]) -> Iterator[Repo
     if kind == "CODE":
         yield ReportItem(concept=concept, code=code_in(item, "ConceptCodeSequence"))
     elif kind == "NUM":
-        measured = items(item, "MeasuredValueSequence")[:1]
-        value = number(lookup_in(measured[0])("NumericValue")) if measured else None
-        unit = code_in(measured[0], "MeasurementUnitsCodeSequence") if measured else None
-        yield ReportItem(concept=concept, number=value, unit=unit)
+        measured = items(item, "MeasuredValueSequence")
+        if len(measured) != 1:  # PS3.3 C.18.1: one, or none
+            words = f"({len(measured)} values)" if measured else "(nothing)"
+            yield ReportItem(concept=concept, words=words)
+            return
+        yield ReportItem(
+            concept=concept,
+            number=number(lookup_in(measured[0])("NumericValue")),
+            words=value_of(measured[0], "NumericValue") or "(nothing)",
+            unit=code_in(measured[0], "MeasurementUnitsCodeSequence"),
+        )
 
 
 def _author(ds: Dataset) -> str:

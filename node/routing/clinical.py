@@ -159,7 +159,7 @@ def _given(spec: ClinicalSpec, item: ReportItem) -> tuple[object, str]:
     if item.code is not None:
         return _coded(spec, item.code), ""
     if item.number is None:
-        return "(nothing)", ""
+        return item.words, ""
     if item.unit is None or item.unit.scheme != "UCUM":
         return item.number, "" if item.unit is None else f"({item.unit.scheme})"
     return item.number, item.unit.value

@@ -27,7 +27,7 @@ log = get_logger(__name__)
 
 _HOUR_S = 3600.0
 _IN_OTHER_STUDY = (
-    f"{RefusalCode.ROI_OTHER_STUDY}: a contour names these images but is filed in another study, "
+    "a contour names these images but is filed in another study, "
     "so it was not used; store it in the study of the images"
 )
 

@@ -15,7 +15,7 @@ from node.storage.database import Database
 from node.storage.decision_rows import Decision, record_decision, record_release
 from node.storage.job_rows import insert_job_in, resume_refused, supersede
 from node.storage.tables import study as study_table
-from node.storage.waiting_rows import start_waiting
+from node.storage.waiting_rows import renew_reason, start_waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,7 @@ def _settle(connection: Connection, seen: Study, ruling: Ruling, now: float) -> 
     if kept.id in (job.id, started) or resumed or job.state is JobState.REFUSED:
         return replace(decision, job_id=kept.id)
     if job.state is kept.state is JobState.WAITING:
+        renew_reason(connection, kept.id, job)
         return replace(decision, job_id=kept.id)
     return replace(
         decision,

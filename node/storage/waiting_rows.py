@@ -23,6 +23,8 @@ WAITS_FOR_REGION: Final = RefusalCode.ROI_MISSING.value
 WAITS_FOR_RESULT: Final = "RESULT_PENDING"
 _CODES: Final = (WAITS_FOR_REGION, WAITS_FOR_RESULT)
 _LATE_S: Final = 2.0
+#: Between what a job waits for and what it was told since.
+_TOLD: Final = f"; {RefusalCode.ROI_OTHER_STUDY.value}: "
 #: States of a job whose result is still to come.
 UNDER_WAY: Final = frozenset({JobState.WAITING, JobState.SCHEDULED, JobState.IN_PROGRESS})
 
@@ -61,7 +63,7 @@ def waiting_jobs(db: Database) -> tuple[WaitingJob, ...]:
 
 
 def note_on_waiting(db: Database, study_instance_uids: Collection[str], note: str) -> int:
-    """Add a sentence to the reason of jobs that wait for a region; return how many lacked it."""
+    """Tell jobs that wait for a region of one in another study; return how many were not yet."""
     ids = select(study.c.id).where(study.c.study_instance_uid.in_(study_instance_uids))
     with db.write() as connection:
         noted = connection.execute(
@@ -72,7 +74,7 @@ def note_on_waiting(db: Database, study_instance_uids: Collection[str], note: st
                 job.c.study_id.in_(ids),
                 ~job.c.reason.contains(note, autoescape=True),
             )
-            .values(reason=job.c.reason + f"; {note}")
+            .values(reason=job.c.reason + f"{_TOLD}{note}")
         )
         return noted.rowcount
 
@@ -175,6 +177,23 @@ def start_waiting(connection: Connection, study_id: int, ready: Job) -> str:
     )
     keep_clinical(connection, row.id, ready.clinical)
     return str(row.id)
+
+
+def renew_reason(connection: Connection, job_id: str, latest: Job) -> None:
+    """Let a job that goes on waiting say what it waits for by the latest look of the rules.
+
+    What it was told of contours in other studies stays.
+    """
+    where = _waits() & (job.c.id == job_id)
+    before = connection.execute(select(job.c.reason).where(where).with_for_update()).scalar()
+    if before is None:
+        return
+    _, mark, told = str(before).partition(_TOLD)
+    connection.execute(
+        update(job)
+        .where(where)
+        .values(reason_code=latest.reason_code, reason=f"{latest.reason}{mark}{told}")
+    )
 
 
 def end_waiting(db: Database, waited: WaitingJob, *, code: str, reason: str, now: float) -> bool:

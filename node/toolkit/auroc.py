@@ -111,7 +111,7 @@ def compare_aurocs(
     ValueError
         If the two are not of the same cases.
     """
-    if first[0].shape != second[0].shape or first[1].shape != second[1].shape:
+    if [len(one) for one in first] != [len(one) for one in second]:
         raise ValueError("a paired comparison needs both scores of every case")
     placed = [_placements(*first), _placements(*second)]
     areas = [float(above.mean()) for above, _ in placed]

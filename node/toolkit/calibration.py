@@ -41,7 +41,7 @@ class Platt:
     @staticmethod
     def from_arrays(arrays: Mapping[str, ArrayLike]) -> Platt:
         """Return what `arrays` of a weights file were."""
-        slope, intercept = np.asarray(arrays["platt"], float)
+        slope, intercept = _kept(arrays, "platt", 2)
         return Platt(slope=float(slope), intercept=float(intercept))
 
 
@@ -62,7 +62,10 @@ class Temperature:
     @staticmethod
     def from_arrays(arrays: Mapping[str, ArrayLike]) -> Temperature:
         """Return what `arrays` of a weights file were."""
-        return Temperature(temperature=float(np.asarray(arrays["temperature"], float)[0]))
+        (temperature,) = _kept(arrays, "temperature", 1)
+        if not 0.0 < temperature < math.inf:
+            raise ValueError(f"a temperature is above 0, not {temperature:g}")
+        return Temperature(temperature=float(temperature))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,8 +93,22 @@ class Isotonic:
     @staticmethod
     def from_arrays(arrays: Mapping[str, ArrayLike]) -> Isotonic:
         """Return what `arrays` of a weights file were."""
-        given, said = (np.asarray(arrays[f"isotonic_{k}"], float) for k in ("given", "said"))
+        given, said = (_kept(arrays, f"isotonic_{k}") for k in ("given", "said"))
+        if given.shape != said.shape or (np.diff(given) <= 0.0).any():
+            raise ValueError("isotonic_given does not rise, or isotonic_said is of other knots")
         return Isotonic(given=given, said=said)
+
+
+def _kept(arrays: Mapping[str, ArrayLike], name: str, count: int | None = None) -> Array:
+    """Return an array of a weights file, of so many finite numbers."""
+    if name not in arrays:
+        raise ValueError(f"the weights hold no {name}")
+    found = np.asarray(arrays[name], float)
+    if found.ndim != 1 or not found.size or count not in (None, found.size):
+        raise ValueError(f"{name} has shape {found.shape}, not {count or 'one row'}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} holds a number that is not finite")
+    return found
 
 
 def fit_platt(probability: ArrayLike, outcome: ArrayLike) -> Platt:
@@ -107,7 +124,7 @@ def fit_platt(probability: ArrayLike, outcome: ArrayLike) -> Platt:
     ----------
     Platt 1999, Probabilistic outputs for support vector machines; scikit-learn's "sigmoid".
     """
-    p, y = _checked(probability, outcome)
+    p, y = checked_cases(probability, outcome)
     ones = y.sum()
     target = np.where(y > 0, (ones + 1.0) / (ones + 2.0), 1.0 / (y.size - ones + 2.0))
     found = fit_logistic(log_odds_of(p)[:, None], target)
@@ -115,9 +132,11 @@ def fit_platt(probability: ArrayLike, outcome: ArrayLike) -> Platt:
 
 
 def fit_temperature(probability: ArrayLike, outcome: ArrayLike) -> Temperature:
-    """Fit the temperature of least log-loss, from e-6 to e6."""
-    p, y = _checked(probability, outcome)
+    """Fit the temperature of least log-loss, from e-6 to e6; 1 where every probability is 0.5."""
+    p, y = checked_cases(probability, outcome)
     logits = log_odds_of(p)
+    if not logits.any():
+        return Temperature(temperature=1.0)  # all temperatures are alike
 
     def loss(log_temperature: float) -> float:
         eta = logits / math.exp(log_temperature)
@@ -132,7 +151,7 @@ def fit_temperature(probability: ArrayLike, outcome: ArrayLike) -> Temperature:
 
 def fit_isotonic(probability: ArrayLike, outcome: ArrayLike) -> Isotonic:
     """Fit the rising curve of least squares by pooling adjacent violators."""
-    p, y = _checked(probability, outcome)
+    p, y = checked_cases(probability, outcome)
     given, place = np.unique(p, return_inverse=True)
     counts = np.bincount(place).astype(float)
     means = np.bincount(place, weights=y) / counts
@@ -176,7 +195,7 @@ def reliability(
     by : "width" or "count"
         Bins of equal width, or of (nearly) as many cases each.
     """
-    p, y = _checked(probability, outcome, both=False)
+    p, y = checked_cases(probability, outcome, both=False)
     if by == "width":
         edges = np.linspace(0.0, 1.0, bins + 1)
     else:
@@ -214,7 +233,7 @@ def brier(probability: ArrayLike, outcome: ArrayLike) -> float:
     >>> brier([1.0, 0.5], [1, 0])
     0.125
     """
-    p, y = _checked(probability, outcome, both=False)
+    p, y = checked_cases(probability, outcome, both=False)
     return float(((p - y) ** 2).mean())
 
 
@@ -242,7 +261,7 @@ def recalibration(probability: ArrayLike, outcome: ArrayLike) -> Recalibration:
     ValueError
         If the probabilities tell the classes apart without an error.
     """
-    p, y = _checked(probability, outcome)
+    p, y = checked_cases(probability, outcome)
     logits = log_odds_of(p)
     line = fit_logistic(logits[:, None], y)
     return Recalibration(
@@ -269,9 +288,17 @@ def _wald(estimate: float, variance: float) -> Interval:
     return Interval(estimate=estimate, low=estimate - reach, high=estimate + reach)
 
 
-def _checked(
+def checked_cases(
     probability: ArrayLike, outcome: ArrayLike, *, both: bool = True
 ) -> tuple[Array, Array]:
+    """Return probabilities and outcomes as numbers, one of each for every case.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, there is no case, a probability is not from 0 to 1 or an outcome
+        neither 0 nor 1; with `both`, if one of the classes is missing.
+    """
     p, y = np.asarray(probability, float), np.asarray(outcome, float)
     if p.ndim != 1 or p.shape != y.shape or not p.size:
         raise ValueError(f"probabilities {p.shape} and outcomes {y.shape} are not one for each")

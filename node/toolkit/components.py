@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from node.plugin import Grid, Line, Volume
 from node.toolkit.diameters import longest_3d_mm, longest_in_plane
 from node.toolkit.grids import Box
+from node.toolkit.masks import checked_mask
 
 #: Neighbours of a voxel -> how many of the three indices may differ at once.
 _CONNECTIVITY = {6: 1, 18: 2, 26: 3}
@@ -132,7 +133,7 @@ def components(
     Raises
     ------
     ValueError
-        If mask and grid have different shapes.
+        If mask and grid have different shapes, the mask is none, or the neighbours are.
 
     Examples
     --------
@@ -149,7 +150,9 @@ def components(
     grid = where if isinstance(where, Grid) else where.grid
     if mask.shape != grid.shape:
         raise ValueError(f"the mask has shape {mask.shape}, its grid {grid.shape}")
-    boolean = np.asarray(mask, dtype=bool)
+    if connectivity not in _CONNECTIVITY:
+        raise ValueError(f"connectivity is {connectivity}; of 6, 18 or 26 neighbours")
+    boolean = checked_mask(mask)
     around = Box.of(boolean)
     if around is None:
         return ()

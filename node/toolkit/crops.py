@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from node.plugin import Volume
 from node.toolkit.grids import AIR_HU
+from node.toolkit.masks import checked_mask
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 #: Rows and columns of the network's input.
 Size = tuple[int, int]
 _SIZE: Size = (224, 224)
+#: A crop reaches at most so many times as far as the plane: farther is another unit.
+_WIDEST = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +64,26 @@ class Place:
         float32, shape `size`
             Interpolated linearly; where the crop is finer than the plane it is enlarged, where it
             is coarser each pixel is an average, so that nothing is skipped.
+
+        Raises
+        ------
+        ValueError
+            If the plane has another size, or a value that goes into the crop is not finite.
         """
         if plane.shape != self.shape[1:]:
             raise ValueError(f"the plane has shape {plane.shape}, the volume {self.shape[1:]}")
         down, across = (self._weights(axis) for axis in (0, 1))
-        values = plane.astype(np.float32) - np.float32(fill)  # air becomes 0, and so adds nothing
-        cropped: Plane = down @ values @ across.T + np.float32(fill)
+        # Only what goes into it: 0 times a value far away that is none would be none.
+        rows, columns = _held(down), _held(across)
+        values = plane[rows, columns].astype(np.float32) - np.float32(fill)  # air adds nothing
+        if not np.isfinite(values).all():
+            raise ValueError("a value inside the crop is not finite; say what stands for it")
+        cropped: Plane = down[:, rows] @ values @ across[:, columns].T + np.float32(fill)
         return cropped
 
     def cut_mask(self, plane: Mask) -> Mask:
         """Return the crop of a mask: True where at least half of the pixel is."""
-        return self.cut(plane, fill=0.0) >= 0.5 - 1e-5
+        return self.cut(checked_mask(plane, axes=2), fill=0.0) >= 0.5 - 1e-5
 
     def to_source(self, cropped: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return what was made of the crop, on the volume's grid; 0 outside of the crop.
@@ -152,7 +164,7 @@ def largest_slice(mask: Mask) -> int:
     Raises
     ------
     ValueError
-        If the region is empty.
+        If the region is empty, or no mask of three axes.
 
     Examples
     --------
@@ -161,7 +173,7 @@ def largest_slice(mask: Mask) -> int:
     >>> largest_slice(mask)
     1
     """
-    areas = np.count_nonzero(mask, axis=(1, 2))
+    areas = np.count_nonzero(checked_mask(mask), axis=(1, 2))
     if not areas.any():
         raise ValueError("the region is empty: there is nothing to crop around")
     return int(areas.argmax())
@@ -196,8 +208,10 @@ def fixed_crop(
     Raises
     ------
     ValueError
-        If the region is empty (in that slice), or not on the volume's grid.
+        If the region is empty (in that slice), no mask, or not on the volume's grid; or side,
+        size or slice are none.
     """
+    mask = checked_mask(mask)
     if (side_mm is None) == (side_px is None):
         raise ValueError("give the side of the crop in mm or in pixels, not both")
     box = _box(volume, mask, slice_index)
@@ -231,6 +245,7 @@ def adjustable_crop(
 
     The other parameters are those of `fixed_crop`.
     """
+    mask = checked_mask(mask)
     box = _box(volume, mask, slice_index)
     _, row_mm, column_mm = volume.spacing_mm
     longest_mm = max(box.extent[0] * row_mm, box.extent[1] * column_mm)
@@ -246,6 +261,8 @@ def _box(volume: Volume, mask: Mask, slice_index: int | None) -> Place:
     if mask.shape != volume.array.shape:
         raise ValueError(f"the region has shape {mask.shape}, the volume {volume.array.shape}")
     index = largest_slice(mask) if slice_index is None else slice_index
+    if not 0 <= index < len(mask):
+        raise ValueError(f"there is no slice {index}; the volume has 0 to {len(mask) - 1}")
     rows, columns = (np.flatnonzero(mask[index].any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         raise ValueError(f"the region is empty in slice {index}: there is nothing to crop around")
@@ -260,8 +277,7 @@ def _box(volume: Volume, mask: Mask, slice_index: int | None) -> Place:
 
 
 def _crop(volume: Volume, mask: Mask, place: Place, fill: float | None) -> Crop:
-    if min(place.extent) <= 0.0 or min(place.size) < 1:
-        raise ValueError(f"a crop of {place.extent} pixels into {place.size} holds nothing")
+    _check(place)
     plane = np.asarray(volume.array[place.slice_index], np.float32)
     if fill is None:
         fill = AIR_HU if volume.unit == "[hnsf'U]" else float(plane.min())
@@ -272,3 +288,25 @@ def _crop(volume: Volume, mask: Mask, place: Place, fill: float | None) -> Crop:
         mask=place.cut_mask(mask[place.slice_index]),
         place=place,
     )
+
+
+def _check(place: Place) -> None:
+    size: object = place.size
+    listed = isinstance(size, tuple | list)
+    whole = listed and all(isinstance(one, int | np.integer) for one in place.size)
+    if not (whole and len(place.size) == 2):
+        raise ValueError(f"size is {size!r}; say (rows, columns) in whole pixels")
+    if not min(place.extent) > 0.0 or min(place.size) < 1:
+        raise ValueError(f"a crop of {place.extent} pixels into {place.size} holds nothing")
+    widest = _WIDEST * max(place.shape[1:])
+    if not max(place.extent) <= widest:
+        raise ValueError(
+            f"a crop of {max(place.extent):g} pixels reaches farther than {widest:g}, "
+            f"{_WIDEST:g} times the plane; its side is in mm, or in pixels"
+        )
+
+
+def _held(weights: Plane) -> slice:
+    """Return the pixels of the plane that go into a crop; none, where it lies beside the plane."""
+    held = np.flatnonzero(weights.any(axis=0))
+    return slice(int(held[0]), int(held[-1]) + 1) if held.size else slice(0)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from node.toolkit.calibration import checked_cases
+
 Array = NDArray[np.float64]
 
 
@@ -41,6 +43,11 @@ def decision_curve(
     thresholds : float, shape (points,), or None
         Above 0 and below 1; None: 0.01 to 0.99.
 
+    Raises
+    ------
+    ValueError
+        If a probability is not from 0 to 1, an outcome neither 0 nor 1, or a threshold none.
+
     References
     ----------
     Vickers and Elkin 2006, doi:10.1177/0272989X06295361.
@@ -51,11 +58,9 @@ def decision_curve(
     >>> found.model.tolist(), found.everybody.tolist()
     ([0.0], [-0.5])
     """
-    p, y = np.asarray(probability, float), np.asarray(outcome, float)
-    if p.ndim != 1 or p.shape != y.shape or not p.size:
-        raise ValueError(f"probabilities {p.shape} and outcomes {y.shape} are not one for each")
+    p, y = checked_cases(probability, outcome, both=False)
     t = np.arange(0.01, 0.995, 0.01) if thresholds is None else np.asarray(thresholds, float)
-    if not ((t > 0.0) & (t < 1.0)).all():
+    if t.ndim != 1 or not ((t > 0.0) & (t < 1.0)).all():
         raise ValueError("a threshold of a decision curve lies above 0 and below 1")
     called = p[None, :] >= t[:, None]  # (points, cases)
     odds = t / (1.0 - t)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.plugin import Line
+from node.toolkit.masks import checked_mask
 
 _Index2 = tuple[int, int]
 #: Pairs whose distances are held at a time.
@@ -39,7 +40,7 @@ def longest_in_plane(
     >>> longest_in_plane(mask, (2.0, 5.0))
     (17.0, Line(slice_index=1, start=(0.0, 0.0), end=(4.0, 3.0)))
     """
-    first, last = _row_ends(mask)
+    first, last = _row_ends(checked_mask(mask))
     bounds = _longest_possible(first, last, spacing_mm)
     best: tuple[float, Line] | None = None
     for index in np.argsort(-bounds, kind="stable").tolist():
@@ -70,7 +71,7 @@ def longest_3d_mm(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> float
     >>> longest_3d_mm(mask, np.diag([12.0, 1.0, 1.0, 1.0]))
     13.0
     """
-    corners = _hull_candidates(mask)  # (corners, 3)
+    corners = _hull_candidates(checked_mask(mask))  # (corners, 3)
     steps_mm = np.asarray(affine, np.float64)[:3, :3]
     farthest = 0.0
     rows = max(1, _PAIRS // max(1, len(corners)))

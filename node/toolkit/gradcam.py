@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from node.errors import ResultInvalid
+from node.toolkit.masks import checked_mask
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -59,7 +60,7 @@ def grad_cam(
     ResultInvalid
         If no place speaks for it (the map is 0 everywhere) or a value is not finite.
     ValueError
-        If the network has no such layer, or the layer's output has no places.
+        If the network has no such layer or output, or the layer's output has no places.
 
     References
     ----------
@@ -134,16 +135,17 @@ def concentration(heat: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
     Raises
     ------
     ValueError
-        If the region or the heat is empty, or their shapes differ.
+        If the region or the heat is empty, their shapes differ, or the region is no mask.
 
     Examples
     --------
     >>> concentration(np.float32([0, 1, 3, 0]), np.array([False, False, True, False]))
     3.0
     """
-    if heat.shape != mask.shape or not mask.any() or not heat.sum() > 0:
+    region = checked_mask(mask, axes=None)
+    if heat.shape != region.shape or not region.any() or not heat.sum() > 0:
         raise ValueError("heat and region must have the same shape, and both hold something")
-    return float(heat[mask].sum() / heat.sum() / mask.mean())
+    return float(heat[region].sum() / heat.sum() / region.mean())
 
 
 def hottest(heat: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
@@ -184,7 +186,10 @@ def _forward(network: nn.Module, inputs: Sequence[Any], layer: str, output: int)
         # A plugin may run in inference mode, whose tensors have no gradients.
         with torch.inference_mode(False), torch.enable_grad():
             made = network(*(one.clone() for one in inputs))
-            numbers = made.reshape(len(inputs[0]), -1)[:, output]
+            said = made.reshape(len(inputs[0]), -1)
+            if not 0 <= output < said.shape[1]:
+                raise ValueError(f"the network has {said.shape[1]} outputs, and no {output}")
+            numbers = said[:, output]
     finally:
         hook.remove()
         for name, part in network.named_modules():

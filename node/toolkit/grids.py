@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.plugin import Grid, Volume
+from node.toolkit.masks import checked_mask
 
 Order = Literal["linear", "nearest"]
 #: Steps in mm: one for all axes, or between slices, rows and columns.
@@ -192,21 +193,28 @@ def resample(
     Raises
     ------
     ValueError
-        If `array` does not have the shape of `source`.
+        If `array` does not have the shape of `source`, or is of a type that is not resampled; if
+        `order` is another word, or a grid has no extent.
     """
+    if order not in ("linear", "nearest"):
+        raise ValueError(f"order is {order!r}; linear or nearest")
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize not in (1, 2, 4, 8):
+        raise ValueError(f"an array of {array.dtype} is not resampled; for a mask: mask_to")
+    if array.dtype == np.float16:
+        raise ValueError("an array of float16 is not resampled; give float32")
     if array.shape != source.shape:
         raise ValueError(f"the array has shape {array.shape}, its grid {source.shape}")
     import SimpleITK
 
     itk: Any = SimpleITK  # half of its calls have no types
     # In index units on both sides: no rounding of cosines by ITK, and its axes are (x, y, z).
-    step = np.linalg.inv(source.affine) @ target.affine
+    step = _inverse(source) @ target.affine
     transform = itk.AffineTransform(3)
     transform.SetMatrix(step[2::-1, 2::-1].reshape(-1).tolist())
     transform.SetTranslation(step[2::-1, 3].tolist())
     method = itk.sitkLinear if order == "linear" else itk.sitkNearestNeighbor
     filled = itk.Resample(
-        itk.GetImageFromArray(np.ascontiguousarray(array)),
+        itk.GetImageFromArray(np.ascontiguousarray(array, array.dtype.newbyteorder("="))),
         target.shape[::-1],
         transform,
         method,
@@ -235,7 +243,7 @@ def mask_to(
     bool, shape of `target`
     """
     method = np.float32 if order == "linear" else np.uint8
-    values = _resample_part(np.asarray(mask, dtype=method), source, target, order)
+    values = _resample_part(checked_mask(mask).astype(method), source, target, order)
     # A tie of rounding must not take away the edge of a mask that did not move.
     return np.asarray(values >= (0.5 - 1e-5 if order == "linear" else 1))
 
@@ -288,6 +296,13 @@ def box_around(mask: NDArray[np.bool_], grid: Grid, *, margin_mm: float = 0.0) -
     return box.grown([round(margin_mm / step) for step in grid.spacing_mm], grid.shape)
 
 
+def _inverse(grid: Grid) -> NDArray[np.float64]:
+    try:
+        return np.asarray(np.linalg.inv(grid.affine), np.float64)
+    except np.linalg.LinAlgError as error:
+        raise ValueError("the affine of a grid has no extent along one of its axes") from error
+
+
 def _resample_part(array: NDArray[Any], source: Grid, target: Grid, order: Order) -> NDArray[Any]:
     """Resample the part around what is not 0 only: regions are small, volumes are not."""
     result = np.zeros(target.shape, dtype=array.dtype)
@@ -311,7 +326,7 @@ def _reached(held: Box, source: Grid, target: Grid) -> Box:
     """Return the voxels of `target` that can lie within `held`, a box of `source`."""
     ends = [(a - 0.5, b - 0.5) for a, b in zip(held.start, held.stop, strict=True)]
     corners = np.array(np.meshgrid(*ends)).reshape(3, -1)
-    step = np.linalg.inv(target.affine) @ source.affine
+    step = _inverse(target) @ source.affine
     there = step[:3, :3] @ corners + step[:3, 3:]
     limits = np.array(target.shape)
     start = np.clip(np.floor(there.min(axis=1)), 0, limits)

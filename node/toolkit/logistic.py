@@ -17,8 +17,11 @@ _STEPS = 100
 _ENOUGH = 1e-10
 #: Log-odds beyond which a probability is 0 or 1 in float64.
 _FARTHEST = 700.0
-#: A weight so large means that the classes can be told apart without an error.
-_SEPARATED = 50.0
+#: Where the cases hold so little of the information that they could (p (1 - p), at most 0.25),
+#: probabilities are 0 and 1: the likelihood grows along that direction without an end.
+_SEPARATED = 1e-8
+#: Below this part of the largest, a singular value is rounding: the column says nothing new.
+_SAME = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +66,8 @@ class Logistic:
 def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0) -> Logistic:
     """Fit by Newton's method; the maximum of the likelihood, as every program finds it.
 
+    A feature that is the same in every case says nothing: its weight is 0, of any error.
+
     Parameters
     ----------
     features : float, shape (cases, features)
@@ -75,7 +80,8 @@ def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0)
     ------
     ValueError
         If shapes differ, a value is not finite, a class is missing, or the features tell the
-        classes apart without an error (then no maximum exists: give a `ridge`).
+        classes, or a part of one, apart without an error (then no maximum exists: give a
+        `ridge`).
 
     Examples
     --------
@@ -85,21 +91,29 @@ def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0)
     [0.204, 0.796]
     """
     x, y = _checked(features, outcome)
-    design = np.hstack([x, np.ones((len(x), 1))])  # (cases, features + 1)
-    penalty = np.diag([*[ridge] * x.shape[1], 0.0])
+    same = (x == x[0]).all(axis=0)
+    middle, spread = x.mean(axis=0), np.where(same, 1.0, x.std(axis=0))
+    # Around 0 and of one size: years, HU and mm2 are told apart from the intercept alike.
+    design = np.hstack([(x - middle) / spread, np.ones((len(x), 1))])  # (cases, features + 1)
+    penalty = np.diag(np.append(ridge / spread**2, 0.0))
     beta = np.zeros(design.shape[1])
     for _ in range(_STEPS):
         beta, moved = _step(design, y, beta, penalty)
         if moved < _ENOUGH:
             break
-    spread = np.append(x.std(axis=0), 1.0)
-    if not ridge and (np.abs(beta * spread).max() > _SEPARATED or moved >= _ENOUGH):
+    if not ridge and (moved >= _ENOUGH or _information_left(design, beta) < _SEPARATED):
         raise ValueError(
-            "the features tell the classes apart without an error, so their weights have no "
-            "limit; give a ridge, or more cases"
+            "the features tell the classes, or a part of one, apart without an error, so their "
+            "weights have no limit; give a ridge, or more cases"
         )
-    covariance = np.asarray(np.linalg.pinv(_information(design, beta) + penalty), np.float64)
-    return Logistic(weights=beta[:-1], intercept=float(beta[-1]), covariance=covariance)
+    # Back to the units that were given: weights / spread, and the intercept at 0.
+    back = np.diag(np.append(1.0 / spread, 1.0))
+    back[-1, :-1] = -middle / spread
+    inverse = np.asarray(np.linalg.pinv(_information(design, beta) + penalty), np.float64)
+    weights, covariance = back @ beta, back @ inverse @ back.T
+    silent = np.flatnonzero(same)
+    covariance[silent, silent] = np.inf
+    return Logistic(weights=weights[:-1], intercept=float(weights[-1]), covariance=covariance)
 
 
 def sigmoid(log_odds: ArrayLike) -> Array:
@@ -137,6 +151,14 @@ def _checked(features: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
     if not y.size or y.max() == 0.0 or y.min() == 1.0:
         raise ValueError("a regression needs cases with the outcome and cases without it")
     return x, y
+
+
+def _information_left(design: Array, beta: Array) -> float:
+    """Return the least share of information along any direction in which the cases differ."""
+    left, sizes, _ = np.linalg.svd(design, full_matrices=False)
+    left = left[:, sizes > _SAME * sizes[0]]
+    p = sigmoid(design @ beta)
+    return float(np.linalg.eigvalsh((left * (p * (1.0 - p))[:, None]).T @ left).min())
 
 
 def _information(design: Array, beta: Array) -> Array:

@@ -150,7 +150,10 @@ def without_head(name: str, network: nn.Module) -> tuple[nn.Module, int]:
         if name == "densenet121"
         else (network, "fc" if name in _RESNETS else "_fc")
     )
-    count = int(getattr(parent, attribute).in_features)
+    head = getattr(parent, attribute, None)
+    if not isinstance(head, nn.Linear):
+        raise ValueError(f"the network has no last layer like that of {name}")
+    count = int(head.in_features)
     setattr(parent, attribute, nn.Identity())
     return network, count
 

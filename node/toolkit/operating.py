@@ -128,6 +128,8 @@ def confusion(
     (1, 1.0, 0.5)
     """
     scores, y = _checked(score, outcome)
+    if math.isnan(threshold):
+        raise ValueError("the threshold is NaN")
     called = scores >= threshold
     tp, fp = int((called & y).sum()), int((called & ~y).sum())
     tn, fn = int((~called & ~y).sum()), int((~called & y).sum())

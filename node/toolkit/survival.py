@@ -71,8 +71,12 @@ class CoxModel:
     log_likelihood: float
 
     def hazard(self, name: str) -> Hazard:
-        """Return what one covariate does."""
-        return next(one for one in self.hazards if one.name == name)
+        """Return what one covariate does; ValueError, if the model has none of that name."""
+        for one in self.hazards:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.hazards)
+        raise ValueError(f"there is no covariate {name}; the model has {known}")
 
 
 def kaplan_meier(time: ArrayLike, event: ArrayLike, *, level: float = 0.95) -> SurvivalCurve:
@@ -165,7 +169,7 @@ def cox(
         raise ValueError("of no two cases is known whose event came first") from error
     z = abs(float(_normal_quantile(level)))
     return CoxModel(
-        hazards=tuple(_hazard(fitted, name, z, level) for name in columns),
+        hazards=tuple(_hazard(fitted, name, values, z, level) for name, values in columns.items()),
         concordance=concordance,
         log_likelihood=float(fitted.log_likelihood_),
     )
@@ -203,8 +207,9 @@ def _fitted(
     from lifelines.exceptions import ConvergenceError, ConvergenceWarning
 
     fitter: Any = CoxPHFitter(alpha=1.0 - level)
-    # Names of columns may be anything in a model's table, except the two of our own.
-    frame = pd.DataFrame({f"x {name}": values for name, values in columns.items()})
+    # Names of columns may be anything in a model's table, except the two of our own. Of one
+    # size: lifelines refuses a column of little variance, whatever its unit.
+    frame = pd.DataFrame({f"x {name}": values / values.std() for name, values in columns.items()})
     frame["time"], frame["event"] = times, events.astype(int)
     try:
         with warnings.catch_warnings():
@@ -219,9 +224,9 @@ def _fitted(
     return fitter
 
 
-def _hazard(fitted: Any, name: str, z: float, level: float) -> Hazard:
-    weight = float(fitted.params_[f"x {name}"])
-    error = float(fitted.standard_errors_[f"x {name}"])
+def _hazard(fitted: Any, name: str, values: Array, z: float, level: float) -> Hazard:
+    weight = float(fitted.params_[f"x {name}"]) / float(values.std())
+    error = float(fitted.standard_errors_[f"x {name}"]) / float(values.std())
     ends = (weight + sign * z * error for sign in (-1, 0, 1))
     low, middle, high = (math.exp(max(-_FARTHEST, min(_FARTHEST, end))) for end in ends)
     return Hazard(

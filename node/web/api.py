@@ -62,13 +62,17 @@ async def _body(request: Request, node: Node) -> bytes:
     if kind != "application/json":
         raise WebRefused(415, "NOT_JSON", "send Content-Type: application/json")
     limit = node.settings.web.max_body_kb * 1024
+    too_large = WebRefused(413, "TOO_LARGE", f"at most {limit} bytes are taken")
+    said = request.headers.get("content-length", "")
+    if said.isascii() and said.isdecimal() and (len(said) > 20 or int(said) > limit):
+        raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(node.settings.web.timeout_s):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise WebRefused(413, "TOO_LARGE", f"at most {limit} bytes are taken")
+                    raise too_large
     except TimeoutError as error:
         raise WebRefused(408, "TOO_SLOW", "the body did not come in time") from error
     return bytes(body)

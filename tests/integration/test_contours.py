@@ -22,7 +22,7 @@ from node.storage.intake_rows import list_studies
 from node.storage.job_rows import get_job, get_report
 from tests.hospital import Hospital, open_hospital, rule_for
 from tests.make import ct_series, mr_series, rtstruct, shared_data, with_identity_of
-from tests.regions_case import binary, blob, segmentation
+from tests.regions_case import binary, blob, segment, segmentation
 from tests.roi_plugin import write_finder, write_roi_plugin
 
 SHAPE = (8, 24, 20)
@@ -416,3 +416,28 @@ def test_a_real_contour_on_a_real_ct_is_measured_as_its_authors_did(tmp_path: Pa
 
     assert (job.state, job.reason) == (JobState.COMPLETED, "")
     assert made["measurements"][0]["value"] / 1000 == pytest.approx(27.6, abs=0.05)
+
+
+def test_a_job_that_waits_says_what_came_since(tmp_path: Path) -> None:
+    ct = images()
+    tissue = {"CodeValue": "85756007", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Tissue"}
+    other = binary(ct, blob(SHAPE), SegmentSequence=[segment(1, "Segment 1", tissue)])
+    elsewhere = binary(ct, blob(SHAPE), StudyInstanceUID=generate_uid())
+    with opened(tmp_path) as hospital:
+        hospital.receive(ct)
+        hospital.sweep()
+        (first,) = hospital.jobs(ct[0].StudyInstanceUID)
+        hospital.receive([elsewhere])
+        hospital.sweep()
+        hospital.receive([other])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+        hospital.now += 400 * 86_400
+        hospital.sweep()
+        (ended,) = hospital.jobs(ct[0].StudyInstanceUID)
+
+    assert "0 other regions are here" in first.reason
+    assert (job.state, job.reason_code) == (JobState.WAITING, "ROI_MISSING")
+    assert "1 other region is here; ROI_OTHER_STUDY: a contour names these" in job.reason
+    assert ended.state is JobState.REFUSED
+    assert ended.reason.startswith(job.reason) and "waited" in ended.reason

@@ -191,7 +191,7 @@ def test_health_says_what_the_supervisor_says(tmp_path: Path) -> None:
         ({"size": {"value": 300, "unit": "mm", "by": "A"}}, 422, "size = 300 mm: it is out of"),
         ({"size": {"value": 30, "unit": "kg", "by": "A"}}, 422, "its unit must be one of mm"),
         ({"size": {"value": 30, "by": "A"}}, 422, "its unit is missing"),
-        ({"size": {"value": "30", "unit": "mm", "by": "A"}}, 422, "it is not a number"),
+        ({"size": {"value": "30", "unit": "mm", "by": "A"}}, 422, "it is text, not a number"),
         ({"gradee": {"value": "g1", "by": "A"}}, 422, 'did you mean "grade"'),
         ({"grade": {"value": "g1", "by": ""}}, 422, "say who enters it"),
         ({"grade": {"value": "g1"}}, 400, "grade: by is missing"),
@@ -249,6 +249,15 @@ def test_half_a_character_is_no_text(strict: Service, body: bytes) -> None:
 
     assert (told.status_code, told.json()["error"]) == (400, "MALFORMED"), told.text
     assert "half a character" in told.json()["sentence"]
+
+
+def test_a_body_that_says_it_is_too_large_is_not_waited_for(strict: Service) -> None:
+    head = f"POST {strict.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", strict.server.port), timeout=5) as line:
+        line.sendall(f"{head}Content-Length: 99999999999\r\n\r\n{{}}".encode())
+        told = line.recv(4096)
+
+    assert told.startswith(b"HTTP/1.1 413")
 
 
 def test_a_large_body_and_another_type_are_refused(strict: Service) -> None:
@@ -349,7 +358,12 @@ def test_settings_that_would_open_it_to_others_are_refused(table: str, sentence:
 def test_it_does_not_start_without_its_token_or_certificate(tmp_path: Path, certificate) -> None:
     cert, _ = certificate
     text = '[node]\ndata_dir = "/tmp/x"\n[web]\nport = 8080\ntoken_env = "T"\n'
-    for environ, sentence in (({}, "T (web.token_env) is not set"), ({"T": "short"}, "16 or more")):
+    for environ, sentence in (
+        ({}, "T (web.token_env) is not set"),
+        ({"T": "short"}, "16 or more"),
+        ({"T": " " * 20}, "no space at its ends"),
+        ({"T": "a-long-enough-token "}, "no space at its ends"),
+    ):
         with pytest.raises(SettingsError) as refused:
             web_access(parse_settings(text, tmp_path, environ=environ))
         assert sentence in str(refused.value)

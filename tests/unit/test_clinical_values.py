@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from node.clinical import Said, enter, known
 from node.clinical_check import checked, from_text
 from node.clinical_values import ClinicalValue
 from node.errors import ClinicalValueRefused, ManifestError
-from node.manifest import Code, RoiRole
+from node.manifest import Code, Range, RoiRole
 from node.manifest_file import parse_manifest
 from node.model import JobState, StudyState
 from node.parts import Node
@@ -77,14 +78,14 @@ def test_a_value_comes_in_the_unit_of_the_manifest(name, given, unit, value):
         ("size", 30, "", "size = 30: its unit is missing, say one of mm, cm, m"),
         ("size", 30, "kg", "size = 30 kg: its unit must be one of mm, cm, m"),
         ("size", 30, "MM", "its unit must be one of mm"),
-        ("size", "30", "mm", "it is not a number"),
+        ("size", "30", "mm", "it is text, not a number"),
         ("size", True, "mm", "it is not a number"),
         ("size", float("nan"), "mm", "not a number that can be used"),
         ("size", 10**400, "mm", "not a number that can be used"),
         ("grade", "g3", "", "grade = g3: there is no such choice; allowed: one of g1, g2"),
         ("grade", 2, "", "there is no such choice"),
         ("grade", "g1", "mm", "it takes no unit"),
-        ("invasion", "yes", "", "it is neither yes nor no"),
+        ("invasion", "yes", "", "it is text, no flag"),
         ("invasion", 1, "", "it is neither yes nor no"),
         ("nodes", 2.5, "", "it is not a whole number; allowed: a whole number, 0 to 60"),
         ("nodes", 3, "%", "not a whole number"),
@@ -284,7 +285,8 @@ def test_reports_that_contradict_each_other_settle_nothing(site):
         (num(SIZE, 300, MM), "size = 300 mm: it is out of range; allowed: 1 to 200 mm"),
         (num(SIZE, 30, None), "its unit is missing"),
         (num(SIZE, "", MM), "(nothing)"),
-        (code(SIZE, G2), "it is not a number"),
+        (code(SIZE, G2), "it is text, not a number"),
+        (num(SIZE, "1e400", MM), "size = 1e400: it is text, not a number"),
     ],
 )
 def test_what_a_report_says_wrongly_is_left_out_with_the_reason(site, item, why):
@@ -301,12 +303,13 @@ def test_a_report_that_another_replaces_does_not_count_nor_does_an_unfinished_on
     old = report(images[0], num(SIZE, 20, MM))
     new = replaces(report(images[0], num(SIZE, 22, MM)), old)
     unfinished = report(images[0], num(NODES, 4, None), CompletionFlag="PARTIAL")
+    preliminary = report(images[0], num(NODES, 5, None), PreliminaryFlag="PRELIMINARY")
 
-    site.route([*images, old, new, unfinished])
+    site.route([*images, old, new, unfinished, preliminary])
 
     assert used(site) == {"age": 60.0, "size": 22.0}
     (decision,) = site.decisions(site.study.revision)
-    assert decision.document["clinical_notes"] == ["1 unfinished reports were not read"]
+    assert decision.document["clinical_notes"] == ["2 unfinished reports were not read"]
 
 
 def test_s03_a_report_of_another_patient_gives_no_values(site):
@@ -535,3 +538,10 @@ def test_a_job_that_waits_for_a_contour_starts_with_the_values_of_that_time(site
     (job,) = site.jobs
     assert (job.state, len(job.rois)) == (JobState.SCHEDULED, 1)
     assert used(site) == {"age": 60.0, "grade": "g1"}
+
+
+def test_a_value_that_another_unit_makes_endless_is_refused():
+    spec = replace(SPECS["size"], range=Range(low=0, high=math.inf))
+
+    with pytest.raises(ClinicalValueRefused, match="in mm it is not a number that can be used"):
+        checked(spec, 1e307, "m")

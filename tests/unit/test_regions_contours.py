@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom import DataElement, Dataset
 
 from node.dicom.frames import Stack
-from node.dicom.region_grid import fill
+from node.dicom.region_grid import fill, windings
 from node.dicom.regions import Region, RegionRules, mask_on, refusal_of, regions_of
 from node.errors import RefusalCode, Refused
 from node.phantom.outline import loops
@@ -111,6 +111,10 @@ def test_any_outline_survives_millimetres(
             rules=RegionRules(inside=0.0),
         )
     except Refused as caught:
+        around = windings(outline + 8, (40, 40))
+        if np.abs(around).max() > 1 or around.max() > 0 > around.min():
+            assert caught.code in (RefusalCode.ROI_CONTOURS_CROSS, RefusalCode.ROI_EMPTY)
+            return
         assert caught.code is RefusalCode.ROI_EMPTY
         assert not expected[sure].any()
         return
@@ -154,6 +158,61 @@ def test_keyhole_is_a_hole(tmp_path: Path, ct: Any) -> None:
     got = mask_of(tmp_path, stack, structure_set(stack, images, [(3, slit)]))
 
     assert got.sum() == 15**2 - 9**2
+
+
+def test_keyhole_is_a_hole_whichever_way_the_inner_loop_runs(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    outer, inner = square(1.5, 16.5), square(4.5, 13.5)
+    slit = np.concatenate([outer, outer[:1], inner, inner[:1], outer[:1]])
+
+    got = mask_of(tmp_path, stack, structure_set(stack, images, [(3, slit)]))
+
+    assert got.sum() == 15**2 - 9**2
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [
+        np.concatenate([square(1.5, 9.5), square(1.5, 9.5)]),
+        square(1.5, 9.5)[[0, 2, 1, 3]],
+        np.concatenate([square(1.5, 9.5), square(1.5, 9.5)[:1], square(3.5, 7.5)]),
+    ],
+    ids=["twice around", "bow tie", "overshot"],
+)
+def test_s21_contour_that_crosses_itself_is_refused(
+    tmp_path: Path, ct: Any, corners: np.ndarray
+) -> None:
+    stack, images = ct
+
+    with pytest.raises(Refused, match=r"a contour of plane 4 crosses itself: .* \d+% of") as caught:
+        mask_of(tmp_path, stack, structure_set(stack, images, [(3, corners)]))
+
+    assert caught.value.code is RefusalCode.ROI_CONTOURS_CROSS
+
+
+def test_contour_whose_ends_overlap_a_little_is_as_drawn(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    outline = square(1.5, 16.5)
+    overshot = np.concatenate([outline, outline[:1], [[1.5, 4.6], [3.6, 4.6]]])
+
+    got = mask_of(tmp_path, stack, structure_set(stack, images, [(3, overshot)]))
+
+    assert np.abs(windings(overshot, SHAPE[1:])).max() == 2
+    np.testing.assert_array_equal(got[3], fill([overshot], SHAPE[1:]))
+
+
+def test_contours_without_a_frame_of_reference_say_so(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    ds = structure_set(stack, images, [(2, SHAPED)])
+    del ds.StructureSetROISequence[0].ReferencedFrameOfReferenceUID
+    del ds.ReferencedFrameOfReferenceSequence
+    if "FrameOfReferenceUID" in ds:
+        del ds.FrameOfReferenceUID
+
+    with pytest.raises(Refused, match="name no frame of reference") as caught:
+        mask_of(tmp_path, stack, ds)
+
+    assert caught.value.code is RefusalCode.ROI_FRAME_OF_REFERENCE
 
 
 def test_contour_that_is_there_twice_counts_once(tmp_path: Path, ct: Any) -> None:

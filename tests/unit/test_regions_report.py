@@ -369,3 +369,19 @@ def test_frame_of_an_image_that_is_not_in_the_stack_is_refused(tmp_path: Path) -
     (region,) = read(tmp_path, report([ds], group(outline(ds, "POLYLINE", CLOSED, frame=60))))
 
     assert refusal(region, stack) is RefusalCode.ROI_SEGMENT_MISSING
+
+
+@pytest.mark.parametrize(("frame", "there"), [(0, True), (1, True), (5, False)])
+def test_an_image_of_one_frame_has_no_fifth(
+    tmp_path: Path, ct: Any, frame: int, there: bool
+) -> None:
+    stack, images = ct
+    (region,) = read(
+        tmp_path, report(images, group(outline(images[2], "POLYLINE", CLOSED, frame=frame)))
+    )
+
+    if there:
+        assert mask_on(region, stack).any()
+        return
+    with pytest.raises(Refused, match="a frame that is not part of the stack"):
+        mask_on(region, stack)

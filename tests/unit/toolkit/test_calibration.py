@@ -127,3 +127,24 @@ def test_brier_is_scikit_learns():
 def test_what_is_no_probability_is_refused(p, y, sentence):
     with pytest.raises(ValueError, match=sentence):
         fit_platt(p, y)
+
+
+def test_a_temperature_of_nothing_is_1_and_one_of_0_is_none():
+    assert fit_temperature([0.5] * 4, [0, 1, 1, 1]).temperature == 1.0
+    for bad in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="temperature"):
+            Temperature.from_arrays({"temperature": [bad]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrays", "sentence"),
+    [
+        (Platt, {}, "the weights hold no platt"),
+        (Platt, {"platt": [1.0, 2.0, 3.0]}, "shape"),
+        (Isotonic, {"isotonic_given": [0.9, 0.1], "isotonic_said": [0.0, 1.0]}, "does not rise"),
+        (Isotonic, {"isotonic_given": [0.1, 0.9], "isotonic_said": [0.0]}, "other knots"),
+    ],
+)
+def test_arrays_of_no_calibrator_are_refused(kind, arrays, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        kind.from_arrays(arrays)

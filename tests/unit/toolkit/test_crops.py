@@ -160,3 +160,52 @@ def test_the_largest_slice_or_the_one_that_is_named():
 def test_what_cannot_be_cropped_is_said(mask, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         fixed_crop(volume(), mask, **options)
+
+
+@pytest.mark.parametrize("one", [np.uint8(1), 1.0, np.int64(1)])
+def test_a_region_of_ones_is_that_of_truths(one):
+    mask = region()
+
+    found = fixed_crop(volume(), mask * one, side_px=12, size=(12, 12))
+
+    assert np.array_equal(found.mask, mask[2, 7:19, 19:31])
+
+
+@pytest.mark.parametrize(("value", "held"), [(2, "2"), (255, "255"), (-1, "-1"), (0.3, "0.3")])
+def test_a_label_map_or_a_probability_is_no_region(value, held):
+    for crop in (fixed_crop, adjustable_crop):
+        with pytest.raises(ValueError, match=f"True and False, or 1 and 0, but .* holds {held}"):
+            crop(volume(), region() * value, **({"side_px": 8} if crop is fixed_crop else {}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"slice_index": 99}, "no slice 99; the volume has 0 to 4"),
+        ({"slice_index": -1}, "no slice -1"),
+        ({"size": 32}, r"size is 32; say \(rows, columns\)"),
+        ({"size": (32.5, 32)}, "in whole pixels"),
+        ({"size": (0, 32)}, "holds nothing"),
+        ({"side_mm": 1e9}, "100 times the plane"),
+        ({"side_mm": float("nan")}, "holds nothing"),
+    ],
+)
+def test_what_is_no_crop_is_said(asked, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fixed_crop(volume(), region(), **{"side_mm": 10.0, "size": (8, 8)} | asked)
+
+
+def test_a_plane_is_no_volume():
+    with pytest.raises(ValueError, match="slices, rows and columns, not the shape"):
+        largest_slice(region()[2])
+
+
+def test_only_what_goes_into_a_crop_has_to_be_a_number():
+    array = np.zeros(SHAPE, np.float32)
+    array[2, 0, 0] = np.nan
+    far = fixed_crop(volume(array), region(), side_px=8, size=(8, 8))
+    array[2, 12, 24] = np.inf
+
+    assert (far.image == 0).all()
+    with pytest.raises(ValueError, match="inside the crop is not finite"):
+        fixed_crop(volume(array), region(), side_px=8, size=(8, 8))

@@ -41,3 +41,17 @@ def test_thresholds_lie_inside():
         decision_curve([0.1, 0.2], [0, 1], [0.0])
     with pytest.raises(ValueError, match="one for each"):
         decision_curve([0.1], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("p", "y", "sentence"),
+    [
+        ([90.0, 10.0], [1, 0], "not from 0 to 1"),
+        ([float("nan"), 0.1], [1, 0], "not from 0 to 1"),
+        ([0.9, 0.1], [2, 1], "neither 0 nor 1"),
+        ([0.9], [1, 0], "not one for each"),
+    ],
+)
+def test_what_is_no_probability_or_outcome_is_refused(p, y, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        decision_curve(p, y)

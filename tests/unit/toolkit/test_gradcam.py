@@ -125,6 +125,9 @@ def test_heat_is_counted_by_area():
     assert concentration(heat, mask) == pytest.approx(1.0)
     heat[mask] = 9.0
     assert concentration(heat, mask) == pytest.approx(90 / 180 / 0.1)
+    assert concentration(heat, mask.astype(np.uint8)) == pytest.approx(90 / 180 / 0.1)
+    with pytest.raises(ValueError, match="1 and 0"):
+        concentration(heat, mask * 255)
     assert np.array_equal(hottest(heat, 0.1), mask)
     with pytest.raises(ValueError, match="both hold something"):
         concentration(heat, ~mask & mask)
@@ -149,3 +152,10 @@ def test_each_branch_has_a_map_of_its_own():
         (0, 0),
         (5, 5),
     ]
+
+
+def test_an_output_that_is_not_there_is_said():
+    network = classifier("resnet18", width=0.125, outputs=2)
+
+    with pytest.raises(ValueError, match="2 outputs, and no 5"):
+        grad_cam(network, torch.rand(1, 1, 32, 32), layer="layer4", output=5)

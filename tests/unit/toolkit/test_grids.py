@@ -195,3 +195,20 @@ def test_hu_window_is_float32_from_0_to_1(dtype):
     assert scaled.tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
     with pytest.raises(ValueError, match="no width"):
         hu_window(scaled, 10, 10)
+
+
+def test_what_is_not_resampled_is_said():
+    grid = Grid(shape=(3, 4, 5), affine=np.diag([3.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]])
+    flat = Grid(shape=(3, 4, 5), affine=np.zeros((4, 4)))
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+
+    with pytest.raises(ValueError, match="order is 'bilinear'; linear or nearest"):
+        resample(values, grid, grid, order="bilinear")
+    for array in (values > 3, values.astype(complex), values.astype(np.float16)):
+        with pytest.raises(ValueError, match="is not resampled"):
+            resample(array, grid, grid, order="nearest")
+    with pytest.raises(ValueError, match="no extent"):
+        resample(values, flat, grid, order="nearest")
+    with pytest.raises(ValueError, match="1 and 0, but this one holds 2"):
+        mask_to(values % 4, grid, grid)
+    assert np.array_equal(resample(values.astype(">i2"), grid, grid, order="nearest"), values)

@@ -84,3 +84,46 @@ def test_log_odds_and_back():
 
     assert sigmoid(log_odds_of(p)) == pytest.approx(p)
     assert np.isfinite(log_odds_of([0.0, 1.0])).all()
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1.0, 2020.0), (0.05, 7.38), (1.0, 1e6), (1e-9, 0.0), (1e9, 0.0)]
+)
+def test_units_and_offsets_change_no_answer(scale, offset):
+    x, y = drawn(4)
+    plain = fit_logistic(x[:, :1], y)
+
+    found = fit_logistic(x[:, :1] * scale + offset, y)
+
+    assert found.weights[0] * scale == pytest.approx(plain.weights[0], rel=1e-6)
+    assert found.probability(x[:, :1] * scale + offset) == pytest.approx(
+        plain.probability(x[:, :1]), abs=1e-6
+    )
+    ratio, same = found.odds_ratio(0, step=scale), plain.odds_ratio(0)
+    assert (ratio.low, ratio.high) == pytest.approx((same.low, same.high), rel=1e-5)
+    assert found.p_value(0) == pytest.approx(plain.p_value(0), rel=1e-4)
+
+
+def test_a_part_of_a_class_that_is_told_apart_is_refused():
+    # None of the 30 without the sign has the outcome, 25 of 30 with it.
+    sign = np.repeat([[0.0], [1.0]], 30, axis=0)
+
+    with pytest.raises(ValueError, match="a part of one, apart without an error"):
+        fit_logistic(sign, np.repeat([0, 1, 0], [30, 25, 5]))
+
+
+def test_more_features_than_cases_tell_any_outcome_apart():
+    rng = np.random.default_rng(0)
+
+    with pytest.raises(ValueError, match="without an error"):
+        fit_logistic(rng.normal(size=(60, 80)), rng.random(60) < 0.5)
+
+
+def test_a_feature_that_never_changes_has_no_weight_and_no_limit():
+    x, y = drawn(5)
+
+    found = fit_logistic(np.column_stack([np.full(len(x), 7.0), x[:, 0]]), y)
+
+    assert found.weights[0] == 0.0 and found.p_value(0) == 1.0
+    assert found.odds_ratio(0).low < 1e-300 and found.odds_ratio(0).high > 1e300
+    assert found.weights[1] == pytest.approx(fit_logistic(x[:, :1], y).weights[0])

@@ -108,3 +108,8 @@ def test_scores_that_make_no_curve_are_refused(scores, outcome, sentence):
 def test_a_share_is_a_share():
     with pytest.raises(ValueError, match="no share"):
         threshold_for_sensitivity([0.1, 0.2], [0, 1], 95.0)
+
+
+def test_a_threshold_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="threshold is NaN"):
+        confusion([0.1, 0.9], [0, 1], float("nan"))

@@ -133,3 +133,22 @@ def test_one_group_is_no_comparison():
 def test_cox_of_events_all_at_one_time_says_why_not():
     with pytest.raises(ValueError, match="of no two cases is known whose event came first"):
         cox([12.5] * 8, [1] * 8, {"called": [0, 1, 0, 1, 0, 1, 1, 0]})
+
+
+def test_the_unit_of_a_covariate_changes_no_answer(rossi):
+    time, event, age = (rossi[name].to_numpy(float) for name in ("week", "arrest", "age"))
+    plain = cox(time, event, {"age": age}).hazard("age")
+
+    in_centuries = cox(time, event, {"age": age / 100}).hazard("age")
+    tiny = cox(time, event, {"age": age * 1e-9}).hazard("age")
+
+    assert in_centuries.ratio.estimate == pytest.approx(plain.ratio.estimate**100, rel=1e-5)
+    assert in_centuries.p_value == pytest.approx(plain.p_value, rel=1e-6)
+    assert tiny.p_value == pytest.approx(plain.p_value, rel=1e-6)
+
+
+def test_a_covariate_that_is_not_in_the_model_is_said(rossi):
+    found = cox(rossi["week"], rossi["arrest"], {"age": rossi["age"]})
+
+    with pytest.raises(ValueError, match="no covariate fin; the model has age"):
+        found.hazard("fin")
