@@ -194,12 +194,12 @@ def _shape(plan, anatomy, irregularity, chance):
     tumor = COHORT.table["tumor"]
     place = tumor["places_mm"][int(chance.integers(len(tumor["places_mm"])))]
     centre = np.array(anatomy.at(*place)) + chance.normal(0, tumor["spread_mm"], 3)
-    depth = 0.02 + 0.15 * irregularity
+    depth = 0.02 + 0.28 * irregularity
     ratios = np.array([1.0, *chance.uniform(*tumor["flatness"], 2)])
     # Waves reach outwards: an irregular tumour is not to be a larger one.
     half = plan.diameter_mm / 2 / (1 + depth) * ratios
     turn = tuple(float(v) for v in chance.uniform(-35, 35, 3))
-    waves = Waves.drawn(chance, 1.2, count=8)
+    waves = Waves.drawn(chance, 1.2, count=24)
     shape = Radial(_point(centre), _point(half), turn, waves, depth)
     way, has_lobe = chance.standard_normal(3), _has_lobe(plan, chance)
     if not has_lobe:
