@@ -8,7 +8,7 @@ import numpy as np
 from node.phantom import cohort
 from node.phantom.altered import ball_at, covered, grown, shifted
 from node.phantom.cohort import BODY, OTHER_SCAN, PLAN, SCAN, Cohort
-from node.phantom.grid import Pose, turned
+from node.phantom.grid import Lattice, Pose, turned
 from node.phantom.head_neck import HeadAnatomy, head_neck
 from node.phantom.law import mirrored
 from node.phantom.masses import Radial
@@ -24,6 +24,10 @@ SEQUENCES = {"t1_contrast": "T1C", "t2": "T2"}
 TUMOR = {"t1_contrast": "tumor_t1_contrast", "t2": "tumor_t2"}
 #: What may change without changing the risk.
 NUISANCES = ("institution", "noise", "bias", "pose")
+#: How finely is looked what waves do inside a tumour and around it.
+STEP_MM = 2.0
+DIRECTIONS = np.random.default_rng(0).standard_normal((4000, 3)).astype(np.float32)
+DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
 SHIFTED, GROWN, COVERED = "contours shifted", "contours grown", "disc over the tumour"
 
 
@@ -178,15 +182,39 @@ def _tumor(plan, role, body):
     low, high = sequence["signal"]
     times = low + (high - low) * values["signal"]
     signal = body.palette["muscle"] * times * look.lognormal(0, COHORT.table["tumor"]["jitter"])
+    shape = _shape(plan, body.anatomy, values["irregularity"], shape_chance)
     waves = Waves.drawn(look, values["coarseness"], count=24)
+    mean, sd = _inside(shape, waves)
+    varies = sequence["texture"] * values["heterogeneity"] * float(signal) / sd
     return Paint(
-        shape=_shape(plan, body.anatomy, values["irregularity"], shape_chance),
-        value=float(signal),
+        shape=shape,
+        value=float(signal) - varies * mean,
         name="tumor",
         stage="top",
         edge_mm=1.0,
-        texture=Texture(waves, sequence["texture"] * values["heterogeneity"] * float(signal)),
+        texture=Texture(waves, varies),
     )
+
+
+def _inside(shape, waves):
+    """Return mean and deviation of waves inside a shape.
+
+    Few of them fit into a tumour: left to chance, it would be brighter or smoother than the law
+    says.
+    """
+    low, high = np.array(shape.bounds)
+    matrix = np.diag([STEP_MM] * 3 + [1.0])
+    matrix[:3, 3] = low
+    count_x, count_y, count_z = (int(n) for n in np.ceil((high - low) / STEP_MM))
+    lattice = Lattice((count_x, count_y, count_z), matrix)
+    values = np.broadcast_to(waves.on(lattice), lattice.shape)[shape.field(lattice) < 0]
+    return float(values.mean()), float(values.std())
+
+
+def _around(waves):
+    """Return the deviation of waves over all directions."""
+    x, y, z = DIRECTIONS.T
+    return float(waves.at(x, y, z).std())
 
 
 def _shape(plan, anatomy, irregularity, chance):
@@ -194,13 +222,13 @@ def _shape(plan, anatomy, irregularity, chance):
     tumor = COHORT.table["tumor"]
     place = tumor["places_mm"][int(chance.integers(len(tumor["places_mm"])))]
     centre = np.array(anatomy.at(*place)) + chance.normal(0, tumor["spread_mm"], 3)
-    depth = 0.02 + 0.28 * irregularity
+    depth = 0.02 + 0.23 * irregularity
     ratios = np.array([1.0, *chance.uniform(*tumor["flatness"], 2)])
     # Waves reach outwards: an irregular tumour is not to be a larger one.
     half = plan.diameter_mm / 2 / (1 + depth) * ratios
     turn = tuple(float(v) for v in chance.uniform(-35, 35, 3))
     waves = Waves.drawn(chance, 1.2, count=24)
-    shape = Radial(_point(centre), _point(half), turn, waves, depth)
+    shape = Radial(_point(centre), _point(half), turn, waves, depth / _around(waves))
     way, has_lobe = chance.standard_normal(3), _has_lobe(plan, chance)
     if not has_lobe:
         return shape
