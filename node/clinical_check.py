@@ -109,10 +109,8 @@ def _refuse(spec: ClinicalSpec, given: object, unit: str, why: str) -> ClinicalV
 def _flag(spec: ClinicalSpec, given: object, unit: str) -> bool:
     if unit:
         raise _refuse(spec, given, unit, "it takes no unit")
-    if isinstance(given, str):
-        raise _refuse(spec, given, unit, "it is text, no flag (in JSON true or false)")
     if not isinstance(given, bool):
-        raise _refuse(spec, given, unit, "it is neither yes nor no")
+        raise _refuse(spec, given, unit, _quoted(spec, given) or "it is neither yes nor no")
     return given
 
 
@@ -148,11 +146,17 @@ def _number(spec: ClinicalSpec, given: object, unit: str) -> float | int:
     return int(value)
 
 
+def _quoted(spec: ClinicalSpec, given: object) -> str:
+    """Return what to do about a text that says a number or a flag; "" for any other thing."""
+    if not isinstance(given, str) or isinstance(from_text(spec, given), str):
+        return ""
+    kind = "true or false" if spec.kind == "flag" else "a number"
+    return f"it is text: write {kind} without quotes"
+
+
 def _finite(spec: ClinicalSpec, given: object, unit: str) -> float:
-    if isinstance(given, str):
-        raise _refuse(spec, given, unit, "it is text, not a number")
     if isinstance(given, bool) or not isinstance(given, int | float):
-        raise _refuse(spec, given, unit, "it is not a number")
+        raise _refuse(spec, given, unit, _quoted(spec, given) or "it is not a number")
     try:
         number = float(given)
     except OverflowError:

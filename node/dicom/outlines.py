@@ -24,6 +24,8 @@ PLANE_TOLERANCE = 0.1
 #: Two outlines of one plane are a region and its hole if one holds at least this part of the
 #: smaller, and neighbours if at most the rest; what lies between is refused.
 _NESTED = 0.95
+#: So few pixels are the overshot end of a line drawn by hand, however small the outline.
+_FEW = 2
 #: A contour on every so many planes at most leaves out what lies between; more is a gap.
 _SKIPPED = 5
 #: An outline may reach this many times the image's size beyond it; farther is no outline of it.
@@ -231,7 +233,7 @@ def _check_loops(outline: Drawn, plane: int) -> None:
     around = windings(outline.points - corner, (int(rows), int(columns)))
     way = 1 if around.sum() >= 0 else -1
     inside, doubtful = np.count_nonzero(around), np.count_nonzero((around != 0) & (around != way))
-    if doubtful > (1 - _NESTED) * inside and not _has_slit(outline.points):
+    if doubtful > max(_FEW, (1 - _NESTED) * inside) and not _has_slit(outline.points):
         raise Refused(
             RefusalCode.ROI_CONTOURS_CROSS,
             f"a contour of plane {plane + 1} crosses itself: it goes twice, or the other way, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from node.manifest import Code
 
 #: A tree deeper than any template is broken.
 _DEEPEST = 30
+#: Control characters, and what some programs take for a new line.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 #: Why something cannot be used: code and sentence.
 Fault = tuple[RefusalCode, str]
@@ -42,8 +45,8 @@ class RegionRules:
 class Region:
     """One region as the header of its object describes it; no pixel was decoded.
 
-    Text is as the object has it. No UID, no name and nothing that a person typed is in the repr
-    (S28).
+    Text is as the object has it, in one line. No UID, no name and nothing that a person typed is
+    in the repr (S28).
     """
 
     #: Segment Label, ROI Name or Tracking Identifier: what the person who drew it typed.
@@ -124,13 +127,10 @@ def content_below(item: Dataset, depth: int = 0) -> Iterator[Dataset]:
 def value_of(ds: Dataset, keyword: str) -> str:
     """Return an attribute as one line of text, "" if it is absent.
 
-    What no such attribute may hold (PS3.5 6.2), as a new line, becomes a space: it goes into
-    reports, logs and tables of ours.
+    A new line and other control characters become spaces: texts go into reports, logs and tables
+    of ours. Spaces of other scripts stay, since rules name regions with them.
     """
-    found = text(lookup_in(ds)(keyword))
-    if found.isprintable():
-        return found
-    return "".join(letter if letter.isprintable() else " " for letter in found).strip()
+    return _CONTROL.sub(" ", text(lookup_in(ds)(keyword))).strip(" ")
 
 
 def floats(ds: Dataset, keyword: str) -> NDArray[np.float64] | None:
@@ -193,7 +193,8 @@ def object_values(ds: Dataset, path: Path) -> dict[str, Any]:
         "sop_instance_uid": value_of(ds, "SOPInstanceUID"),
         "series_instance_uid": value_of(ds, "SeriesInstanceUID"),
         "study_instance_uid": value_of(ds, "StudyInstanceUID"),
-        "patient_id": value_of(ds, "PatientID"),
-        "issuer_of_patient_id": value_of(ds, "IssuerOfPatientID"),
+        # Compared with those of the images, so as they are.
+        "patient_id": text(lookup_in(ds)("PatientID")),
+        "issuer_of_patient_id": text(lookup_in(ds)("IssuerOfPatientID")),
         "path": path,
     }

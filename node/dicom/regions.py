@@ -17,6 +17,7 @@ from node.dicom.region_grid import on_grid
 from node.dicom.region_values import Fault, GridMask, Region, RegionRules, value_of
 from node.dicom.report_regions import REPORT_CLASSES, frames_of_segment, group_mask, groups_of
 from node.dicom.segmentation import SEGMENTATION_CLASSES, segment_mask, segments_of
+from node.dicom.values import lookup_in, text
 from node.errors import RefusalCode, Refused
 
 __all__ = ["REGION_CLASSES", "Region", "RegionRules", "mask_on", "refusal_of", "regions_of"]
@@ -198,8 +199,9 @@ def _check_frame(region: Region, stack: Stack) -> None:
 
 def _check_owner(region: Region, image: Dataset, rules: RegionRules) -> None:
     """Refuse another patient's region, and one of another study unless the rules allow it."""
-    issuers = {region.issuer_of_patient_id, value_of(image, "IssuerOfPatientID")} - {""}
-    if region.patient_id != value_of(image, "PatientID") or len(issuers) > 1:
+    look = lookup_in(image)
+    issuers = {region.issuer_of_patient_id, text(look("IssuerOfPatientID"))} - {""}
+    if region.patient_id != text(look("PatientID")) or len(issuers) > 1:
         raise Refused(RefusalCode.ROI_OTHER_PATIENT, "the region belongs to another patient")
     other = region.study_instance_uid != value_of(image, "StudyInstanceUID")
     if other and not rules.other_study:

@@ -89,7 +89,7 @@ def _item(item: Dataset, concepts: Collection[tuple[str, str]]) -> Iterator[Repo
         yield ReportItem(
             concept=concept,
             number=number(lookup_in(measured[0])("NumericValue")),
-            words=value_of(measured[0], "NumericValue") or "(nothing)",
+            words=f"({value_of(measured[0], 'NumericValue') or 'nothing'})",
             unit=code_in(measured[0], "MeasurementUnitsCodeSequence"),
         )
 

@@ -280,7 +280,7 @@ def _crop(volume: Volume, mask: Mask, place: Place, fill: float | None) -> Crop:
     _check(place)
     plane = np.asarray(volume.array[place.slice_index], np.float32)
     if fill is None:
-        fill = AIR_HU if volume.unit == "[hnsf'U]" else float(plane.min())
+        fill = AIR_HU if volume.unit == "[hnsf'U]" else _lowest(plane)
     if volume.padding is not None:
         plane = np.where(volume.padding[place.slice_index], np.float32(fill), plane)
     return Crop(
@@ -304,6 +304,13 @@ def _check(place: Place) -> None:
             f"a crop of {max(place.extent):g} pixels reaches farther than {widest:g}, "
             f"{_WIDEST:g} times the plane; its side is in mm, or in pixels"
         )
+
+
+def _lowest(plane: Plane) -> float:
+    held = plane[np.isfinite(plane)]
+    if not held.size:
+        raise ValueError("the plane holds no finite value")
+    return float(held.min())
 
 
 def _held(weights: Plane) -> slice:

@@ -209,6 +209,7 @@ def resample(
     itk: Any = SimpleITK  # half of its calls have no types
     # In index units on both sides: no rounding of cosines by ITK, and its axes are (x, y, z).
     step = _inverse(source) @ target.affine
+    _inverse(target)  # one without extent is refused, though its inverse is not needed
     transform = itk.AffineTransform(3)
     transform.SetMatrix(step[2::-1, 2::-1].reshape(-1).tolist())
     transform.SetTranslation(step[2::-1, 3].tolist())

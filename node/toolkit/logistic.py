@@ -54,8 +54,8 @@ class Logistic:
         weight = float(self.weights[index]) * step
         error = math.sqrt(float(self.covariance[index, index])) * abs(step)
         reach = NormalDist().inv_cdf(0.5 + level / 2.0) * error
-        low, middle, high = (_exp(weight + sign * reach) for sign in (-1, 0, 1))
-        return Interval(estimate=middle, low=low, high=high, level=level)
+        low, high = (_exp(weight + sign * reach) for sign in (-1, 1))
+        return Interval(estimate=_exp(weight), low=low, high=high, level=level)
 
     def p_value(self, index: int) -> float:
         """Return the two-sided p of no effect of one feature, by Wald."""
@@ -66,7 +66,8 @@ class Logistic:
 def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0) -> Logistic:
     """Fit by Newton's method; the maximum of the likelihood, as every program finds it.
 
-    A feature that is the same in every case says nothing: its weight is 0, of any error.
+    A feature that is the same in every case says nothing: its weight is 0, without a ridge of
+    any error.
 
     Parameters
     ----------
@@ -92,8 +93,11 @@ def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0)
     """
     x, y = _checked(features, outcome)
     same = (x == x[0]).all(axis=0)
-    middle, spread = x.mean(axis=0), np.where(same, 1.0, x.std(axis=0))
-    # Around 0 and of one size: years, HU and mm2 are told apart from the intercept alike.
+    middle = np.where(same, x[0], x.mean(axis=0))
+    # Around 0 and of one size: years, HU and mm2 are told apart from the intercept alike. What a
+    # ridge holds down more than the cases do counts by the ridge, or it would drown the others.
+    spread = np.sqrt(np.where(same, 0.0, x.var(axis=0)) + ridge / len(x))
+    spread[spread == 0.0] = 1.0
     design = np.hstack([(x - middle) / spread, np.ones((len(x), 1))])  # (cases, features + 1)
     penalty = np.diag(np.append(ridge / spread**2, 0.0))
     beta = np.zeros(design.shape[1])
@@ -111,7 +115,7 @@ def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0)
     back[-1, :-1] = -middle / spread
     inverse = np.asarray(np.linalg.pinv(_information(design, beta) + penalty), np.float64)
     weights, covariance = back @ beta, back @ inverse @ back.T
-    silent = np.flatnonzero(same)
+    silent = np.flatnonzero(same if not ridge else [])
     covariance[silent, silent] = np.inf
     return Logistic(weights=weights[:-1], intercept=float(weights[-1]), covariance=covariance)
 

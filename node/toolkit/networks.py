@@ -146,7 +146,7 @@ def without_head(name: str, network: nn.Module) -> tuple[nn.Module, int]:
     For a network of several branches, joined by a head of your own. The network is changed.
     """
     parent, attribute = (
-        (network.get_submodule("class_layers"), "out")
+        (getattr(network, "class_layers", None), "out")
         if name == "densenet121"
         else (network, "fc" if name in _RESNETS else "_fc")
     )

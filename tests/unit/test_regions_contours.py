@@ -114,6 +114,8 @@ def test_any_outline_survives_millimetres(
         around = windings(outline + 8, (40, 40))
         if np.abs(around).max() > 1 or around.max() > 0 > around.min():
             assert caught.code in (RefusalCode.ROI_CONTOURS_CROSS, RefusalCode.ROI_EMPTY)
+            doubtful = min(np.sum(around != 0) - np.sum(around == way) for way in (1, -1))
+            assert doubtful >= 2 or caught.code is RefusalCode.ROI_EMPTY
             return
         assert caught.code is RefusalCode.ROI_EMPTY
         assert not expected[sure].any()
@@ -198,6 +200,17 @@ def test_contour_whose_ends_overlap_a_little_is_as_drawn(tmp_path: Path, ct: Any
     got = mask_of(tmp_path, stack, structure_set(stack, images, [(3, overshot)]))
 
     assert np.abs(windings(overshot, SHAPE[1:])).max() == 2
+    np.testing.assert_array_equal(got[3], fill([overshot], SHAPE[1:]))
+
+
+def test_a_small_contour_with_an_overshot_end_is_as_drawn(tmp_path: Path, ct: Any) -> None:
+    stack, images = ct
+    outline = np.array([[1.5, 1.5], [1.5, 5.5], [4.5, 5.5], [4.5, 1.5], [1.5, 1.5]])
+    overshot = np.concatenate([outline, [[1.5, 2.5], [2.5, 2.5], [2.5, 1.5]]])
+
+    got = mask_of(tmp_path, stack, structure_set(stack, images, [(3, overshot)]))
+
+    assert np.count_nonzero(np.abs(windings(overshot, SHAPE[1:])) == 2) == 1
     np.testing.assert_array_equal(got[3], fill([overshot], SHAPE[1:]))
 
 
@@ -453,3 +466,17 @@ def test_masks_outlined_along_their_pixels_come_back_whole(tmp_path: Path, seed:
     got = mask_of(tmp_path, stack, structure_set(stack, images, contours))
 
     np.testing.assert_array_equal(got, mask)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("GTV\n1", "GTV 1"), ("腫瘍\u3000左", "腫瘍\u3000左"), ("GTV\u00a01", "GTV\u00a01")],
+)
+def test_a_name_is_one_line_and_keeps_the_spaces_of_its_script(
+    tmp_path: Path, ct: Any, name: str, shown: str
+) -> None:
+    stack, images = ct
+    ds = structure_set(stack, images, [(2, SHAPED)], SpecificCharacterSet="ISO_IR 192")
+    ds.StructureSetROISequence[0].ROIName = name
+
+    assert only(tmp_path, ds).name == shown

@@ -204,8 +204,9 @@ def test_only_what_goes_into_a_crop_has_to_be_a_number():
     array = np.zeros(SHAPE, np.float32)
     array[2, 0, 0] = np.nan
     far = fixed_crop(volume(array), region(), side_px=8, size=(8, 8))
+    other = fixed_crop(volume(array, unit="1"), region(), side_px=8, size=(8, 8))
     array[2, 12, 24] = np.inf
 
-    assert (far.image == 0).all()
+    assert (far.image == 0).all() and (other.image == 0).all()
     with pytest.raises(ValueError, match="inside the crop is not finite"):
         fixed_crop(volume(array), region(), side_px=8, size=(8, 8))

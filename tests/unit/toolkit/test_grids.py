@@ -207,8 +207,9 @@ def test_what_is_not_resampled_is_said():
     for array in (values > 3, values.astype(complex), values.astype(np.float16)):
         with pytest.raises(ValueError, match="is not resampled"):
             resample(array, grid, grid, order="nearest")
-    with pytest.raises(ValueError, match="no extent"):
-        resample(values, flat, grid, order="nearest")
+    for source, target in ((flat, grid), (grid, flat)):
+        with pytest.raises(ValueError, match="no extent"):
+            resample(values, source, target, order="nearest")
     with pytest.raises(ValueError, match="1 and 0, but this one holds 2"):
         mask_to(values % 4, grid, grid)
     assert np.array_equal(resample(values.astype(">i2"), grid, grid, order="nearest"), values)

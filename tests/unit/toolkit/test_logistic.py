@@ -86,6 +86,29 @@ def test_log_odds_and_back():
     assert np.isfinite(log_odds_of([0.0, 1.0])).all()
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-3])
+def test_a_ridge_on_a_feature_of_another_size_leaves_the_others_alone(scale):
+    x, y = drawn(6)
+    alone = fit_logistic(x[:, :1], y, ridge=1.0)
+
+    found = fit_logistic(np.column_stack([x[:, 0], x[:, 2] * scale]), y, ridge=1.0)
+
+    assert found.weights[0] == pytest.approx(alone.weights[0], rel=0.05)
+    assert found.weights[1] * scale == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1 / 3, 7.0])
+def test_a_ridge_holds_a_feature_that_never_changes(value):
+    x, y = drawn(7)
+    design = np.column_stack([np.full(len(x), value), x[:, 0], np.ones(len(x))])
+
+    found = fit_logistic(design[:, :2], y, ridge=1e-2)
+
+    assert found.weights[0] == 0.0
+    spread = np.einsum("ij,jk,ik->i", design, found.covariance, design)
+    assert np.isfinite(spread).all() and (spread > 0).all()
+
+
 @pytest.mark.parametrize(
     ("scale", "offset"), [(1.0, 2020.0), (0.05, 7.38), (1.0, 1e6), (1e-9, 0.0), (1e9, 0.0)]
 )
@@ -119,11 +142,13 @@ def test_more_features_than_cases_tell_any_outcome_apart():
         fit_logistic(rng.normal(size=(60, 80)), rng.random(60) < 0.5)
 
 
-def test_a_feature_that_never_changes_has_no_weight_and_no_limit():
+@pytest.mark.parametrize("value", [7.0, 0.3, 2.2])
+def test_a_feature_that_never_changes_has_no_weight_and_no_limit(value):
     x, y = drawn(5)
 
-    found = fit_logistic(np.column_stack([np.full(len(x), 7.0), x[:, 0]]), y)
+    found = fit_logistic(np.column_stack([np.full(len(x), value), x[:, 0]]), y)
 
     assert found.weights[0] == 0.0 and found.p_value(0) == 1.0
+    assert found.odds_ratio(0).estimate == 1.0
     assert found.odds_ratio(0).low < 1e-300 and found.odds_ratio(0).high > 1e300
     assert found.weights[1] == pytest.approx(fit_logistic(x[:, :1], y).weights[0])
