@@ -237,7 +237,7 @@ def _check_loops(outline: Drawn, plane: int) -> None:
         raise Refused(
             RefusalCode.ROI_CONTOURS_CROSS,
             f"a contour of plane {plane + 1} crosses itself: it goes twice, or the other way, "
-            f"around {doubtful / inside:.0%} of what is in it",
+            f"around {doubtful / inside:.0%} of it; draw it again, once around each part",
         )
 
 

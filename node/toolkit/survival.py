@@ -162,14 +162,17 @@ def cox(
             raise ValueError(f"covariate {name} is the same in every case")
     if not events.any():
         raise ValueError("no event happened: a hazard cannot be estimated")
-    fitted = _fitted(times, events, columns, level)
+    # Of one size: lifelines refuses a column of little variance, whatever its unit.
+    spreads = {name: float(values.std()) for name, values in columns.items()}
+    scaled = {name: values / spreads[name] for name, values in columns.items()}
+    fitted = _fitted(times, events, scaled, level)
     try:
         concordance = float(fitted.concordance_index_)
     except ZeroDivisionError as error:
         raise ValueError("of no two cases is known whose event came first") from error
     z = abs(float(_normal_quantile(level)))
     return CoxModel(
-        hazards=tuple(_hazard(fitted, name, values, z, level) for name, values in columns.items()),
+        hazards=tuple(_hazard(fitted, name, spreads[name], z, level) for name in columns),
         concordance=concordance,
         log_likelihood=float(fitted.log_likelihood_),
     )
@@ -207,9 +210,8 @@ def _fitted(
     from lifelines.exceptions import ConvergenceError, ConvergenceWarning
 
     fitter: Any = CoxPHFitter(alpha=1.0 - level)
-    # Names of columns may be anything in a model's table, except the two of our own. Of one
-    # size: lifelines refuses a column of little variance, whatever its unit.
-    frame = pd.DataFrame({f"x {name}": values / values.std() for name, values in columns.items()})
+    # Names of columns may be anything in a model's table, except the two of our own.
+    frame = pd.DataFrame({f"x {name}": values for name, values in columns.items()})
     frame["time"], frame["event"] = times, events.astype(int)
     try:
         with warnings.catch_warnings():
@@ -224,9 +226,9 @@ def _fitted(
     return fitter
 
 
-def _hazard(fitted: Any, name: str, values: Array, z: float, level: float) -> Hazard:
-    weight = float(fitted.params_[f"x {name}"]) / float(values.std())
-    error = float(fitted.standard_errors_[f"x {name}"]) / float(values.std())
+def _hazard(fitted: Any, name: str, spread: float, z: float, level: float) -> Hazard:
+    weight = float(fitted.params_[f"x {name}"]) / spread
+    error = float(fitted.standard_errors_[f"x {name}"]) / spread
     ends = (weight + sign * z * error for sign in (-1, 0, 1))
     low, middle, high = (math.exp(max(-_FARTHEST, min(_FARTHEST, end))) for end in ends)
     return Hazard(
