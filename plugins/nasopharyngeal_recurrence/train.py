@@ -45,7 +45,7 @@ MODELS = tuple(f"{s}-{m}-{c}" for s in SEQUENCES for m in ("II", "I", "III") for
 BLOCKS = tuple(dict.fromkeys(block for s in SEQUENCES for block in blocks_of(s, "III")))
 #: Our choices; the paper says LASSO and no more. Clinical values are kept as they are.
 HOW = SignatureSettings(
-    icc_least=0.9,
+    icc_least=0.95,
     univariate_p=0.001,
     correlation_most=0.8,
     rule="min",

@@ -24,12 +24,9 @@ GRIDS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "linear_svm": ({"C": 0.1}, {"C": 0.01}, {"C": 1.0}),
     "rbf_svm": ({"C": 1.0}, {"C": 0.2}, {"C": 5.0}),
     "knn": ({"n_neighbors": 15}, {"n_neighbors": 7}, {"n_neighbors": 31}),
-    # Leaves of many cases, or what a forest says moves more with the scanner; most features at
+    # Leaves of many cases, or what a forest says moves more with the scanner; many features at
     # each split, or the one that alone shows a cause is seldom seen (docs/performance.md).
-    "random_forest": (
-        {"min_samples_leaf": 0.1, "max_features": 0.7},
-        {"min_samples_leaf": 0.15, "max_features": 0.7},
-    ),
+    "random_forest": ({"min_samples_leaf": 0.1, "max_features": 0.4},),
     "extra_trees": ({"min_samples_leaf": 3}, {"min_samples_leaf": 10}),
     "gbdt": ({"n_estimators": 100}, {"n_estimators": 40}),
     "xgboost": ({"n_estimators": 100}, {"n_estimators": 40}),
