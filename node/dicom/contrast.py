@@ -77,6 +77,11 @@ _EVENTS = frozenset(
     radiotherapy radiation radiatio therapy therapie tx treatment biopsy bx resection"""
     )
 )
+#: What people glue before the name of a medium: "ohneKM", "postGd".
+_GLUED = re.compile(
+    "(no|non|without|wo|pre|vor|avant|ante|ohne|sans|sin|senza|sem|zonder|utan|uten|uden|bez"
+    f"|post|nach|apres|dopo|despues)({'|'.join(sorted(_MEDIA, key=len, reverse=True))})"
+)
 _T1C = re.compile(r"(?<![a-z0-9])t1(?:w)?[-_ ]?(?:c|ce|gd)(?![a-z0-9])")
 #: Millilitres; of each it is said how much was given.
 _AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose")
@@ -125,6 +130,8 @@ def describes_none(description: str) -> bool:
     [True, True, True]
     >>> [describes_none(one) for one in ("T1 s/ contraste", "T1 non-CE", "T1 PRECON")]
     [True, True, True]
+    >>> [describes_none(one) for one in ("T1 ohneKM", "T1_tra_vorGd", "T1 postKM", "")]
+    [True, True, False, False]
     >>> [describes_none(one) for one in ("T1 tra +C", "T1-C", "T1 pre OP", "native and post KM")]
     [False, False, False, False]
     """
@@ -133,7 +140,7 @@ def describes_none(description: str) -> bool:
     said = read_words(description)
     if said.phases:
         return said.phase == "non_contrast"
-    words = tokens_of(description)
+    words = _words_of(description)
     denied = _denials(words)
     # "Pre" alone may be of an operation: what is denied must be named.
     return bool(_NONE & set(words)) or any(
@@ -151,11 +158,12 @@ def describes_some(description: str) -> bool:
     >>> describes_some("T1 FS post"), describes_some("T1 post OP")
     (True, False)
     """
-    low, words = description.casefold(), tokens_of(description)
+    low, words = description.casefold(), _words_of(description)
     named = _WITH.search(low) or _T1C.search(low) or _AFTER & set(words)
     later = any(
         word in _LATER and following not in _EVENTS
-        for word, following in zip(words, (*words[1:], ""), strict=True)
+        # A description may hold no word at all.
+        for word, following in pairwise((*words, ""))
     )
     return bool(named or later) and not describes_none(description)
 
@@ -170,7 +178,7 @@ def read_agent(said: str) -> tuple[bool, bool]:
     >>> read_agent("no Gadovist"), read_agent("OPTIRAY 320 NON-IONIC")
     ((True, True), (True, False))
     """
-    words = _without_harmless(tokens_of(said))
+    words = _without_harmless(_words_of(said))
     if words in _WHOLE:
         return False, True
     denials = _denials(words)
@@ -178,6 +186,15 @@ def read_agent(said: str) -> tuple[bool, bool]:
         return bool(words), False
     rest = {word for at, word in enumerate(words) if at not in denials}
     return any(word not in _NAMELESS and not word.isdigit() for word in rest), True
+
+
+def _words_of(said: str) -> tuple[str, ...]:
+    """Return the words of a text, those apart that are glued to the name of a medium."""
+    found: list[str] = []
+    for word in tokens_of(said):
+        glued = _GLUED.fullmatch(word)
+        found += glued.groups() if glued else (word,)
+    return tuple(found)
 
 
 def _denials(words: tuple[str, ...]) -> set[int]:

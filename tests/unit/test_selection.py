@@ -269,6 +269,24 @@ def test_ranking_criterion(criterion: str, worse: dict, better: dict):
     assert best.scores[criterion] > other.scores[criterion]
 
 
+OPTIONAL = ("SeriesDescription", "ConvolutionKernel", "AcquisitionDate", "AcquisitionTime")
+
+
+@pytest.mark.parametrize("said", ["", " ", "+", "; / -"])
+def test_a_series_whose_header_says_nothing_of_use_is_ranked_by_every_criterion(said: str):
+    silent = ct(1)
+    for ds in silent:
+        for keyword in OPTIONAL:
+            ds.pop(keyword, None)
+        if said:
+            ds.SeriesDescription = ds.ConvolutionKernel = said
+
+    selection = choose(silent, rank=tuple(CRITERIA))
+
+    assert selection.refusal is None and chosen(selection) == [(1, "")]
+    assert selection.candidates[0].scores["names_contrast"] == 0
+
+
 def test_every_criterion_of_the_manifest_is_tested():
     assert {criterion for criterion, _, _ in RANKS.values()} == set(CRITERIA)
 
