@@ -42,7 +42,14 @@ class Calibration:
 
         By the delta method on the log-odds: the share of patients with such a score that have
         the outcome lies in it. What is unsure about the score itself is not in it.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1.
         """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level = {level:g} is not between 0 and 1; 0.95 is 95 %")
         at = log_odds_of(drawn_in(score))
         design = np.stack([at, np.ones_like(at)], axis=1)  # (cases, 2)
         error = np.sqrt(np.einsum("ij,jk,ik->i", design, self.covariance, design))

@@ -29,6 +29,8 @@ def permutation_aurocs(
     Everything is selected and learned anew in every fold; the classifier keeps the first settings
     of its grid. About 0.5, or something looked at the tested cases.
     """
+    if runs < 1:
+        raise ValueError(f"runs = {runs}: at least one outcome must be mixed")
     truth = cases.truth(settings.seed)
     tasks = ((cases.table, _mixed(truth, run), settings) for run in range(runs))
     return tuple(each(_by_chance, tasks, runs, workers=workers, advance=advance))

@@ -83,6 +83,11 @@ def compare_classifiers(
     classifiers : sequence of `CLASSIFIERS`
     held_out : Cases that nothing is learned from, or None
     """
+    unknown = [one for one in classifiers if one not in CLASSIFIERS]
+    if unknown or not classifiers:
+        raise ValueError(
+            f"classifiers are some of {', '.join(CLASSIFIERS)}, not {unknown or 'none at all'}"
+        )
     truth = cases.truth(settings.seed)
     if held_out is not None and len(set(held_out.truth(settings.seed).outcome.tolist())) < 2:
         raise LearningError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,16 @@ def fit_signature(
         return desk.fit(everybody, tuple(cases.table.blocks), settings.classifier)
 
 
+def _check_whole(whole: Sequence[str], blocks: Iterable[str]) -> None:
+    """Refuse a misspelt name; a block that this table just has not got is none."""
+    for name in set(whole).difference(blocks):
+        near = [one for one in blocks if get_close_matches(name.casefold(), [one.casefold()])]
+        if near:
+            raise ValueError(
+                f"there is no block {name!r} to be kept whole; did you mean {near[0]!r}?"
+            )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chosen:
     """Features kept of several blocks, learned from some rows of a table."""
@@ -73,6 +84,7 @@ class Desk:
     def __init__(
         self, table: Table, truth: Truth, settings: SignatureSettings, *, workers: int = 1
     ):
+        _check_whole(settings.whole, table.blocks)
         self.table, self.truth, self.settings = table, truth, settings
         self._workers = workers
         self._selected: dict[tuple[str, bytes], Selected] = {}
@@ -117,6 +129,12 @@ class Desk:
             If too few patients are at institutions with both outcomes.
         """
         found = self.truth.evened(rows)
+        if not found.size:
+            count = np.unique(self.truth.institution[rows]).size
+            raise LearningError(
+                f"none of {count} institutions has patients with both outcomes: what is learned "
+                "would tell institutions apart; add patients of institutions that have both"
+            )
         left = fewest_patients(self.truth.rows(found))
         if left < min(_FEWEST, fewest_patients(self.truth.rows(rows))):
             raise LearningError(
@@ -133,7 +151,7 @@ class Desk:
             name = min(blocks, key=lambda block: parts[block].best[1])
             column, p = parts[name].best
             if column < 0:
-                raise ValueError("no feature varies: there is nothing to learn from")
+                raise ValueError(self._why_nothing(parts.values()))
             note = f"LASSO kept nothing; the feature of least p ({p:.2g}) was taken"
             block = self.table.rows(rows).blocks[name]
             parts[name] = alone(block, column, parts[name].counts, note)
@@ -155,6 +173,16 @@ class Desk:
             kept=tuple(kept),
             counts={name: one.counts for name, one in parts.items()},
             notes=tuple(f"{name}: {note}" for name, one in parts.items() for note in one.notes),
+        )
+
+    def _why_nothing(self, parts: Iterable[Selected]) -> str:
+        vary = sum(one.counts["not_constant"] for one in parts)
+        if not vary:
+            return "no feature varies: there is nothing to learn from"
+        return (
+            f"two readings agree on none of {vary} features by an ICC of "
+            f"{self.settings.icc_least:g} or more: there is nothing to learn from; look at the "
+            "second readings, or ask for less by icc_least"
         )
 
     def fit(self, rows: Rows, blocks: Sequence[str], classifier: str) -> Signature:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from node.errors import ManifestError
 from node.toolkit.bootstrap import Interval
 from node.toolkit.signature import predictors
 from node.toolkit.signature.calibrated import Calibration
-from node.toolkit.signature.table import HOLDS_PATIENTS, Array, Table
+from node.toolkit.signature.table import HOLDS_PATIENTS, Array, Block, Table
 
 #: Of 960 phantoms learned from, and of 156 others, no kept feature lay further than 5.8.
 UNLIKE_SD = 6.0
@@ -193,7 +193,7 @@ class Signature:
                 Kept(block=b, name=n, coefficient=float(c), mean=float(m), deviation=float(d))
                 for (b, n), (c, m, d) in zip(words["kept"], numbers, strict=True)
             )
-            return Signature(
+            made = Signature(
                 kept=kept,
                 classifier=words["classifier"],
                 given=words["given"],
@@ -204,10 +204,26 @@ class Signature:
                 notes=tuple(words["notes"]),
                 scores=words.get("scores", False),
             )
-        except (KeyError, ValueError, TypeError) as error:
+            # Of a case like the mean of all: a missing part is said now, not of a patient.
+            made.score(_mean_case(kept))
+            return made
+        except (KeyError, ValueError, TypeError, IndexError) as error:
             raise ManifestError(
                 f"the weights hold no signature {prefix!r} ({error}); train again"
             ) from error
+
+
+def _mean_case(kept: Sequence[Kept]) -> Table:
+    """Return one case whose features are the means of the cases learned from."""
+    blocks: dict[str, dict[str, float]] = {}
+    for one in kept:
+        blocks.setdefault(one.block, {})[one.name] = one.mean
+    return Table(
+        blocks={
+            name: Block(names=tuple(own), values=np.array([[*own.values()]]))
+            for name, own in blocks.items()
+        }
+    )
 
 
 def kept_names(*signatures: Signature) -> dict[str, tuple[str, ...]]:

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
+#: Greater numbers overflow when they are squared.
+_GREATEST = 1e100
 #: What may tell the classes apart from the kept features.
 CLASSIFIERS = (
     *("logistic", "linear_svm", "rbf_svm", "knn", "random_forest"),
@@ -42,6 +44,9 @@ class Block:
     lacking: bool = False
 
     def __post_init__(self) -> None:
+        for given in (self.values, self.second):
+            if not (given is None or isinstance(given, np.ndarray)):
+                raise ValueError(f"features are an array, not a {type(given).__name__}")
         if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
             raise ValueError(f"{len(self.names)} names do not fit features {self.values.shape}")
         if len(set(self.names)) < len(self.names):
@@ -56,6 +61,23 @@ class Block:
         if not finite.all():
             name = self.names[int(np.argmin(finite))]
             raise ValueError(f"feature {name} is not finite in every case; leave it out")
+        if (large := (np.abs(self.values) > _GREATEST).any(axis=0)).any():
+            name = self.names[int(np.argmax(large))]
+            raise ValueError(f"feature {name} is over {_GREATEST:g} somewhere; take another unit")
+        if self.second is not None:
+            _check_second(self.names, self.second)
+
+
+def _check_second(names: Sequence[str], second: Array) -> None:
+    """Refuse a reading of which a part is missing: agreement would be asked of fewer cases."""
+    missing = np.isnan(second)
+    wrong = ~np.isfinite(second) & ~missing.all(axis=1)[:, None]
+    if wrong.any():
+        case, feature = (int(at) for at in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"the second reading of case {case} has no number of feature {names[feature]}; a case "
+            "that was read once has NaN in all of its features"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -224,6 +246,11 @@ class SignatureSettings:
         for name in shares:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} = {getattr(self, name)} is not from 0 to 1")
+        numbers = ("lasso_folds", "inner_folds", "outer_folds", "seed")
+        for name in numbers:
+            given = getattr(self, name)
+            if not isinstance(given, int | np.integer) or given < 0:
+                raise ValueError(f"{name} = {given!r} is no whole number from 0 on")
         if min(self.lasso_folds, self.inner_folds, self.outer_folds) < 2:
             raise ValueError("fewer than 2 folds leave nothing to test on")
 
@@ -250,17 +277,17 @@ class Truth:
     def evened(self, chosen: Rows) -> Rows:
         """Return some cases so that no institution tells the outcome: the rarer one repeated.
 
-        Cases of an institution with one outcome only are left out, if any other has both. Cases of
-        one institution alone stay as they are.
+        Cases of an institution with one outcome only are left out, all of them where none has
+        both. Cases of one institution alone stay as they are.
         """
         places = np.unique(self.institution[chosen])
         if places.size < 2:
             return chosen
-        found = []
+        found: list[Rows] = []
         for place in places:
             own = chosen[self.institution[chosen] == place]
             parts = [own[self.outcome[own] == value] for value in (False, True)]
             if all(part.size for part in parts):
                 most = max(part.size for part in parts)
                 found += [np.resize(part, most) for part in parts]
-        return np.sort(np.concatenate(found)) if found else chosen
+        return np.sort(np.concatenate([chosen[:0], *found]))

@@ -41,6 +41,7 @@ from tests.unit.toolkit.signature_cases import cases, joined
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+CLINICAL = {"clinical": ("n",)}
 QUICK = SignatureSettings(inner_folds=3, outer_folds=3, lasso_folds=4)
 
 
@@ -354,6 +355,56 @@ def test_weights_without_a_signature_are_a_sentence():
         Signature.from_arrays({"weights": np.zeros(3)})
 
 
+@pytest.mark.parametrize("classifier", ["logistic", "random_forest", "knn", "gbdt", "mlp"])
+def test_weights_of_which_a_part_is_missing_are_refused_when_they_are_read(classifier):
+    """Not when the first patient is judged."""
+    table, outcome = cases(60)
+    made = fit_signature(Cases(table, outcome), replace(QUICK, classifier=classifier))
+    arrays = made.arrays()
+    parts = [name for name in arrays if name.startswith("model.")]
+
+    assert np.array_equal(Signature.from_arrays(arrays).score(table), made.score(table))
+    for part in parts:
+        with pytest.raises(ManifestError, match="train again"):
+            Signature.from_arrays({name: a for name, a in arrays.items() if name != part})
+
+
+def test_a_misspelt_block_that_is_to_be_kept_whole_is_refused():
+    table, outcome = cases(60)
+    both = joined(table, table_of([{"clinical": [float(n % 7)]} for n in range(60)], CLINICAL))
+    for wrong in ("Clinical", "clincal"):
+        with pytest.raises(ValueError, match="did you mean 'clinical'"):
+            fit_signature(Cases(both, outcome), replace(QUICK, whole=(wrong,)))
+    # One that this table has not got is left out.
+    fit_signature(Cases(table, outcome), replace(QUICK, whole=("clinical",)))
+
+
+def test_readings_that_agree_on_nothing_are_said_to():
+    table, outcome = cases(60)
+    block = table.blocks["radiomic"]
+    other = np.random.default_rng(3).normal(size=block.values.shape)
+    wrong = Table(blocks={"radiomic": replace(block, second=other)})
+    with pytest.raises(ValueError, match="two readings agree on none of 28 features by an ICC"):
+        fit_signature(Cases(wrong, outcome), replace(QUICK, icc_least=0.9))
+
+
+@pytest.mark.parametrize("level", [95, 1.0, 0.0, float("nan")])
+def test_a_level_that_cannot_be_is_refused(level):
+    table, outcome = cases(60)
+    made = fit_signature(Cases(table, outcome), QUICK)
+    with pytest.raises(ValueError, match=r"0\.95 is 95 %"):
+        made.intervals(table, level=level)
+
+
+@pytest.mark.parametrize("wrong", [("rf",), ()])
+def test_classifiers_that_cannot_be_compared_are_refused_at_once(wrong):
+    table, outcome = cases(20)
+    with pytest.raises(ValueError, match="classifiers are some of logistic"):
+        compare_classifiers(Cases(table, outcome), QUICK, classifiers=wrong)
+    with pytest.raises(ValueError, match="runs = 0"):
+        permutation_aurocs(Cases(table, outcome), QUICK, runs=0)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -361,6 +412,8 @@ def test_weights_without_a_signature_are_a_sentence():
         ({"rule": "max"}, "rule is 'max'"),
         ({"icc_least": 2.0}, "icc_least = 2.0 is not from 0 to 1"),
         ({"inner_folds": 1}, "fewer than 2 folds"),
+        ({"inner_folds": 2.5}, "inner_folds = 2.5 is no whole number"),
+        ({"seed": -1}, "seed = -1 is no whole number from 0 on"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(change, sentence):
@@ -377,6 +430,20 @@ def test_settings_that_cannot_be_are_refused(change, sentence):
         (
             lambda: Block(names=("a",), values=np.zeros((3, 1)), second=np.zeros((2, 1))),
             "second reader",
+        ),
+        (lambda: Block(names=("a",), values=[[1.0]]), "an array, not a list"),
+        (lambda: Block(names=("a",), values=np.array([[1e200]])), "feature a is over 1e.100"),
+        (
+            lambda: Block(
+                names=("a", "b"),
+                values=np.zeros((2, 2)),
+                second=np.array([[np.nan, np.nan], [1.0, np.nan]]),
+            ),
+            "second reading of case 1 has no number of feature b",
+        ),
+        (
+            lambda: Block(names=("a",), values=np.zeros((1, 1)), second=np.array([[np.inf]])),
+            "second reading of case 0 has no number of feature a",
         ),
         (
             lambda: Cases(table_of([{"x": [0.0]}] * 3, {"x": ["x"]}), [0, 1]).truth(0),
@@ -473,6 +540,18 @@ def test_cases_that_do_not_count_are_said_and_too_few_that_do_are_refused():
         fit_signature(Cases(table, outcome, institutions=own), QUICK)
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_institutions_of_which_none_has_both_outcomes_are_refused(several):
+    """Whatever tells them apart would tell the outcome."""
+    table, outcome = cases(80)
+    own = np.arange(80).astype(str) if several else np.where(outcome, "a", "b")
+
+    with pytest.raises(LearningError, match=r"none of \d+ institutions has patients with both"):
+        fit_signature(Cases(table, outcome, institutions=own), QUICK)
+    with pytest.raises(LearningError, match="would tell institutions apart"):
+        nested_auroc(Cases(table, outcome, institutions=own), QUICK)
+
+
 def test_both_outcomes_of_each_institution_count_alike():
     outcome = np.array([1, 0, 0, 0, 1, 1, 1, 0])
     institutions = ["a", "a", "a", "a", "b", "b", "c", "c"]
@@ -483,7 +562,7 @@ def test_both_outcomes_of_each_institution_count_alike():
     assert truth.evened(everybody).tolist() == [0, 0, 0, 1, 2, 3, 6, 7]  # "b" has one outcome
     assert truth.evened(everybody[:6]).tolist() == [0, 0, 0, 1, 2, 3]
     assert truth.evened(everybody[4:6]).tolist() == [4, 5]  # of one institution: as they are
-    assert truth.evened(np.array([1, 2, 4])).tolist() == [1, 2, 4]  # nobody has both
+    assert truth.evened(np.array([1, 2, 4])).tolist() == []  # none has both
     assert truth_of(outcome).evened(everybody).tolist() == everybody.tolist()
 
 
