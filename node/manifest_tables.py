@@ -23,6 +23,8 @@ RangeRow = tuple[Bound, Bound]
 CodeRow = tuple[_Sh, _Sh, _Lo]
 _Sha256 = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{64}$")]
 _Above0 = Annotated[Number, Field(gt=0)]
+#: Of voxels and filters: finer ones than any scanner's would not fit into the memory.
+_Millimetres = Annotated[Number, Field(ge=0.05, le=100)]
 _Share = Annotated[Number, Field(ge=0, le=1)]
 _ImageType = Literal[
     "original", "wavelet", "log", "square", "squareroot", "logarithm", "exponential", "gradient"
@@ -186,9 +188,9 @@ class RadiomicsTable(Table):
     pre_crop: Flag
     bin_width: Annotated[Number, Field(gt=0)] | None = None
     bin_count: Annotated[Whole, Field(ge=2, le=4096)] | None = None
-    log_sigma_mm: tuple[_Above0, ...] = ()
+    log_sigma_mm: tuple[_Millimetres, ...] = ()
     wavelet: Literal["coif1", "haar", "db2", "db4", "sym4"] = "coif1"
-    spacing_mm: tuple[_Above0, _Above0, _Above0] | None = None
+    spacing_mm: tuple[_Millimetres, _Millimetres, _Millimetres] | None = None
     interpolator: Literal["bspline", "linear", "nearest"] = "bspline"
     pad_voxels: Annotated[Whole, Field(ge=0, le=100)] = 5
     clip: tuple[Number, Number] | None = None

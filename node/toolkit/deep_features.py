@@ -59,7 +59,10 @@ class Backbone:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.deviation) or min(self.deviation) <= 0.0:
+        numbers = np.array([*self.mean, *self.deviation], np.float64)
+        if len(self.mean) != len(self.deviation) or not (
+            np.isfinite(numbers).all() and min(self.deviation, default=0.0) > 0.0
+        ):
             raise ValueError("each channel needs a mean and a deviation above 0")
         self.network.to(self.device).eval()
 
@@ -87,7 +90,7 @@ def backbone(
     if name not in BACKBONES:
         raise ValueError(f"there is no backbone {name!r}; take one of {', '.join(BACKBONES)}")
     if name == "efficientnet_lite0":
-        if weights is not None:
+        if weights is not None or sha256.strip().lower() not in ("", _SHA256):
             raise ValueError("efficientnet_lite0 takes the weights of its package, not a file")
         network, (mean, deviation), size = _lite0(), _LITE, (_SIDE, _SIDE)
         _load(network, _of_lite0(network, _states(_packaged(), _SHA256)), _FILE)
@@ -123,6 +126,8 @@ def deep_features(network: Backbone, image: NDArray[Any], *, layer: str = "") ->
     ValueError
         If the image has another shape, no numbers or others than 0..1, or there is no such layer.
     """
+    if np.iscomplexobj(image):
+        raise ValueError("the image holds complex numbers")
     rows = np.asarray(image, np.float32)
     if rows.ndim != 2 or network.size not in (None, rows.shape):
         wanted = "(rows, columns)" if network.size is None else network.size
@@ -140,6 +145,8 @@ def deep_features(network: Backbone, image: NDArray[Any], *, layer: str = "") ->
     places = tuple(range(2, found.ndim))
     vector = found.mean(dim=places) if places else found
     result: Image = vector[0].float().cpu().numpy()
+    if not np.isfinite(result).all():
+        raise ValueError(f"{network.name} made numbers of the image that are not finite")
     return result
 
 
@@ -232,7 +239,7 @@ def _states(path: Path, sha256: str) -> dict[str, torch.Tensor]:
         raise ManifestError(
             f"the weights {path.name} cannot be read ({error.strerror}); supply the file"
         ) from error
-    found = hashlib.sha256(content).hexdigest()
+    found, sha256 = hashlib.sha256(content).hexdigest(), sha256.strip()
     if found != sha256.lower():
         raise ManifestError(
             f"{path.name} has SHA-256 {found}, expected is {sha256}: it is another file"
@@ -256,3 +263,8 @@ def _load(network: nn.Module, states: Mapping[str, torch.Tensor], name: str) -> 
     except (RuntimeError, TypeError, AttributeError) as error:
         short = " ".join(str(error).split())[:200]
         raise ManifestError(f"{name} does not fit the network: {short}") from error
+    for key, tensor in network.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ManifestError(
+                f"{name} has values in {key} that are not finite; supply a file that is whole"
+            )

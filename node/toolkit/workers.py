@@ -81,7 +81,8 @@ class Workers:
                 except BrokenProcessPool as error:
                     raise LearningError(
                         f"a worker process {self._death()}; start the command again, it goes on "
-                        "with what is done",
+                        "with what is done; a script of yours must start its work under "
+                        'if __name__ == "__main__":',
                         code="WORKER_DIED",
                     ) from error
                 yield result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from node.training.relevant import examples_digest
 from node.training.store import Store
 
 #: Changes when the arrays of an example change in kind.
-_KIND = "example with institution"
+_KIND = "example with institution and hash"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def make_examples(
     missing = [
         (task, key)
         for task, key in zip(tasks, keys, strict=True)
-        if fresh or not _is_whole(task, store.read(key)) or not store.example(key).is_file()
+        if fresh or not _is_whole(store, key)
     ]
     for key in keys:
         store.touch(key)
@@ -62,19 +62,21 @@ def make_examples(
     return tuple(_made(store, key, task) for key, task in zip(keys, tasks, strict=True))
 
 
-def _is_whole(task: Task, kept: Mapping[str, object] | None) -> bool:
-    """Return whether all is known of an example; one of a study may be from before `slices`."""
-    return kept is not None and ("slices" in kept or not isinstance(task, StudyTask))
+def _is_whole(store: Store, key: str) -> bool:
+    """Return whether an example is there as it was written; a damaged one is made again."""
+    kept = store.read(key) or {}
+    content, sha256, slices = (kept.get(name) for name in ("content", "sha256", "slices"))
+    said = isinstance(content, str) and isinstance(sha256, str) and isinstance(slices, list)
+    return said and store.has_example(key, str(sha256))
 
 
 def _made(store: Store, key: str, task: Task) -> Made:
     kept = store.read(key) or {}
-    slices = tuple(str(one) for one in kept.get("slices", ()))
     return Made(
         path=store.example(key),
         patient=task.patient,
         content=str(kept["content"]),
-        slices=slices,
+        slices=tuple(str(one) for one in kept["slices"]),
     )
 
 
@@ -102,8 +104,8 @@ def make_example(store_folder: Path, key: str, task: Task) -> None:
             f"`examples` of {task.plugin.name} returned an array named {taken!r}, which the node "
             "adds itself; give it another name"
         )
-    store.write_example(key, {**arrays, INSTITUTION: np.array(loaded.institution)})
+    sha256 = store.write_example(key, {**arrays, INSTITUTION: np.array(loaded.institution)})
     content = content_of(loaded.case)
     # Phantoms without noise may share slices, and a test phantom is drawn apart anyway.
     slices = content.few if isinstance(task, StudyTask) else ()
-    store.write(key, {"content": content.sha256, "slices": slices})
+    store.write(key, {"content": content.sha256, "slices": slices, "sha256": sha256})

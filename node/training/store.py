@@ -52,14 +52,20 @@ class Store:
         """Return where the example of a key is, or will be."""
         return self._path(key, ".npz")
 
-    def write_example(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep an example."""
+    def write_example(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+        """Keep an example; return the SHA-256 of its file."""
         path = self.example(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{os.getpid()}-{path.name}")
         with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **dict(arrays))
+        found = _sha256(temporary)
         temporary.replace(path)
+        return found
+
+    def has_example(self, key: str, sha256: str) -> bool:
+        """Return whether the example of a key is there as it was written."""
+        return _sha256(self.example(key)) == sha256
 
     def touch(self, key: str) -> None:
         """Note that an example is still of use."""
@@ -101,6 +107,15 @@ class Store:
 
     def _path(self, key: str, ending: str) -> Path:
         return self.folder / "kept" / key[:2] / f"{key}{ending}"
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of a file, "" of one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 @contextmanager

@@ -180,6 +180,33 @@ def test_parts_that_cannot_be_are_said(cli, tmp_path, parts, said):
     assert not (tmp_path / "out").exists()
 
 
+def _break(folder: Path, how: str) -> None:
+    """Damage the first example of a cache as disks and hands do."""
+    first, second = sorted(folder.glob("kept/*/*.npz"))[:2]
+    words = first.with_suffix(".json")
+    if how == "cut":
+        first.write_bytes(first.read_bytes()[:-100])
+    elif how == "another's":
+        first.write_bytes(second.read_bytes())
+    else:
+        words.write_text(how)
+
+
+@pytest.mark.parametrize(
+    "how", ["cut", "another's", "{}", '{"content": "5", "slices": 3, "sha256": "5"}']
+)
+def test_a_damaged_example_is_made_again(cli, tmp_path, how):
+    learner = make_learner(tmp_path)
+    assert cli("train", learner, "--phantom", 8, "--out", "whole").exit_code == 0
+    _break(tmp_path / "cache", how)
+
+    done = cli("train", learner, "--phantom", 8, "--out", "again")
+
+    assert done.exit_code == 0, done.output
+    assert "1 of 1" in done.output.replace("\n", " ")  # that one alone
+    assert weights(tmp_path / "again") == weights(tmp_path / "whole")
+
+
 def test_a_cohort_that_ignores_its_seed_leaks_and_is_refused(cli, tmp_path):
     learner = make_learner(tmp_path, seed="0")
 

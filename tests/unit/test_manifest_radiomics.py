@@ -63,6 +63,7 @@ def test_a_manifest_has_the_settings_or_none(tmp_path):
         ({"interpolator": "linear"}, "interpolator needs spacing_mm"),
         ({"wavelet": "coif1"}, 'wavelet needs "wavelet" in image_types'),
         ({"pad_voxels": 4, "pre_crop": False}, "pad_voxels needs pre_crop = true or spacing_mm"),
+        ({"spacing_mm": [1e-9, 1, 1]}, r"radiomics.spacing_mm\[1\] = 1e-09: must be at least 0.05"),
         ({"spacing_mm": 1}, "radiomics.spacing_mm = 1: must be a list, in brackets"),
         ({"spacing_mm": [1, 1]}, r"radiomics.spacing_mm\[3\] is missing"),
         ({"clip": [240, -160]}, "the first number must be below the second"),
@@ -98,7 +99,7 @@ def some(values):
     return st.lists(st.sampled_from(list(values)), min_size=1, unique=True)
 
 
-POSITIVE = st.floats(0.01, 100, allow_nan=False)
+POSITIVE = st.floats(0.05, 100, allow_nan=False)
 
 
 @st.composite

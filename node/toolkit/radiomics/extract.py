@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -58,7 +59,9 @@ class Features:
     values: NDArray[np.float64]
 
     def __getitem__(self, name: str) -> float:
-        """Return the value of the feature `name`."""
+        """Return the value of the feature `name`; `ValueError` if there is none."""
+        if name not in self.names:
+            raise ValueError(f"there is no feature {name!r} here{_near(name, self.names)}")
         return float(self.values[self.names.index(name)])
 
 
@@ -104,9 +107,18 @@ def extract(
 
 def _asked(settings: RadiomicsSettings, names: Sequence[str] | None) -> tuple[str, ...]:
     offered = feature_names(settings)
+    if isinstance(names, str):
+        raise ValueError(f"names are a list of features, not one text: [{names!r}]")
     if unknown := sorted(set(names or ()) - set(offered)):
-        raise ValueError(f"the settings have no feature {unknown[0]}")
+        raise ValueError(f"the settings have no feature {unknown[0]!r}{_near(unknown[0], offered)}")
     return offered if names is None else tuple(names)
+
+
+def _near(name: str, offered: Sequence[str]) -> str:
+    """Return a question about the name that was most likely meant, "" if none is near."""
+    alike = {one.casefold(): one for one in offered}
+    found = get_close_matches(str(name).casefold(), list(alike), n=1, cutoff=0.8)
+    return f"; did you mean {alike[found[0]]!r}?" if found else ""
 
 
 def checked(
@@ -119,6 +131,10 @@ def checked(
     NoFeatures
         As `extract` does, before anything long has begun.
     """
+    if not isinstance(mask, np.ndarray):
+        raise NoFeatures(f"the region is a {type(mask).__name__}; it must be an array of bool")
+    if volume.array.dtype.kind not in "iuf":
+        raise NoFeatures(f"the image holds {volume.array.dtype}; it must hold real numbers")
     if mask.shape != volume.array.shape or mask.dtype != np.bool_:
         raise NoFeatures(
             f"the region has shape {mask.shape} and type {mask.dtype}; "

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +30,8 @@ Source = Region | Callable[[], Region]
 #: A new one whenever `extract` gives other numbers for the same settings and libraries.
 _EDITION = 2
 _LIBRARIES = ("pyradiomics-bhklab", "pyradiomics", "SimpleITK", "numpy", "PyWavelets")
+#: What zipfile and NumPy raise of a file that is none, cut, or has other bits.
+_BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 _Answer = NDArray[np.float64] | str
 _Task = tuple[Volume, NDArray[np.bool_], RadiomicsSettings, Path | None]
 
@@ -69,7 +72,8 @@ def extract_many(
         Functions are called here, one after the other, shortly before their turn.
     settings : RadiomicsSettings
     workers : int or None
-        Processes; 1: none but this one; None: one for each core.
+        Processes; 1: none but this one; None: one for each core. Each of them imports the script
+        that calls this: its work must stand under ``if __name__ == "__main__":``.
     cache : Path or None
         Folder of features by hashes of image, region, settings and libraries. An entry that
         cannot be read is counted again. It holds numbers only.
@@ -120,7 +124,7 @@ class _Kept:
         for row, source in enumerate(self.sources):
             volume, mask = source() if callable(source) else source
             path = None
-            if self.cache is not None:
+            if self.cache is not None and isinstance(mask, np.ndarray):
                 path = self.cache / f"{key_of(volume, mask, self.settings)}.npz"
                 found = _read(path, self.values.shape[1])
                 if found is not None:
@@ -197,7 +201,7 @@ def _read(path: Path, count: int) -> NDArray[np.float64] | None:
         # Opened here: np.load leaves a broken file open. Each array of a zip has a checksum.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             values: NDArray[np.float64] = arrays["values"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except _BROKEN:
         return None
     fits = values.shape == (count,) and values.dtype == np.float64 and np.isfinite(values).all()
     return values if fits else None

@@ -71,7 +71,7 @@ class Block:
 def _check_second(names: Sequence[str], second: Array) -> None:
     """Refuse a reading of which a part is missing: agreement would be asked of fewer cases."""
     missing = np.isnan(second)
-    wrong = ~np.isfinite(second) & ~missing.all(axis=1)[:, None]
+    wrong = ~np.isfinite(second) & ~missing.all(axis=1, keepdims=True)
     if wrong.any():
         case, feature = (int(at) for at in np.argwhere(wrong)[0])
         raise ValueError(

@@ -118,6 +118,41 @@ def test_a_resnet_takes_the_sites_file_with_its_hash_and_no_other(tmp_path):
         deep.backbone("resnet152", weights=path, sha256=sha256)
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    network = classifier("resnet50", inputs=3, outputs=1000)
+    path = tmp_path / "resnet50.pth"
+    with torch.no_grad():
+        network.get_parameter("fc.weight")[3, 5] = torch.nan
+    torch.save(network.state_dict(), path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    with pytest.raises(ManifestError, match=r"resnet50.pth has values in fc.weight that are not"):
+        deep.backbone("resnet50", weights=path, sha256=f"{sha256}\n")
+
+
+@pytest.mark.parametrize("wrong", [(0.0,), (float("nan"),), (1.0, 1.0), ()])
+def test_channels_need_a_mean_and_a_deviation(wrong):
+    with pytest.raises(ValueError, match="each channel needs a mean and a deviation above 0"):
+        deep.Backbone(name="own", network=torch.nn.Identity(), mean=(0.0,), deviation=wrong)
+
+
+def test_numbers_that_are_not_finite_are_no_features():
+    class Ends(torch.nn.Module):
+        def forward(self, given):
+            return given * torch.inf
+
+    own = deep.Backbone(name="own", network=Ends())
+    with pytest.raises(ValueError, match="own made numbers of the image that are not finite"):
+        deep.deep_features(own, wave(64, 64))
+    with pytest.raises(ValueError, match="complex"):
+        deep.deep_features(own, wave(64, 64) + 1j)
+
+
+def test_a_hash_for_the_packaged_network_is_not_ignored():
+    with pytest.raises(ValueError, match="the weights of its package"):
+        deep.backbone("efficientnet_lite0", sha256="0" * 64)
+
+
 def test_a_resnet_without_a_file_says_what_to_supply(tmp_path):
     with pytest.raises(ManifestError, match="supply a file with torchvision's weights"):
         deep.backbone("resnet152")

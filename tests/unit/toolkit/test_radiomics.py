@@ -19,6 +19,7 @@ from node.toolkit.radiomics import (
     extract,
     extract_many,
     feature_names,
+    many,
     n4,
     radiomics_settings,
     standardized,
@@ -155,7 +156,7 @@ def test_images_without_a_wanted_feature_are_not_made():
     name = "original_shape_Sphericity"
     assert 0 < extract(volume, mask, settings, [name])[name] < 1  # too small for a filter
     assert extract(volume, mask, settings, []).values.size == 0
-    with pytest.raises(ValueError, match="no feature original_glcm_Nonsense"):
+    with pytest.raises(ValueError, match="no feature 'original_glcm_Nonsense'"):
         extract(volume, mask, settings, ["original_glcm_Nonsense"])
 
 
@@ -314,6 +315,59 @@ def test_a_broken_entry_is_counted_again(tmp_path, breaking):
     assert again.cached == 0
     assert np.array_equal(again.values, first.values)
     assert extract_many([one], settings, workers=1, cache=tmp_path).cached == 1
+
+
+def test_no_flipped_bit_of_an_entry_ends_a_cohort_or_changes_a_number(tmp_path):
+    """Those in a zip's own directory are other errors than a wrong checksum."""
+    values = np.arange(4.0)
+    path = tmp_path / "one.npz"
+    np.savez(path, values=values)
+    whole = path.read_bytes()
+
+    for place in range(8 * len(whole)):
+        broken = bytearray(whole)
+        broken[place // 8] ^= 1 << place % 8
+        path.write_bytes(broken)
+        found = many._read(path, 4)
+        assert found is None or np.array_equal(found, values), place
+
+
+def test_what_is_no_region_is_refused_by_itself(tmp_path):
+    volume, mask = region()
+
+    found = extract_many(
+        [(volume, mask.tolist()), (volume, None), (volume, mask)],
+        settings_of(),
+        workers=1,
+        cache=tmp_path,
+    )
+
+    assert found.refused == {
+        0: "the region is a list; it must be an array of bool",
+        1: "the region is a NoneType; it must be an array of bool",
+    }
+    assert np.isfinite(found.values[2]).all()
+
+
+def test_a_misspelt_feature_is_named_with_the_one_that_was_meant():
+    one, settings = region(), settings_of()
+    name = feature_names(settings)[0]
+    found = extract(*one, settings, [name])
+
+    assert found[name] == found.values[0]
+    with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+        found[name.casefold()]
+    with pytest.raises(ValueError, match=f"no feature '{name}s'; did you mean '{name}'"):
+        extract(*one, settings, [f"{name}s"])
+    with pytest.raises(ValueError, match="a list of features, not one text"):
+        extract(*one, settings, name)
+
+
+def test_complex_values_are_refused():
+    volume, mask = region()
+    wrong = replace(volume, array=volume.array.astype(np.complex64))
+    with pytest.raises(NoFeatures, match="holds complex64; it must hold real numbers"):
+        extract(wrong, mask, settings_of())
 
 
 def test_a_refused_region_keeps_its_row_and_its_sentence(tmp_path):
