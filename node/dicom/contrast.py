@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from node.dicom.phase_words import read_words, tokens_of
+from node.dicom.phase_words import read_words, tokens_of, words_of
 from node.dicom.values import Lookup, number, text
 
 #: Words that deny, and those of a time before the injection.
@@ -19,12 +19,24 @@ _DENIALS = frozenset(
     tokens_of(
         """no non none not nil nothing without wo native nativ nativa nativo natif plain
     unenhanced nonenhanced noncontrast noncon pre precontrast pregad before vor
-    avant antes ante prima prae
+    avant antes ante prima prae fore før foran innan voor
     ohne kein keine keinen keines nicht sans sin senza sem zonder geen utan uten uden bez без"""
     )
 )
 #: Two words that deny, as w/o and n/a are read.
 _DENYING_PAIRS = frozenset({("w", "o"), ("n", "a")})
+#: Pairs that say "without contrast medium": "o. KM" is "ohne Kontrastmittel".
+_NONE_PAIRS = frozenset(
+    {
+        *(("o", word) for word in ("km", "kl", "cm", "kontrast", "kontrastmittel")),
+        *((word, "frei") for word in ("km", "kontrast", "kontrastmittel")),
+        ("contrast", "free"),
+    }
+)
+#: Between a word that denies and what it denies: "antes de contraste".
+_ARTICLES = frozenset(
+    tokens_of("de do del della dello di du da des der den dem the la el il lo l any iv ev")
+)
 #: Words beside a denial that name no agent.
 _NAMELESS = frozenset(
     tokens_of(
@@ -50,7 +62,7 @@ _WITH = re.compile(rf"\+\s?{_MEDIUM}(?![a-z0-9])|(?<![a-z0-9]){_MEDIUM}\+")
 _MEDIA = frozenset(
     tokens_of(
         """contrast contraste contrasto kontrast kontrastmittel km kmg mdc pdc gd gad gado
-    gadolinium gadovist dotarem prohance primovist clariscan"""
+    gadolinium gadovist gadavist dotarem prohance primovist clariscan multihance magnevist"""
     )
 )
 #: What else a word that denies may stand before, where no name of a medium follows.
@@ -64,23 +76,18 @@ _DENIED = _MEDIA | frozenset(
 _NONE = frozenset(
     tokens_of(
         """precon precontr precontrast pregd pregad pregado preinj preinjection noncon nonc nongd
-    nongad noncontrast nonenhanced unenhanced unenh nce nc smdc nat"""
+    nongad noncontrast nonenhanced unenhanced unenh nce nc smdc nat kontrastfrei"""
     )
 )
 #: Words of a series after the injection; "T1c" is T1 with contrast medium.
 _AFTER = _MEDIA | frozenset(tokens_of("enhanced ce"))
-_LATER = frozenset(tokens_of("post nach apres dopo despues"))
+_LATER = frozenset(tokens_of("post nach apres dopo despues efter"))
 #: What a series may be after that is no injection: "post OP".
 _EVENTS = frozenset(
     tokens_of(
         """op operation operative operativ surgery surgical surg rt rtx xrt crt chemo chemotherapy
     radiotherapy radiation radiatio therapy therapie tx treatment biopsy bx resection"""
     )
-)
-#: What people glue before the name of a medium: "ohneKM", "postGd".
-_GLUED = re.compile(
-    "(no|non|without|wo|pre|vor|avant|ante|ohne|sans|sin|senza|sem|zonder|utan|uten|uden|bez"
-    f"|post|nach|apres|dopo|despues)({'|'.join(sorted(_MEDIA, key=len, reverse=True))})"
 )
 _T1C = re.compile(r"(?<![a-z0-9])t1(?:w)?[-_ ]?(?:c|ce|gd)(?![a-z0-9])")
 #: Millilitres; of each it is said how much was given.
@@ -140,7 +147,9 @@ def describes_none(description: str) -> bool:
     said = read_words(description)
     if said.phases:
         return said.phase == "non_contrast"
-    words = _words_of(description)
+    words = tuple(word for word in words_of(description) if word not in _ARTICLES)
+    if _NONE_PAIRS & set(pairwise(words)):
+        return True
     denied = _denials(words)
     # "Pre" alone may be of an operation: what is denied must be named.
     return bool(_NONE & set(words)) or any(
@@ -158,7 +167,7 @@ def describes_some(description: str) -> bool:
     >>> describes_some("T1 FS post"), describes_some("T1 post OP")
     (True, False)
     """
-    low, words = description.casefold(), _words_of(description)
+    low, words = description.casefold(), words_of(description)
     named = _WITH.search(low) or _T1C.search(low) or _AFTER & set(words)
     later = any(
         word in _LATER and following not in _EVENTS
@@ -178,7 +187,7 @@ def read_agent(said: str) -> tuple[bool, bool]:
     >>> read_agent("no Gadovist"), read_agent("OPTIRAY 320 NON-IONIC")
     ((True, True), (True, False))
     """
-    words = _without_harmless(_words_of(said))
+    words = _without_harmless(words_of(said))
     if words in _WHOLE:
         return False, True
     denials = _denials(words)
@@ -188,22 +197,13 @@ def read_agent(said: str) -> tuple[bool, bool]:
     return any(word not in _NAMELESS and not word.isdigit() for word in rest), True
 
 
-def _words_of(said: str) -> tuple[str, ...]:
-    """Return the words of a text, those apart that are glued to the name of a medium."""
-    found: list[str] = []
-    for word in tokens_of(said):
-        glued = _GLUED.fullmatch(word)
-        found += glued.groups() if glued else (word,)
-    return tuple(found)
-
-
 def _denials(words: tuple[str, ...]) -> set[int]:
     """Return the places of words that deny: of a number too, where none is above 0."""
     found = {at for at, word in enumerate(words) if word in _DENIALS}
     for at, pair in enumerate(pairwise(words)):
-        if pair in _DENYING_PAIRS:
+        if pair in _DENYING_PAIRS | _NONE_PAIRS:
             found |= {at, at + 1}
-    numbers = {at: int(word) for at, word in enumerate(words) if word.isdecimal()}
+    numbers = {at: word.strip("0") for at, word in enumerate(words) if word.isdecimal()}
     return found if any(numbers.values()) else found | set(numbers)
 
 

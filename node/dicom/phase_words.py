@@ -20,6 +20,18 @@ from node.settings import PLAIN_PHASES, PhaseSettings
 _TOKEN = re.compile(r"\d+|(?:[^\W\d_]|\ufffd)+")
 #: The point inside "i.v." and "m.d.c."
 _POINT = re.compile(r"(?<![^\W\d_])([^\W\d_])\.(?=[^\W\d_](?![^\W\d_]))")
+#: What people glue before a word for contrast medium: "ohneKM", "postGd".
+_BEFORE_MEDIUM = """
+no non not without wo pre vor fore før voor avant ante antes ohne kein keine sans sin senza sem
+zonder innan utan uten uden bez prima post nach apres dopo despues efter after with mit avec con
+"""
+_MEDIUM = """
+contrast contraste contrasto kontrast kontrastmittel kontrastu kontrastem km kmg cm mdc pdc civ iv
+gd gad gado gadolinium gadovist gadavist dotarem prohance primovist clariscan multihance magnevist
+inj injection injektion
+"""
+_GLUED = re.compile(f"({'|'.join(_BEFORE_MEDIUM.split())})({'|'.join(_MEDIUM.split())})")
+_WITHOUT_OR = re.compile(r"(?<![^\W_])w/o(?=[^\W\d_])")
 #: What a term says beside the phases: something that is no phase, or more than one thing.
 _NOTHING, _UNSURE = "nothing", "unsure"
 
@@ -141,7 +153,7 @@ def read_words(text: str, settings: PhaseSettings = PLAIN_PHASES) -> Said:
     found: list[tuple[str, tuple[str, ...]]] = []
     rest: list[str] = []
     before, turned = "", False
-    for kind, tokens in _matches(tokens_of(text), terms, _longest(settings)):
+    for kind, tokens in _matches(words_of(text), terms, _longest(settings)):
         if kind:
             found.append((kind, tokens))
             turned |= kind != _NOTHING and before in _BESIDE
@@ -169,6 +181,21 @@ def tokens_of(text: str) -> tuple[str, ...]:
     plain = unicodedata.normalize("NFKD", text.casefold())
     kept = "".join(one for one in plain if not unicodedata.combining(one))
     return tuple(_TOKEN.findall(_POINT.sub(r"\1", kept)))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a text, those apart that are glued to a word for contrast medium.
+
+    Examples
+    --------
+    >>> words_of("T1 ohneKM"), words_of("w/oGd")
+    (('t', '1', 'ohne', 'km'), ('w', 'o', 'gd'))
+    """
+    found: list[str] = []
+    for word in tokens_of(_WITHOUT_OR.sub("w/o ", text.casefold())):
+        glued = _GLUED.fullmatch(word)
+        found += glued.groups() if glued else (word,)
+    return tuple(found)
 
 
 @lru_cache(maxsize=64)

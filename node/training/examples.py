@@ -64,10 +64,8 @@ def make_examples(
 
 def _is_whole(store: Store, key: str) -> bool:
     """Return whether an example is there as it was written; a damaged one is made again."""
-    kept = store.read(key) or {}
-    content, sha256, slices = (kept.get(name) for name in ("content", "sha256", "slices"))
-    said = isinstance(content, str) and isinstance(sha256, str) and isinstance(slices, list)
-    return said and store.has_example(key, str(sha256))
+    kept = store.read(key)
+    return kept is not None and store.has_example(key, str(kept["sha256"]))
 
 
 def _made(store: Store, key: str, task: Task) -> Made:

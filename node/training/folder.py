@@ -100,10 +100,10 @@ def _index(folder: Path, workers: Workers, store: Store) -> list[FileFact]:
     if not paths:
         raise LearningError(f"no DICOM file (Part 10) in {folder}", code="DATA_INVALID")
     stats = [f"{path} {(s := path.stat()).st_size} {s.st_mtime_ns}" for path in paths]
-    key = store.key("index", *stats)
+    salt = store.salt()
+    key = store.key("index", salt, *stats)
     known = store.read(key)
     if known is None:
-        salt = store.salt()
         chunks = [(paths[i : i + _CHUNK], salt) for i in range(0, len(paths), _CHUNK)]
         facts = [fact for found in raised(workers.each(file_facts, chunks)) for fact in found]
         known = {"files": [[fact.patient, fact.study, fact.is_image] for fact in facts]}

@@ -37,16 +37,21 @@ class Store:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """Return a document, None where there is none."""
+        """Return a document, None where there is none as it was written."""
         try:
-            document = json.loads(self._path(key, ".json").read_text(encoding="utf-8"))
+            sha256, _, text = self._path(key, ".json").read_text("utf-8").partition("\n")
         except (OSError, ValueError):
             return None
-        return document if isinstance(document, dict) else None
+        if hashlib.sha256(f"{key}{text}".encode()).hexdigest() != sha256:
+            return None
+        document: dict[str, Any] = json.loads(text)
+        return document
 
     def write(self, key: str, document: Mapping[str, object]) -> None:
         """Keep a document."""
-        write_whole(self._path(key, ".json"), json.dumps(document).encode())
+        text = json.dumps(document)
+        sha256 = hashlib.sha256(f"{key}{text}".encode()).hexdigest()
+        write_whole(self._path(key, ".json"), f"{sha256}\n{text}".encode())
 
     def example(self, key: str) -> Path:
         """Return where the example of a key is, or will be."""

@@ -30,7 +30,7 @@ def test_an_agent_that_is_named_counts(agent: str) -> None:
         *("", None, "-", "NONE", "No", "N", "0", "0 ML", "n/a", "NA", "WITHOUT", "NATIVE"),
         *("none given", "PRE CONTRAST", "pre-contrast", "PRE GD", "NO GAD", "W/O", "W/O CONTRAST"),
         *("NO CONTRAST", "Non-contrast", "not given", "ohne KM", "kein Kontrastmittel", "sans PDC"),
-        *("No IV, no oral", "unenhanced", "ohneKM", "noGd"),
+        *("No IV, no oral", "unenhanced", "ohneKM", "noGd", "keinKM", "o. KM", "KM-frei"),
     ],
 )
 def test_no_agent_and_a_denial_do_not_count(agent: str | None) -> None:
@@ -74,6 +74,9 @@ def test_no_sentence_repeats_the_text() -> None:
         *("T1 NONC", "NCE", "T1 NO-C", "smdc", "T1 unenh", "T1 avant inj", "T1 bez kontrastu"),
         *("T1 nat", "T1 senza contrasto", "T1 ohne KM", "T1 NO CE"),
         *("t1_tse_tra_ohneKM", "T1 vorGd", "T1 sansGado", "T1 semContraste", "T1 nokm"),
+        *("keinKM", "primaMDC", "ohneCM", "sinCIV", "sansInj", "T1 w/oGd", "T1 preMagnevist"),
+        *("T1 före kontrast", "T1 før kontrast", "T1 innan kontrast", "T1 voor contrast"),
+        *("T1 antes de contraste", "T1 prima del mdc", "T1 o. KM", "T1 o.KM", "T1 KM-frei"),
     ],
 )
 def test_a_series_described_as_without_an_agent_is_none_whatever_its_header_names(
@@ -88,6 +91,8 @@ def test_a_series_described_as_without_an_agent_is_none_whatever_its_header_name
     [
         *(("T1 TSE c/ contraste", True), ("T1 pos contraste", True), ("T1 FS POST", True)),
         *(("T1 post Gd", True), ("T1 nach KM", True), ("T1 +C", True), ("T1 postKM", True)),
+        *(("native and post KM", True), ("native and postKM", True), ("T1 efter kontrast", True)),
+        ("9" * 5000, False),
         *(("", False), (" ", False), (";", False), ("+", False), ("-", False), ("/", False)),
         *(("T1 TSE post OP", False), ("T1 FS post RT", False), ("T1 post biopsy", False)),
         ("T1 pre OP", False),

@@ -333,3 +333,16 @@ def test_a_report_that_ends_halfway_leaves_nothing_and_a_whole_one_comes_at_once
         (draft / "b").mkdir()
     assert {path.name for path in place.iterdir()} == {"a", "b"}
     assert list((tmp_path / "new").iterdir()) == [place]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"sha256": "0", "slices": []}', b"\xff", None])
+def test_a_document_is_there_as_it_was_written_or_not_at_all(tmp_path, damage):
+    store = Store(tmp_path)
+    store.write("a" * 40, {"sha256": "1", "slices": ["x"]})
+    store.write("b" * 40, {"sha256": "2", "slices": []})
+    assert store.read("a" * 40) == {"sha256": "1", "slices": ["x"]}
+
+    path, other = (next(tmp_path.glob(f"kept/*/{key * 40}.json")) for key in "ab")
+    path.write_bytes(other.read_bytes() if damage is None else damage)
+
+    assert store.read("a" * 40) is None

@@ -31,7 +31,10 @@ Source = Region | Callable[[], Region]
 _EDITION = 2
 _LIBRARIES = ("pyradiomics-bhklab", "pyradiomics", "SimpleITK", "numpy", "PyWavelets")
 #: What zipfile and NumPy raise of a file that is none, cut, or has other bits.
-_BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
+_BROKEN = (
+    *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, TypeError, MemoryError),
+)
 _Answer = NDArray[np.float64] | str
 _Task = tuple[Volume, NDArray[np.bool_], RadiomicsSettings, Path | None]
 
@@ -190,7 +193,7 @@ def _answer(
         return str(error)
     if path is not None:
         content = io.BytesIO()
-        np.savez(content, values=values)
+        np.savez(content, values=values, key=np.array(path.stem))
         write_whole(path, content.getvalue())
     return values
 
@@ -201,6 +204,8 @@ def _read(path: Path, count: int) -> NDArray[np.float64] | None:
         # Opened here: np.load leaves a broken file open. Each array of a zip has a checksum.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             values: NDArray[np.float64] = arrays["values"]
+            if str(arrays["key"]) != path.stem:  # another region's, under this name
+                return None
     except _BROKEN:
         return None
     fits = values.shape == (count,) and values.dtype == np.float64 and np.isfinite(values).all()

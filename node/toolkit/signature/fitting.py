@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from node.toolkit.signature.table import Array, Cases, Rows, SignatureSettings, 
 
 #: Patients of each outcome that institutions with both of them must have.
 _FEWEST = 5
+#: As "clincal" is like "clinical".
+_ALIKE = 0.9
 _UNCALIBRATED = Calibration(line=Platt(slope=1.0, intercept=0.0), covariance=np.zeros((2, 2)))
 
 
@@ -62,11 +65,18 @@ def fit_signature(
 def _check_whole(whole: Sequence[str], blocks: Iterable[str]) -> None:
     """Refuse a misspelt name; a block that this table just has not got is none."""
     for name in set(whole).difference(blocks):
-        near = [one for one in blocks if get_close_matches(name.casefold(), [one.casefold()])]
+        near = [one for one in blocks if _misspelt(name, one)]
         if near:
             raise ValueError(
                 f"there is no block {name!r} to be kept whole; did you mean {near[0]!r}?"
             )
+
+
+def _misspelt(name: str, block: str) -> bool:
+    """Return whether two names differ by a letter or by case; by a number they are two blocks."""
+    said, meant = name.casefold().strip(), block.casefold()
+    alike = SequenceMatcher(None, said, meant).ratio() >= _ALIKE
+    return alike and re.sub(r"\D", "", said) == re.sub(r"\D", "", meant)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,18 +139,20 @@ class Desk:
             If too few patients are at institutions with both outcomes.
         """
         found = self.truth.evened(rows)
+        everybody = rows.size == len(self.table)
+        part = "" if everybody else f" among the {rows.size} cases that a fold learns from"
         if not found.size:
             count = np.unique(self.truth.institution[rows]).size
             raise LearningError(
-                f"none of {count} institutions has patients with both outcomes: what is learned "
-                "would tell institutions apart; add patients of institutions that have both"
+                f"none of {count} institutions has patients with both outcomes{part}: what is "
+                "learned would tell institutions apart; add patients of institutions that have both"
             )
         left = fewest_patients(self.truth.rows(found))
         if left < min(_FEWEST, fewest_patients(self.truth.rows(rows))):
             raise LearningError(
                 f"only {left} patients with one of the outcomes are at institutions that have both "
-                f"outcomes, and {_FEWEST} are the fewest: with the others, what is learned would "
-                "tell institutions apart; add patients of institutions that have both"
+                f"outcomes{part}, and {_FEWEST} are the fewest: with the others, what is learned "
+                "would tell institutions apart; add patients of institutions that have both"
             )
         return found
 

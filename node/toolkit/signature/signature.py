@@ -205,12 +205,22 @@ class Signature:
                 scores=words.get("scores", False),
             )
             # Of a case like the mean of all: a missing part is said now, not of a patient.
-            made.score(_mean_case(kept))
+            _check_numbers(made, found)
             return made
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise ManifestError(
                 f"the weights hold no signature {prefix!r} ({error}); train again"
             ) from error
+
+
+def _check_numbers(made: Signature, found: Mapping[str, NDArray[Any]]) -> None:
+    """Raise `ValueError` unless a signature says something of a case."""
+    for name, array in found.items():
+        # A block that is kept whole has no coefficients.
+        numbers = array.reshape(-1, 3)[:, 1:] if name == "kept" else array
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"{name} is not finite")
+    made.probability(_mean_case(made.kept))
 
 
 def _mean_case(kept: Sequence[Kept]) -> Table:

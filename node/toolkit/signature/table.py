@@ -47,6 +47,8 @@ class Block:
         for given in (self.values, self.second):
             if not (given is None or isinstance(given, np.ndarray)):
                 raise ValueError(f"features are an array, not a {type(given).__name__}")
+            if given is not None and given.dtype.kind not in "fiub":
+                raise ValueError(f"features are numbers, not {given.dtype}")
         if self.values.ndim != 2 or self.values.shape[1] != len(self.names):
             raise ValueError(f"{len(self.names)} names do not fit features {self.values.shape}")
         if len(set(self.names)) < len(self.names):
@@ -64,14 +66,14 @@ class Block:
         if (large := (np.abs(self.values) > _GREATEST).any(axis=0)).any():
             name = self.names[int(np.argmax(large))]
             raise ValueError(f"feature {name} is over {_GREATEST:g} somewhere; take another unit")
-        if self.second is not None:
+        if self.second is not None and not self.lacking:
             _check_second(self.names, self.second)
 
 
 def _check_second(names: Sequence[str], second: Array) -> None:
     """Refuse a reading of which a part is missing: agreement would be asked of fewer cases."""
     missing = np.isnan(second)
-    wrong = ~np.isfinite(second) & ~missing.all(axis=1, keepdims=True)
+    wrong = ~(np.abs(second) <= _GREATEST) & ~missing.all(axis=1, keepdims=True)
     if wrong.any():
         case, feature = (int(at) for at in np.argwhere(wrong)[0])
         raise ValueError(
@@ -246,10 +248,12 @@ class SignatureSettings:
         for name in shares:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} = {getattr(self, name)} is not from 0 to 1")
+        if isinstance(self.whole, str):
+            raise ValueError(f"whole = {self.whole!r} is one text; it must be names in a list")
         numbers = ("lasso_folds", "inner_folds", "outer_folds", "seed")
         for name in numbers:
             given = getattr(self, name)
-            if not isinstance(given, int | np.integer) or given < 0:
+            if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < 0:
                 raise ValueError(f"{name} = {given!r} is no whole number from 0 on")
         if min(self.lasso_folds, self.inner_folds, self.outer_folds) < 2:
             raise ValueError("fewer than 2 folds leave nothing to test on")

@@ -66,7 +66,14 @@ class Trees:
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Trees:
         """Return what `arrays` of a weights file were."""
         names = ("feature", "threshold", "left", "right", "value", "roots")
-        return Trees(**{name: arrays[name] for name in names})
+        found = Trees(**{name: arrays[name] for name in names})
+        nodes = len(found.feature)
+        ends = np.concatenate([found.left, found.right, found.roots])
+        if not len(found.threshold) == len(found.left) == len(found.right) == nodes or not (
+            len(found.value) == nodes and ((ends >= 0) & (ends < nodes)).all()
+        ):
+            raise ValueError("a part of its trees is missing")
+        return found
 
 
 #: Of one tree: feature, threshold, left, right, value; numbers of nodes within the tree.

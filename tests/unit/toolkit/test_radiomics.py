@@ -321,8 +321,9 @@ def test_no_flipped_bit_of_an_entry_ends_a_cohort_or_changes_a_number(tmp_path):
     """Those in a zip's own directory are other errors than a wrong checksum."""
     values = np.arange(4.0)
     path = tmp_path / "one.npz"
-    np.savez(path, values=values)
+    np.savez(path, values=values, key=np.array("one"))
     whole = path.read_bytes()
+    assert np.array_equal(many._read(path, 4), values)
 
     for place in range(8 * len(whole)):
         broken = bytearray(whole)
@@ -330,6 +331,21 @@ def test_no_flipped_bit_of_an_entry_ends_a_cohort_or_changes_a_number(tmp_path):
         path.write_bytes(broken)
         found = many._read(path, 4)
         assert found is None or np.array_equal(found, values), place
+
+
+def test_an_entry_of_another_region_under_this_name_is_counted_again(tmp_path):
+    regions, settings = [region(seed) for seed in range(2)], settings_of()
+    first = extract_many(regions, settings, workers=1, cache=tmp_path)
+    one, other = sorted(tmp_path.iterdir())
+    one.write_bytes(other.read_bytes())
+
+    again = extract_many(regions, settings, workers=1, cache=tmp_path)
+    assert again.cached == 1 and np.array_equal(again.values, first.values)
+
+    with one.open("wb") as file:  # no archive at all, but an array
+        np.save(file, first.values[0])
+    again = extract_many(regions, settings, workers=1, cache=tmp_path)
+    assert again.cached == 1 and np.array_equal(again.values, first.values)
 
 
 def test_what_is_no_region_is_refused_by_itself(tmp_path):

@@ -367,6 +367,15 @@ def test_weights_of_which_a_part_is_missing_are_refused_when_they_are_read(class
     for part in parts:
         with pytest.raises(ManifestError, match="train again"):
             Signature.from_arrays({name: a for name, a in arrays.items() if name != part})
+        # Fewer trees, or fewer neighbours, are a signature too.
+        if len(arrays[part]) > 1 and classifier != "knn" and not part.startswith("model.roots"):
+            with pytest.raises(ManifestError, match="train again"):
+                Signature.from_arrays({**arrays, part: arrays[part][:-1]})
+    for name in (one for one in arrays if one.endswith("~float64")):
+        wrong = arrays[name].copy()
+        wrong.view(np.float64).flat[-1] = np.nan
+        with pytest.raises(ManifestError, match=r"not finite|train again"):
+            Signature.from_arrays({**arrays, name: wrong})
 
 
 def test_a_misspelt_block_that_is_to_be_kept_whole_is_refused():
@@ -375,8 +384,9 @@ def test_a_misspelt_block_that_is_to_be_kept_whole_is_refused():
     for wrong in ("Clinical", "clincal"):
         with pytest.raises(ValueError, match="did you mean 'clinical'"):
             fit_signature(Cases(both, outcome), replace(QUICK, whole=(wrong,)))
-    # One that this table has not got is left out.
-    fit_signature(Cases(table, outcome), replace(QUICK, whole=("clinical",)))
+    # What this table has not got is left out.
+    others = ("clinical", "radiomic2", "dosiomic", "radiomic_mr")
+    fit_signature(Cases(table, outcome), replace(QUICK, whole=others))
 
 
 def test_readings_that_agree_on_nothing_are_said_to():
@@ -413,6 +423,8 @@ def test_classifiers_that_cannot_be_compared_are_refused_at_once(wrong):
         ({"icc_least": 2.0}, "icc_least = 2.0 is not from 0 to 1"),
         ({"inner_folds": 1}, "fewer than 2 folds"),
         ({"inner_folds": 2.5}, "inner_folds = 2.5 is no whole number"),
+        ({"seed": True}, "seed = True is no whole number"),
+        ({"whole": "clinical"}, "whole = 'clinical' is one text"),
         ({"seed": -1}, "seed = -1 is no whole number from 0 on"),
     ],
 )
@@ -432,6 +444,11 @@ def test_settings_that_cannot_be_are_refused(change, sentence):
             "second reader",
         ),
         (lambda: Block(names=("a",), values=[[1.0]]), "an array, not a list"),
+        (lambda: Block(names=("a",), values=np.array([["1"]])), "numbers, not <U1"),
+        (
+            lambda: Block(names=("a",), values=np.zeros((1, 1)), second=np.array([[1e300]])),
+            "second reading of case 0 has no number",
+        ),
         (lambda: Block(names=("a",), values=np.array([[1e200]])), "feature a is over 1e.100"),
         (
             lambda: Block(
@@ -456,6 +473,11 @@ def test_settings_that_cannot_be_are_refused(change, sentence):
 def test_tables_that_cannot_be_are_refused(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_what_nobody_knows_in_a_second_reading_is_no_fault():
+    unknown = np.array([[np.nan, 1.0], [0.0, 2.0]])
+    Block(names=("a", "b"), values=unknown, second=unknown, lacking=True)
 
 
 def test_a_table_is_made_of_examples():
