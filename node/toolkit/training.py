@@ -190,15 +190,18 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return what `save_checkpoint` kept; None before the first one."""
-    from safetensors import safe_open
+    """Return what `save_checkpoint` kept; None before the first one, and of a damaged one."""
+    from safetensors import SafetensorError, safe_open
 
     path = folder / _CHECKPOINT
     if not path.is_file():
         return None
-    with safe_open(path, framework="numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
-        document = json.loads(file.metadata()["state"])
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
+            document = json.loads(file.metadata()["state"])
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        return None
     state: dict[str, Any] = _nested(document, tensors)
     return state
 

@@ -235,9 +235,9 @@ def _fitted(part: FitJob) -> dict[str, Any] | None:
     """Return what a part left, None if it did not come to its end."""
     try:
         document: dict[str, Any] = json.loads((part.folder / FITTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        whole = all((part.folder / WEIGHTS / name).is_file() for name in document["files"])
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    whole = all((part.folder / WEIGHTS / name).is_file() for name in document["files"])
     return document if whole else None
 
 

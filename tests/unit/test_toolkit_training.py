@@ -37,6 +37,8 @@ def test_examples_are_read_when_asked_for_and_travel_between_processes(tmp_path)
 
 def test_a_checkpoint_gives_back_what_went_in(tmp_path):
     assert load_checkpoint(tmp_path) is None
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")
+    assert load_checkpoint(tmp_path) is None  # so is a damaged one
     state = {
         "epoch": 3,
         "best": None,
