@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -80,7 +81,8 @@ class Store:
 
     def prune(self, now: float) -> None:
         """Remove what nobody used for two weeks, and what a killed command left a day ago."""
-        for top, pattern, days in (("kept", "*/*", 14), ("runs", "*", 14), ("work", "*", 1)):
+        tops = (("kept", "*/*", 14), ("runs", "*", 14), ("locks", "*", 14), ("work", "*", 1))
+        for top, pattern, days in tops:
             for path in (self.folder / top).glob(pattern):
                 with suppress(OSError):
                     if now - path.stat().st_mtime > days * 86_400:
@@ -104,6 +106,32 @@ class Store:
         folder = self.folder / "runs" / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    @contextmanager
+    def alone_in(self, key: str, *, fresh: bool) -> Iterator[Path]:
+        """Yield the folder of one training, which no other process has in the meantime.
+
+        Raises
+        ------
+        LearningError
+            If another one has it: two would write into one folder.
+        """
+        folder, locks = self.run_folder(key), self.folder / "locks"
+        locks.mkdir(exist_ok=True)
+        # The system gives the lock back with the process, however that ends.
+        with (locks / key).open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LearningError(
+                    "the same training runs already, with this cache; wait until it ends, or "
+                    "give another --cache",
+                    code="TRAINING_RUNS",
+                ) from error
+            if fresh:
+                self.drop(folder)
+            folder.mkdir(exist_ok=True)
+            yield folder
 
     def drop(self, folder: Path) -> None:
         """Remove a folder of this store."""

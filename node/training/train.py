@@ -103,39 +103,36 @@ def train(order: TrainOrder, progress: Progress) -> Trained:
         _check_able(manifest, able, order)
         model = model_of(able, order.model)
         tasks, made = examples_of(order, able, workers, progress, fresh=order.fresh)
-    run = store.run_folder(_run_key(order, model, tasks, store))
-    if order.fresh:
+    with store.alone_in(_run_key(order, model, tasks, store), fresh=order.fresh) as run:
+        job = FitJob(
+            plugin=order.plugin,
+            train=made[TRAIN_SPLIT],
+            tuning=made[TUNING_SPLIT],
+            seed=order.seed,
+            device=order.device,
+            threads=fit_threads(),
+            max_seconds=None if order.minutes is None else 60.0 * order.minutes,
+            folder=run,
+            model=model,
+            parts=able.parts,
+        )
+        fitted = fit(job, lambda done, total, figures: progress("fit", done, total, figures))
+        candidate = _candidate(order, manifest, fitted, job, made, run)
+        try:
+            _check_learned(candidate, tasks_of(tasks, TUNING_SPLIT), order, progress)
+        except LearningError as error:
+            if error.code == "MODEL_COLLAPSED":
+                store.drop(run)  # the same weights would only be refused again
+            raise
+        folder = _publish(candidate.folder, order)
         store.drop(run)
-        run.mkdir()
-    job = FitJob(
-        plugin=order.plugin,
-        train=made[TRAIN_SPLIT],
-        tuning=made[TUNING_SPLIT],
-        seed=order.seed,
-        device=order.device,
-        threads=fit_threads(),
-        max_seconds=None if order.minutes is None else 60.0 * order.minutes,
-        folder=run,
-        model=model,
-        parts=able.parts,
-    )
-    fitted = fit(job, lambda done, total, figures: progress("fit", done, total, figures))
-    candidate = _candidate(order, manifest, fitted, job, made, run)
-    try:
-        _check_learned(candidate, tasks_of(tasks, TUNING_SPLIT), order, progress)
-    except LearningError as error:
-        if error.code == "MODEL_COLLAPSED":
-            store.drop(run)  # the same weights would only be refused again
-        raise
-    folder = _publish(candidate.folder, order)
-    store.drop(run)
-    return Trained(
-        folder=folder,
-        manifest=parse_manifest(folder),
-        fitted=fitted,
-        train=len(job.train),
-        tuning=len(job.tuning),
-    )
+        return Trained(
+            folder=folder,
+            manifest=parse_manifest(folder),
+            fitted=fitted,
+            train=len(job.train),
+            tuning=len(job.tuning),
+        )
 
 
 def examples_of(

@@ -346,3 +346,21 @@ def test_a_document_is_there_as_it_was_written_or_not_at_all(tmp_path, damage):
     path.write_bytes(other.read_bytes() if damage is None else damage)
 
     assert store.read("a" * 40) is None
+
+
+def test_two_trainings_do_not_write_into_one_folder(tmp_path):
+    with Store(tmp_path).alone_in("key", fresh=False) as folder:
+        (folder / "checkpoint").touch()
+        with (
+            pytest.raises(LearningError, match="runs already, with this cache") as raised,
+            Store(tmp_path).alone_in("key", fresh=True),
+        ):
+            pass
+        assert raised.value.code == "TRAINING_RUNS" and (folder / "checkpoint").exists()
+        with Store(tmp_path).alone_in("other", fresh=False) as other:
+            assert other != folder
+
+    with Store(tmp_path).alone_in("key", fresh=False) as again:
+        assert again == folder and (folder / "checkpoint").exists()
+    with Store(tmp_path).alone_in("key", fresh=True):
+        assert not (folder / "checkpoint").exists()
