@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from node.dicom.phase_words import read_words, tokens_of, words_of
+from node.dicom.phase_words import MEDIA, read_words, tokens_of, words_of
 from node.dicom.values import Lookup, number, text
 
 #: Words that deny, and those of a time before the injection.
@@ -23,8 +23,6 @@ _DENIALS = frozenset(
     ohne kein keine keinen keines nicht sans sin senza sem zonder geen utan uten uden bez без"""
     )
 )
-#: Two words that deny, as w/o and n/a are read.
-_DENYING_PAIRS = frozenset({("w", "o"), ("n", "a")})
 #: Pairs that say "without contrast medium": "o. KM" is "ohne Kontrastmittel".
 _NONE_PAIRS = frozenset(
     {
@@ -33,6 +31,8 @@ _NONE_PAIRS = frozenset(
         ("contrast", "free"),
     }
 )
+#: Two words that deny, as w/o and n/a are read.
+_DENYING_PAIRS = _NONE_PAIRS | {("w", "o"), ("n", "a")}
 #: Between a word that denies and what it denies: "antes de contraste".
 _ARTICLES = frozenset(
     tokens_of("de do del della dello di du da des der den dem the la el il lo l any iv ev")
@@ -58,13 +58,7 @@ _WITHOUT = re.compile(
     rf"|s/\s?(?:{_MEDIUM}|contrast\w*|mdc|mc|gadol\w*))(?=$|[\s_)\],;])"
 )
 _WITH = re.compile(rf"\+\s?{_MEDIUM}(?![a-z0-9])|(?<![a-z0-9]){_MEDIUM}\+")
-#: Names of contrast media in a Series Description.
-_MEDIA = frozenset(
-    tokens_of(
-        """contrast contraste contrasto kontrast kontrastmittel km kmg mdc pdc gd gad gado
-    gadolinium gadovist gadavist dotarem prohance primovist clariscan multihance magnevist"""
-    )
-)
+_MEDIA = frozenset(tokens_of(MEDIA))
 #: What else a word that denies may stand before, where no name of a medium follows.
 _DENIED = _MEDIA | frozenset(
     tokens_of(
@@ -201,8 +195,9 @@ def _denials(words: tuple[str, ...]) -> set[int]:
     """Return the places of words that deny: of a number too, where none is above 0."""
     found = {at for at, word in enumerate(words) if word in _DENIALS}
     for at, pair in enumerate(pairwise(words)):
-        if pair in _DENYING_PAIRS | _NONE_PAIRS:
+        if pair in _DENYING_PAIRS:
             found |= {at, at + 1}
+    # What is left of a number without its zeros; one of thousands of digits is no int.
     numbers = {at: word.strip("0") for at, word in enumerate(words) if word.isdecimal()}
     return found if any(numbers.values()) else found | set(numbers)
 

@@ -25,13 +25,14 @@ _BEFORE_MEDIUM = """
 no non not without wo pre vor fore før voor avant ante antes ohne kein keine sans sin senza sem
 zonder innan utan uten uden bez prima post nach apres dopo despues efter after with mit avec con
 """
-_MEDIUM = """
-contrast contraste contrasto kontrast kontrastmittel kontrastu kontrastem km kmg cm mdc pdc civ iv
-gd gad gado gadolinium gadovist gadavist dotarem prohance primovist clariscan multihance magnevist
-inj injection injektion
+#: Names of contrast media in a Series Description.
+MEDIA = """
+contrast contraste contrasto kontrast kontrastmittel km kmg mdc pdc gd gad gado gadolinium gadovist
+gadavist dotarem prohance primovist clariscan multihance magnevist
 """
+_MEDIUM = f"{MEDIA} kontrastu kontrastem cm civ iv inj injection injektion"
 _GLUED = re.compile(f"({'|'.join(_BEFORE_MEDIUM.split())})({'|'.join(_MEDIUM.split())})")
-_WITHOUT_OR = re.compile(r"(?<![^\W_])w/o(?=[^\W\d_])")
+_WITHOUT_OR = re.compile(r"(?<![^\W_])w/o(?=[^\W\d_])", re.IGNORECASE)
 #: What a term says beside the phases: something that is no phase, or more than one thing.
 _NOTHING, _UNSURE = "nothing", "unsure"
 
@@ -192,7 +193,7 @@ def words_of(text: str) -> tuple[str, ...]:
     (('t', '1', 'ohne', 'km'), ('w', 'o', 'gd'))
     """
     found: list[str] = []
-    for word in tokens_of(_WITHOUT_OR.sub("w/o ", text.casefold())):
+    for word in tokens_of(_WITHOUT_OR.sub("w/o ", text)):
         glued = _GLUED.fullmatch(word)
         found += glued.groups() if glued else (word,)
     return tuple(found)

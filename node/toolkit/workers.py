@@ -81,8 +81,7 @@ class Workers:
                 except BrokenProcessPool as error:
                     raise LearningError(
                         f"a worker process {self._death()}; start the command again, it goes on "
-                        "with what is done; a script of yours must start its work under "
-                        'if __name__ == "__main__":',
+                        "with what is done",
                         code="WORKER_DIED",
                     ) from error
                 yield result
@@ -109,6 +108,11 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         codes = [process.exitcode for process in processes]
+        if 1 in codes:  # what goes wrong in a task travels as a result: it could not begin
+            return (
+                "ended with status 1 as it began (a script must start its work under "
+                'if __name__ == "__main__":)'
+            )
         return how_it_ended(code for code in codes if code != -signal.SIGTERM)
 
 

@@ -40,10 +40,10 @@ class Store:
     def read(self, key: str) -> dict[str, Any] | None:
         """Return a document, None where there is none as it was written."""
         try:
-            sha256, _, text = self._path(key, ".json").read_text("utf-8").partition("\n")
+            seal, _, text = self._path(key, ".json").read_text("utf-8").partition("\n")
         except (OSError, ValueError):
             return None
-        if hashlib.sha256(f"{key}{text}".encode()).hexdigest() != sha256:
+        if seal != _seal(key, text):
             return None
         document: dict[str, Any] = json.loads(text)
         return document
@@ -51,8 +51,7 @@ class Store:
     def write(self, key: str, document: Mapping[str, object]) -> None:
         """Keep a document."""
         text = json.dumps(document)
-        sha256 = hashlib.sha256(f"{key}{text}".encode()).hexdigest()
-        write_whole(self._path(key, ".json"), f"{sha256}\n{text}".encode())
+        write_whole(self._path(key, ".json"), f"{_seal(key, text)}\n{text}".encode())
 
     def example(self, key: str) -> Path:
         """Return where the example of a key is, or will be."""
@@ -65,13 +64,14 @@ class Store:
         temporary = path.with_name(f".{os.getpid()}-{path.name}")
         with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **dict(arrays))
-        found = _sha256(temporary)
+        found = sha256_of(temporary)
         temporary.replace(path)
         return found
 
     def has_example(self, key: str, sha256: str) -> bool:
         """Return whether the example of a key is there as it was written."""
-        return _sha256(self.example(key)) == sha256
+        path = self.example(key)
+        return path.is_file() and sha256_of(path) == sha256
 
     def touch(self, key: str) -> None:
         """Note that an example is still of use."""
@@ -142,13 +142,15 @@ class Store:
         return self.folder / "kept" / key[:2] / f"{key}{ending}"
 
 
-def _sha256(path: Path) -> str:
-    """Return the hash of a file, "" of one that cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seal(key: str, text: str) -> str:
+    """Return what tells whether a document is the one that was written under a key."""
+    return hashlib.sha256(f"{key}{text}".encode()).hexdigest()
 
 
 @contextmanager

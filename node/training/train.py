@@ -30,7 +30,7 @@ from node.training.manifest_edit import edited
 from node.training.plugin_code import Abilities, abilities, model_of
 from node.training.relevant import PROVENANCE, manifest_part, parameters_before
 from node.training.splits import TRAIN_SPLIT, TUNING_SPLIT, check_seed
-from node.training.store import Store, check_new_folder, check_writable
+from node.training.store import Store, check_new_folder, check_writable, sha256_of
 
 #: So many tuning cases are run before weights count as a result.
 _LOOKED_AT = 8
@@ -274,7 +274,7 @@ def _candidate(
     shutil.copytree(order.plugin, folder, ignore=shutil.ignore_patterns(*left))
     for name, path in fitted.weights.items():
         shutil.copyfile(path, folder / name)
-    hashes = dict(manifest.weights) | {n: _sha256(p) for n, p in fitted.weights.items()}
+    hashes = dict(manifest.weights) | {n: sha256_of(p) for n, p in fitted.weights.items()}
     words = {"grade": "phantom", "training": _sentence(order, len(job.train))}
     if order.out is not None:
         words["version"] = _version(manifest.version, hashes)
@@ -325,7 +325,7 @@ def _provenance(
         "progress": {"done": fitted.done, "total": fitted.total},
         "figures": dict(fitted.figures),
         "weights": {
-            name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+            name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
             for name, path in fitted.weights.items()
         },
         "versions": {"sentinel-node": __version__, **fitted.versions},
@@ -389,8 +389,3 @@ def _publish(candidate: Path, order: TrainOrder) -> Path:
             write_whole(target, content)
             target.chmod(mode)
     return folder
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

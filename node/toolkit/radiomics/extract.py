@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from node.plugin import Volume
 from node.radiomics_settings import RadiomicsSettings, feature_names, log_image
+from node.toml_file import nearest
 from node.toolkit.grids import Box, outside_value
 from node.toolkit.radiomics.glcm import glcm_features
 
@@ -61,7 +61,7 @@ class Features:
     def __getitem__(self, name: str) -> float:
         """Return the value of the feature `name`; `ValueError` if there is none."""
         if name not in self.names:
-            raise ValueError(f"there is no feature {name!r} here{_near(name, self.names)}")
+            raise ValueError(f"there is no feature {name!r} here{nearest(name, self.names)}")
         return float(self.values[self.names.index(name)])
 
 
@@ -110,15 +110,10 @@ def _asked(settings: RadiomicsSettings, names: Sequence[str] | None) -> tuple[st
     if isinstance(names, str):
         raise ValueError(f"names are a list of features, not one text: [{names!r}]")
     if unknown := sorted(set(names or ()) - set(offered)):
-        raise ValueError(f"the settings have no feature {unknown[0]!r}{_near(unknown[0], offered)}")
+        raise ValueError(
+            f"the settings have no feature {unknown[0]!r}{nearest(unknown[0], offered)}"
+        )
     return offered if names is None else tuple(names)
-
-
-def _near(name: str, offered: Sequence[str]) -> str:
-    """Return a question about the name that was most likely meant, "" if none is near."""
-    alike = {one.casefold(): one for one in offered}
-    found = get_close_matches(str(name).casefold(), list(alike), n=1, cutoff=0.8)
-    return f"; did you mean {alike[found[0]]!r}?" if found else ""
 
 
 def checked(

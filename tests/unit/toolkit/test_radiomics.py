@@ -371,9 +371,9 @@ def test_a_misspelt_feature_is_named_with_the_one_that_was_meant():
     found = extract(*one, settings, [name])
 
     assert found[name] == found.values[0]
-    with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+    with pytest.raises(ValueError, match=f'did you mean "{name}"'):
         found[name.casefold()]
-    with pytest.raises(ValueError, match=f"no feature '{name}s'; did you mean '{name}'"):
+    with pytest.raises(ValueError, match=rf"no feature '{name}s' \(did you mean \"{name}\"\?\)"):
         extract(*one, settings, [f"{name}s"])
     with pytest.raises(ValueError, match="a list of features, not one text"):
         extract(*one, settings, name)
