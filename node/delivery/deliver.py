@@ -112,8 +112,11 @@ def deliver_next(
     Raises
     ------
     StorageUnavailable
-        If rows cannot be read or written; the lease gives the deliveries back by time.
+        If rows cannot be read or written; the next turn of this sender gives the deliveries back,
+        or else the lease does by time.
     """
+    # Nothing is ours between two turns: what is, a turn could not give back on a full disk.
+    give_back(db, outlet.settings.name, owner)
     claimed = claim_due(db, outlet.settings.name, owner, now=now, lease_s=LEASE_S)
     if claimed is None:
         return 0
@@ -121,12 +124,13 @@ def deliver_next(
     turn = Turn(db, files, outlet, owner=owner, clock=clock, on_event=on_event)
     with _lease_kept(db, claimed, owner, clock):
         turn.deliver(claimed, allowed)
+    give_back(db, outlet.settings.name, owner)
     return len(claimed.items)
 
 
 @contextmanager
 def _lease_kept(db: Database, claimed: ClaimedJob, owner: str, clock: Clock) -> Iterator[None]:
-    """Renew the lease while a slow destination answers; give back at the end."""
+    """Renew the lease while a slow destination answers."""
     ids = [item.delivery.id for item in claimed.items]
     done = threading.Event()
 
@@ -144,4 +148,3 @@ def _lease_kept(db: Database, claimed: ClaimedJob, owner: str, clock: Clock) -> 
     finally:
         done.set()
         thread.join()
-        give_back(db, ids, owner)

@@ -186,14 +186,18 @@ def record(db: Database, held: Delivery, owner: str, outcome: Outcome, *, now: f
     return to_delivery(row)
 
 
-def give_back(db: Database, ids: Iterable[int], owner: str) -> None:
-    """Drop the lease on deliveries that are still ours, unchanged otherwise."""
+def give_back(db: Database, destination: str, owner: str) -> None:
+    """Drop the leases that `owner` has at `destination`; the deliveries are unchanged otherwise."""
+    mine = and_(
+        delivery.c.destination == destination,
+        delivery.c.state.in_([str(state) for state in _OPEN]),
+        delivery.c.owner == owner,
+    )
+    with db.read() as connection:
+        if connection.execute(select(delivery.c.id).where(mine).limit(1)).first() is None:
+            return
     with db.write() as connection:
-        connection.execute(
-            update(delivery)
-            .where(delivery.c.id.in_(list(ids)), delivery.c.owner == owner)
-            .values(owner="", lease_until=None)
-        )
+        connection.execute(update(delivery).where(mine).values(owner="", lease_until=None))
 
 
 def postpone(db: Database, destination: str, *, until: float) -> None:

@@ -15,7 +15,7 @@ from tests.chaos.rows import Row, Rows, read_rows
 from tests.chaos.site import ChaosSite
 
 #: Real seconds until a node that is well must have come to rest, with and without a clock to step.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 _PATIENCE_WITHOUT_CLOCK_S = 300.0
 #: Back-offs and leases are skipped by stepping the node's clock, after so long without change.
 _STILL_S = 0.8

@@ -9,7 +9,7 @@ from node.delivery.deliver import EventKind, deliver_destination, deliver_next
 from node.delivery.destination import MemoryDestination
 from node.delivery.proof import Proof, ProofKind, ProofOutcome
 from node.delivery.turn import IDENTITY_HOLD
-from node.errors import RefusalCode, Refused
+from node.errors import RefusalCode, Refused, StorageUnavailable
 from node.storage.delivery_rows import claim_due, retry_failed
 from tests.delivering import PATIENT, open_outbox
 
@@ -495,6 +495,38 @@ def test_a_sender_killed_between_sending_and_commit_sends_the_same_bytes_again(b
     assert box.states() == ["PROVEN", "PROVEN"]
     assert [r.status for r in box.rows()] == ["0111", "0000"]
     assert len(memory.kept) == 2
+
+
+def test_s12_a_sender_that_could_not_write_goes_on_as_soon_as_it_can(box):
+    box.add_job()
+    box.add_job(["folder"])
+
+    class FullDisk(MemoryDestination):
+        def send(self, items):
+            answers = super().send(items)
+            rename(box, "delivery", "away")  # it has them, and no row can be written
+            return answers
+
+    full = FullDisk()
+    box.open(full)
+    with pytest.raises(StorageUnavailable):
+        box.deliver(10.0)
+    rename(box, "away", "delivery")
+    box.outlets.clear()
+    well = MemoryDestination()
+    well.kept |= full.kept
+    box.open(well)
+    claim_due(box.db, "folder", "me", now=10.0, lease_s=60.0)
+    assert box.deliver(11.0, owner="other") == 0
+    assert box.deliver(11.0) == 2
+    assert box.states(destination="pacs") == ["PROVEN", "PROVEN"]
+    assert [r.status for r in box.rows(destination="pacs")] == ["0111", "0000"]
+    assert claim_due(box.db, "folder", "third", now=20.0, lease_s=60.0) is None
+
+
+def rename(box, old, new):
+    with box.db.write() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
 
 
 def test_a_sender_whose_lease_was_taken_meanwhile_records_nothing(box):

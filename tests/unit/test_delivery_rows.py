@@ -90,7 +90,7 @@ def test_e01_a_sender_whose_lease_was_taken_changes_nothing(box):
     with pytest.raises(LeaseLost):
         record(box.db, mine, "me", failed(), now=101.0)
     renew(box.db, [mine.id], "me", now=101.0, lease_s=1000.0)
-    give_back(box.db, [mine.id], "me")
+    give_back(box.db, "pacs", "me")
     assert box.states() == ["PENDING", "PENDING"]
     assert claim(box, now=102.0, owner="third") is None
 
