@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from node.errors import LearningError
 from node.toolkit.training import write_whole
+
+_SALT = re.compile(rb"[0-9a-f]{32}")
 
 
 def default_store() -> Path:
@@ -95,9 +98,12 @@ class Store:
         return folder
 
     def salt(self) -> str:
-        """Return a random word of this store: hashes of identities mean nothing elsewhere."""
+        """Return a random word of this store: hashes of identities mean nothing elsewhere.
+
+        A damaged one is made anew; the index of a data folder is kept by it, and made anew too.
+        """
         path = self.folder / "salt"
-        if not path.is_file():
+        if not (path.is_file() and _SALT.fullmatch(path.read_bytes())):
             write_whole(path, os.urandom(16).hex().encode())
         return path.read_text(encoding="ascii")
 

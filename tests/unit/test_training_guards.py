@@ -364,3 +364,13 @@ def test_two_trainings_do_not_write_into_one_folder(tmp_path):
         assert again == folder and (folder / "checkpoint").exists()
     with Store(tmp_path).alone_in("key", fresh=True):
         assert not (folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\xff\xfe", b"0123456789abcdef" * 2 + b"\n"])
+def test_a_damaged_salt_is_made_anew_and_then_stays(tmp_path: Path, damaged: bytes) -> None:
+    store = Store(tmp_path)
+    whole = store.salt()
+    assert store.salt() == whole
+    (tmp_path / "salt").write_bytes(damaged)
+    anew = store.salt()
+    assert len(anew) == 32 and anew != whole and Store(tmp_path).salt() == anew
