@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 
 
@@ -144,6 +145,10 @@ class SchemaMismatch(NodeError):
     def __init__(self, sentence: str, *, code: str = "SCHEMA_MISMATCH"):
         super().__init__(sentence)
         self.code = code
+
+
+#: `OSError.errno` of a disk that is full, read-only or broken.
+NO_STORAGE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
 
 
 class StorageUnavailable(NodeError):

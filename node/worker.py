@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from node.errors import AttemptFailed, LeaseLost, NodeError, Refused, StorageUnavailable
+from node.errors import (
+    NO_STORAGE,
+    AttemptFailed,
+    LeaseLost,
+    NodeError,
+    Refused,
+    StorageUnavailable,
+)
 from node.inference.runner import Runner
 from node.logs import get_logger
 from node.model import Job, JobState
@@ -21,8 +27,7 @@ log = get_logger(__name__)
 LEASE_S = 30.0
 _HEARTBEAT_S = 5.0
 _IDLE_S = 0.25
-#: What a disk says that is full, read-only or broken; so long we wait before the next job.
-_NO_STORAGE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
+#: So long we wait before the next job where the disk takes nothing.
 _NO_STORAGE_S = 5.0
 
 Compute = Callable[[Job, Node, Runner], object]
@@ -106,7 +111,7 @@ class Worker:
         except NodeError as error:
             self._end(job, JobState.SCHEDULED if error.retry else JobState.FAILED, error)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _NO_STORAGE:
+            if isinstance(error, OSError) and error.errno in NO_STORAGE:
                 self._hand_back(job, StorageUnavailable(f"disk: {error.strerror}"))
                 return
             log.exception("alarm: job failed by a defect", job=job.id)

@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
     SOURCE_SUFFIXES,
@@ -30,6 +31,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, BinaryIO
 
+from node.errors import NO_STORAGE
 from node.inference.isolation import Isolation, isolate
 
 _MAX_MESSAGE = 400
@@ -98,8 +100,11 @@ class Child:
     def _run(self, case_folder: Path, result_folder: Path) -> dict[str, Any]:
         from node.inference.transport import read_case, write_result
 
-        _use_temporary(result_folder / "tmp")
-        write_result(self._plugin.run(read_case(case_folder)), result_folder)
+        with _disk_told_apart():
+            _use_temporary(result_folder / "tmp")
+        result = self._plugin.run(read_case(case_folder))
+        with _disk_told_apart():
+            write_result(result, result_folder)
         gc.collect()  # the case is mapped until its last array is gone
         return {"ok": True}
 
@@ -153,9 +158,25 @@ def _source_only(folder: Path) -> Any:
     return hook
 
 
+class _DiskTookNothing(Exception):
+    """A full disk where the node writes, not the plugin: that is no crash of the plugin."""
+
+
+@contextmanager
+def _disk_told_apart() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_STORAGE:
+            raise _DiskTookNothing(error.strerror) from error
+        raise
+
+
 def _error_answer(error: BaseException) -> dict[str, Any]:
     kind = "raised"
-    if _is_memory(error):
+    if isinstance(error, _DiskTookNothing):
+        kind = "disk"
+    elif _is_memory(error):
         kind = "memory"
     elif type(error).__name__ == "ResultInvalid" and type(error).__module__ == "node.errors":
         kind = "result"

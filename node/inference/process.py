@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import node
-from node.errors import PluginCrashed, PluginOutOfMemory, PluginTimedOut, ResultInvalid
+from node.errors import (
+    PluginCrashed,
+    PluginOutOfMemory,
+    PluginTimedOut,
+    ResultInvalid,
+    StorageUnavailable,
+)
 
 #: Loads our package from its folder and nothing else from beside it: the plugin's interpreter
 #: must not see libraries that were built for ours.
@@ -152,6 +158,8 @@ class ChildProcess:
         ------
         PluginCrashed, PluginTimedOut, PluginOutOfMemory, ResultInvalid
             With the reason.
+        StorageUnavailable
+            If the disk did not take the result, through no fault of the plugin.
         """
         self._request += 1
         try:
@@ -287,6 +295,8 @@ def _raise_error(answer: dict[str, Any]) -> None:
     message = "".join(c for c in str(answer.get("message", "")) if c.isprintable())
     if kind == "result":
         raise ResultInvalid(message)
+    if kind == "disk":
+        raise StorageUnavailable(f"disk: {message}")
     sentence = f"{answer.get('type')}: {message} (at {answer.get('at') or 'an unknown place'})"
     raise (PluginOutOfMemory if kind == "memory" else PluginCrashed)(sentence)
 

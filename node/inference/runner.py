@@ -117,6 +117,8 @@ class Runner:
             If the plugin's files are no longer those that its digest names.
         PluginCrashed, PluginTimedOut, PluginOutOfMemory, ResultInvalid
             With the reason; the next run starts a fresh child.
+        StorageUnavailable
+            If the disk did not take the result.
         """
         beat = _every(_HEARTBEAT_S, heartbeat)
         with self._running, _Exchange(job_folder) as exchange:

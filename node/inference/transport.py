@@ -153,7 +153,7 @@ def _write_segment(segment: Segment, folder: Path, number: int) -> dict[str, Any
     first, end = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
     name = f"mask-{number}.npy"
     # Only the slices between the first and the last voxel travel; the rest is known to be empty.
-    np.save(folder / name, np.ascontiguousarray(mask[first:end]).view(np.uint8), allow_pickle=False)
+    _save(folder / name, np.ascontiguousarray(mask[first:end]).view(np.uint8))
     return {
         "name": str(segment.name),
         "role": str(segment.role),

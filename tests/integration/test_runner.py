@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from node.errors import (
     RefusalCode,
     Refused,
     ResultInvalid,
+    StorageUnavailable,
 )
 from node.inference.check import check_plugin
 from node.inference.runner import Runner, RunOutcome
@@ -55,6 +57,13 @@ def shout_on_every_pipe():
             os.write(fd, b"garbage\\n")
         except OSError:
             pass
+"""
+
+
+_FULL = """
+def full(*_, **__):
+    raise OSError(*{said})
+
 """
 
 
@@ -107,6 +116,32 @@ def test_a_case_travels_there_and_a_result_back(tmp_path: Path, run) -> None:
     assert outcome.result.notes == ("on cpu and cpu", "[('PatientAge', 61.5), ('PatientSex', 'F')]")
     assert outcome.device == "cpu"
     assert outcome.peak_memory_mb > 10
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (errno.ENOSPC, "No space left on device"),
+        (errno.EROFS, "Read-only file system"),
+        ("60 requested and 32 written",),  # numpy's words for a disk that took only a part
+    ],
+)
+def test_s12_a_disk_that_does_not_take_the_result_is_no_crash_of_the_plugin(
+    tmp_path: Path, run, said: tuple[object, ...]
+) -> None:
+    full = _FULL.format(said=said) + f"np.save = full\n{_WHOLE}"
+
+    with pytest.raises(StorageUnavailable, match="disk: (No space|Read-only)"):
+        run(make_plugin(tmp_path, full, name="full"))
+
+    run(make_plugin(tmp_path, _WHOLE, name="well"))
+
+
+def test_a_plugin_that_finds_the_disk_full_itself_crashed(tmp_path: Path, run) -> None:
+    full = _FULL.format(said=(errno.ENOSPC, "No space left on device")) + "full()"
+
+    with pytest.raises(PluginCrashed, match="No space left"):
+        run(make_plugin(tmp_path, full))
 
 
 def test_the_child_stays_warm_for_one_plugin_and_is_replaced_for_another(
