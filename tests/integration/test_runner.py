@@ -131,7 +131,7 @@ def test_s12_a_disk_that_does_not_take_the_result_is_no_crash_of_the_plugin(
 ) -> None:
     full = _FULL.format(said=said) + f"np.save = full\n{_WHOLE}"
 
-    with pytest.raises(StorageUnavailable, match="disk: (No space|Read-only)"):
+    with pytest.raises(StorageUnavailable, match=r"disk: (No space|Read-only)"):
         run(make_plugin(tmp_path, full, name="full"))
 
     run(make_plugin(tmp_path, _WHOLE, name="well"))
