@@ -113,7 +113,7 @@ def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0)
     # Back to the units that were given: weights / spread, and the intercept at 0.
     back = np.diag(np.append(1.0 / spread, 1.0))
     back[-1, :-1] = -middle / spread
-    inverse = np.asarray(np.linalg.pinv(_information(design, beta) + penalty), np.float64)
+    inverse = _inverse(_information(design, beta) + penalty)
     weights, covariance = back @ beta, back @ inverse @ back.T
     silent = np.flatnonzero(same if not ridge else [])
     covariance[silent, silent] = np.inf
@@ -171,10 +171,15 @@ def _information(design: Array, beta: Array) -> Array:
     return found
 
 
+def _inverse(information: Array) -> Array:
+    """Return the pseudo-inverse, by eigenvalues: LAPACK's SVD gave up on a sound 314 x 314."""
+    return np.asarray(np.linalg.pinv(information, hermitian=True), np.float64)
+
+
 def _step(design: Array, y: Array, beta: Array, penalty: Array) -> tuple[Array, float]:
     """Return better weights, and how much better; halve a step that makes it worse."""
     gradient = design.T @ (y - sigmoid(design @ beta)) - penalty @ beta
-    move = np.linalg.pinv(_information(design, beta) + penalty) @ gradient
+    move = _inverse(_information(design, beta) + penalty) @ gradient
     before = _loss(design, y, beta, penalty)
     for halved in range(30):
         after = beta + move * 0.5**halved

@@ -86,6 +86,22 @@ def test_log_odds_and_back():
     assert np.isfinite(log_odds_of([0.0, 1.0])).all()
 
 
+def test_an_svd_that_gives_up_ends_no_fit_with_a_ridge(monkeypatch):
+    # As LAPACK's did on a sound matrix of 314 headers: eigenvalues from 0.8 to 929, two threads.
+    svd = np.linalg.svd
+
+    def gives_up(a, *args, hermitian=False, **kwargs):
+        if not hermitian:
+            raise np.linalg.LinAlgError("SVD did not converge")
+        return svd(a, *args, hermitian=True, **kwargs)
+
+    x, y = drawn(3)
+    before = fit_logistic(x, y, ridge=1.0)
+    monkeypatch.setattr(np.linalg._linalg, "svd", gives_up)
+
+    assert fit_logistic(x, y, ridge=1.0).weights.tolist() == before.weights.tolist()
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-3])
 def test_a_ridge_on_a_feature_of_another_size_leaves_the_others_alone(scale):
     x, y = drawn(6)
