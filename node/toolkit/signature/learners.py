@@ -26,7 +26,7 @@ GRIDS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "knn": ({"n_neighbors": 15}, {"n_neighbors": 7}, {"n_neighbors": 31}),
     # Leaves of many cases, or what a forest says moves more with the scanner; many features at
     # each split, or the one that alone shows a cause is seldom seen (docs/performance.md).
-    "random_forest": ({"min_samples_leaf": 0.1, "max_features": 0.4},),
+    "random_forest": ({"min_samples_leaf": 0.05, "max_features": 0.7},),
     "extra_trees": ({"min_samples_leaf": 3}, {"min_samples_leaf": 10}),
     "gbdt": ({"n_estimators": 100}, {"n_estimators": 40}),
     "xgboost": ({"n_estimators": 100}, {"n_estimators": 40}),
