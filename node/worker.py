@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from node.errors import (
     NO_STORAGE,
@@ -50,6 +51,8 @@ class Worker:
         self._process = compute
         self._owner = f"{owner}/{device}"
         self._runner = Runner(device)
+        #: The end of a job that could not be written when it came: nobody else can tell it.
+        self._unsaid: Callable[[], None] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"worker {device}")
 
@@ -73,7 +76,15 @@ class Worker:
         self._runner.close()
 
     def work_once(self) -> Job | None:
-        """Claim and compute one job; return it as it was claimed, or None if there is none."""
+        """Claim and compute one job; return it as it was claimed, or None if there is none.
+
+        Raises
+        ------
+        StorageUnavailable
+            If rows cannot be read or written; the next call writes what this one could not.
+        """
+        if self._unsaid is not None:
+            self._unsaid()
         job = claim_job(self._node.db, self._owner, now=time.time(), lease_s=LEASE_S)
         if job is None:
             return None
@@ -128,11 +139,14 @@ class Worker:
         drained = self._stopping.is_set() and state is JobState.SCHEDULED
         code = DRAINED if drained else str(error.code)
         now = time.time()
+        self._unsaid = partial(self._end, job, state, error)
         try:
             became = end_job(
                 self._node.db, job, self._owner, state=state, code=code, reason=str(error), now=now
             )
+            self._unsaid = None
         except LeaseLost:
+            self._unsaid = None
             log.error("lease lost, end not recorded", job=job.id)
             return
         log.warning("job ended", job=job.id, state=str(became), code=code)

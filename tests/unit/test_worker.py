@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from node.errors import LeaseLost
+from node.errors import LeaseLost, StorageUnavailable
 from node.model import JobState
 from node.storage.job_rows import get_job, insert_job
 from node.storage.lease_rows import finish_job, release_expired
@@ -41,6 +41,36 @@ def test_a_file_that_is_gone_is_a_defect_and_fails_the_job(db):  # noqa: F811
 
     assert state is JobState.FAILED
     assert "FileNotFoundError" in reason
+
+
+def test_s12_a_worker_that_could_not_write_an_end_writes_it_before_the_next_job(db):  # noqa: F811
+    asked = []
+
+    def compute(job, node, runner):
+        asked.append(job.attempt)
+        if len(asked) == 1:
+            rename(db, "job", "away")  # a full disk: no row can be written
+        raise StorageUnavailable("disk: No space left on device")
+
+    insert_job(db, a_job())
+    worker = Worker(SimpleNamespace(db=db), device="cpu", owner="w", compute=compute)
+    worker.ask_to_stop()  # so that nothing waits
+    with pytest.raises(StorageUnavailable):
+        worker.work_once()
+    with pytest.raises(StorageUnavailable):
+        worker.work_once()
+    rename(db, "away", "job")
+    job = worker.work_once()
+    worker.close()
+
+    assert job is not None and asked == [1, 2]
+    assert get_job(db, job.id).state is JobState.SCHEDULED
+    assert worker.work_once() is not None  # nothing is left to say of it
+
+
+def rename(database, old, new) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
 
 
 def beat(database, compute) -> list[dict[str, object]]:
