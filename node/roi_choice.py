@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlierRegion:
+    """A part of an object that was left out as edited since."""
+
+    sop_instance_uid: str
+    number: int
+    content_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobRoi:
     """One region chosen for a ROI role: which part of which object (S21)."""
 
@@ -23,3 +32,5 @@ class JobRoi:
     points_at_sha256: str = ""
     #: Our job that made the object; "": somebody else did.
     from_job: str = ""
+    #: Regions that it was taken for an edit of by name alone: they must share a voxel with it.
+    edit_of: tuple[EarlierRegion, ...] = ()

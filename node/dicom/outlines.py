@@ -30,6 +30,8 @@ _FEW = 2
 _SKIPPED = 5
 #: An outline may reach this many times the image's size beyond it; farther is no outline of it.
 _REACH = 2
+#: What holds all contours of a region is at most so many times as large as the image.
+_LARGEST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +95,12 @@ def home_of(
             return stack
     nearest = named[0] if named else same[0]
     worst = max(_off_planes(outline.points, nearest) for outline in outlines)
+    # Those that name images which are here were drawn on them; no other series helps.
+    where = "" if named else ", and the series they were drawn on is not at hand"
     raise Refused(
         RefusalCode.ROI_NOT_ON_PLANES,
         f"contours lie up to {worst:.2f} of a slice step off the planes of the image "
-        f"(at most {PLANE_TOLERANCE:g}), and the series they were drawn on is not at hand",
+        f"(at most {PLANE_TOLERANCE:g}){where}",
     )
 
 
@@ -216,7 +220,9 @@ def _canvas(drawn: Sequence[Drawn], home: Stack) -> tuple[Array, tuple[int, int]
     planes = [one.plane for one in drawn]
     size = np.array(home.geometry.shape)
     low, high = np.array([min(planes), *corner]), np.array([max(planes) + 1, *end])
-    if (low < -_REACH * size).any() or (high > (_REACH + 1) * size).any():
+    apart = (low < -_REACH * size).any() or (high > (_REACH + 1) * size).any()
+    # Contours on both sides of the image: what is between them would be filled in memory.
+    if apart or np.prod(high - low) > _LARGEST * np.prod(size):
         raise Refused(RefusalCode.ROI_OUTSIDE_IMAGE, "contours lie far outside the image")
     return corner, (int(end[0] - corner[0]), int(end[1] - corner[1]))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from node.dicom.frames import Stack
 from node.dicom.regions import Region, RegionRules, mask_on, regions_of
@@ -14,7 +15,7 @@ from node.errors import MalformedDataset, RefusalCode, Refused
 from node.inference.roi_parts import check_one_piece
 from node.manifest import Manifest, RoiRole
 from node.plugin import Roi
-from node.roi_choice import JobRoi
+from node.roi_choice import EarlierRegion, JobRoi
 
 _PARTS = {
     "SEG": "segment {} of a segmentation (SEG)",
@@ -79,12 +80,18 @@ def read_rois(
         are one thing drawn twice, or one that must be one lesion has parts; any code
         of `mask_on`.
     """
-    found = tuple(
-        _read(manifest.rois[one.role], one, files, stacks, others, assumed_charset)
-        for one in chosen
+    reader = _Reader(
+        manifest=manifest,
+        files=files,
+        stacks=stacks,
+        others=others,
+        assumed_charset=assumed_charset,
     )
+    found = tuple(reader.read(one) for one in chosen)
     for name in manifest.rois:
-        _refuse_twice(name, [one for one in found if one.chosen.role == name])
+        of_role = [one for one in found if one.chosen.role == name]
+        _refuse_twice(name, of_role)
+        _refuse_doubtful_edits(name, of_role, reader)
     return found
 
 
@@ -101,66 +108,79 @@ def source_sentence(region: Region) -> str:
     return ", ".join(word for word in (part, _HOW.get(region.algorithm, "")) if word)
 
 
-def _read(
-    role: RoiRole,
-    chosen: JobRoi,
-    files: Mapping[str, RoiFile],
-    stacks: Mapping[str, Stack],
-    others: Sequence[Stack],
-    assumed_charset: str,
-) -> ReadRoi:
-    try:
-        regions = list(_regions(chosen, files, assumed_charset))
-        region = next((one for one in regions if _is(one, chosen)), None)
-        if region is None:
-            raise Refused(RefusalCode.INPUT_CHANGED, "the chosen region is not in its object")
-        mask = mask_on(
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """What is here to read regions from."""
+
+    manifest: Manifest
+    files: Mapping[str, RoiFile]
+    stacks: Mapping[str, Stack]
+    others: Sequence[Stack]
+    assumed_charset: str
+
+    def read(self, chosen: JobRoi) -> ReadRoi:
+        role = self.manifest.rois[chosen.role]
+        try:
+            regions = list(self._regions(chosen))
+            region = next((one for one in regions if _is(one, chosen)), None)
+            if region is None:
+                raise Refused(RefusalCode.INPUT_CHANGED, "the chosen region is not in its object")
+            mask = self._mask(region, role, regions)
+        except Refused as refusal:
+            raise Refused(refusal.code, f"{role.name}: {refusal.sentence}") from None
+        except (MalformedDataset, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise Refused(RefusalCode.ROI_UNREADABLE, f"{role.name}: {why}") from error
+        stack = self.stacks[role.input]
+        roi = Roi(
+            mask=mask,
+            role=role.input,
+            label=region.name[:_LABEL_LENGTH],
+            source=source_sentence(region),
+        )
+        check_one_piece(role, roi, stack.geometry.spacing_mm)
+        made_on = region.referenced_series
+        carried = bool(made_on) and stack.series_instance_uid not in made_on
+        return ReadRoi(chosen=chosen, region=region, roi=roi, carried=carried)
+
+    def earlier(self, one: EarlierRegion, role: RoiRole) -> NDArray[np.bool_] | None:
+        """Return the mask of a region that was left out as edited; None: there is none to have."""
+        try:
+            file = self._file(one.sop_instance_uid, one.content_sha256)
+            regions = regions_of(file.path, assumed_charset=self.assumed_charset)
+            return next(self._mask(r, role, regions) for r in regions if _is(r, one))
+        except (Refused, MalformedDataset, OSError, StopIteration):
+            return None
+
+    def _mask(self, region: Region, role: RoiRole, regions: Sequence[Region]) -> NDArray[np.bool_]:
+        return mask_on(
             region,
-            stacks[role.input],
+            self.stacks[role.input],
             # What nobody approved was refused when the job was made, by the rule's setting.
             rules=RegionRules(fraction=role.fraction, unapproved=True),
             regions=regions,
-            stacks=(*stacks.values(), *others),
-            assumed_charset=assumed_charset,
+            stacks=(*self.stacks.values(), *self.others),
+            assumed_charset=self.assumed_charset,
         )
-    except Refused as refusal:
-        raise Refused(refusal.code, f"{role.name}: {refusal.sentence}") from None
-    except (MalformedDataset, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise Refused(RefusalCode.ROI_UNREADABLE, f"{role.name}: {why}") from error
-    roi = Roi(
-        mask=mask,
-        role=role.input,
-        label=region.name[:_LABEL_LENGTH],
-        source=source_sentence(region),
-    )
-    check_one_piece(role, roi, stacks[role.input].geometry.spacing_mm)
-    made_on = region.referenced_series
-    carried = bool(made_on) and stacks[role.input].series_instance_uid not in made_on
-    return ReadRoi(chosen=chosen, region=region, roi=roi, carried=carried)
+
+    def _regions(self, chosen: JobRoi) -> Iterator[Region]:
+        """Yield the regions of the chosen object, and of what its report points at."""
+        own = self._file(chosen.sop_instance_uid, chosen.content_sha256)
+        for region in regions_of(own.path, assumed_charset=self.assumed_charset):
+            yield region
+            if _is(region, chosen) and region.segment_of is not None and chosen.points_at_sha256:
+                pointed = self._file(region.segment_of[0], chosen.points_at_sha256)
+                yield from regions_of(pointed.path, assumed_charset=self.assumed_charset)
+
+    def _file(self, uid: str, content_sha256: str) -> RoiFile:
+        found = self.files.get(uid)
+        if found is None or found.content_sha256 != content_sha256:
+            gone = "is not here any more" if found is None else "has another content by now"
+            raise Refused(RefusalCode.INPUT_CHANGED, f"the object of the region {gone}")
+        return found
 
 
-def _regions(
-    chosen: JobRoi, files: Mapping[str, RoiFile], assumed_charset: str
-) -> Iterator[Region]:
-    """Yield the regions of the chosen object, and of what its report points at."""
-    own = _file(chosen.sop_instance_uid, chosen.content_sha256, files)
-    for region in regions_of(own.path, assumed_charset=assumed_charset):
-        yield region
-        if _is(region, chosen) and region.segment_of is not None and chosen.points_at_sha256:
-            pointed = _file(region.segment_of[0], chosen.points_at_sha256, files)
-            yield from regions_of(pointed.path, assumed_charset=assumed_charset)
-
-
-def _file(uid: str, content_sha256: str, files: Mapping[str, RoiFile]) -> RoiFile:
-    found = files.get(uid)
-    if found is None or found.content_sha256 != content_sha256:
-        gone = "is not here any more" if found is None else "has another content by now"
-        raise Refused(RefusalCode.INPUT_CHANGED, f"the object of the region {gone}")
-    return found
-
-
-def _is(region: Region, chosen: JobRoi) -> bool:
+def _is(region: Region, chosen: JobRoi | EarlierRegion) -> bool:
     return (region.sop_instance_uid, region.number) == (chosen.sop_instance_uid, chosen.number)
 
 
@@ -179,14 +199,38 @@ def _refuse_twice(name: str, found: Sequence[ReadRoi]) -> None:
             if shared > (smaller / 2 if together else 0):
                 raise Refused(
                     RefusalCode.ROI_SEVERAL,
-                    f"{name}: {other.roi.source} and {one.roi.source} {_how_alike(together)}; "
-                    "one of them is not meant",
+                    f"{name}: {_told(other)} and {_told(one)} {_how_alike(together)}; one of them "
+                    "is not meant",
                 )
+
+
+def _refuse_doubtful_edits(name: str, found: Sequence[ReadRoi], reader: _Reader) -> None:
+    """Refuse where a region counts as edited by its name alone, and lies elsewhere than its edit.
+
+    Viewers call everything "Segment 1": what shares no voxel may be another lesion (S21).
+    """
+    for earlier in {one for new in found for one in new.chosen.edit_of}:
+        mask = reader.earlier(earlier, reader.manifest.rois[name])
+        news = [one.roi.mask for one in found if earlier in one.chosen.edit_of]
+        if mask is not None and not any((mask & new).any() for new in news):
+            raise Refused(
+                RefusalCode.ROI_SEVERAL,
+                f"{name}: a region that has the name and author of a later one shares no voxel "
+                "with it: whether it was moved or is another lesion, nothing tells; draw both in "
+                "one object, give them names of their own, or say "
+                f"rois.{name}.latest = true in the rule",
+            )
+
+
+def _told(one: ReadRoi) -> str:
+    """Return what a region is, and which of those that look alike: when it was made."""
+    made = one.region.created_at[:12]
+    return one.roi.source + (f" ({made[:8]} {made[8:10]}:{made[10:]})" if len(made) == 12 else "")
 
 
 def _how_alike(together: bool) -> str:
     return (
-        "of the same object share more than half of the smaller one"
+        "lie in one object and share more than half of the smaller one"
         if together
-        else "of another object overlap"
+        else "lie in two objects and overlap"
     )

@@ -38,6 +38,21 @@ def newest_edits(found: Sequence[R]) -> list[R]:
     return [one for one in found if one.region.sop_instance_uid not in edited]
 
 
+def edited_by_name(new: R, found: Sequence[R], current: Sequence[R]) -> list[R]:
+    """Return the regions that are not current any more, and that `new` is in place of by its name.
+
+    A name says little: whether they were moved away from or are other lesions, their voxels tell.
+    """
+    gone = [one for one in found if one not in current]
+    return [
+        one
+        for one in gone
+        if _by_one_hand(new.region, one.region)
+        and not (one.region.tracking_uid and new.region.tracking_uid)
+        and _same(one.region, new.region)
+    ]
+
+
 def latest_object(found: Sequence[R]) -> list[R]:
     """Return the regions of the object that says it was made last; all if nothing says so."""
     moments = {one.region.sop_instance_uid: one.region.created_at for one in found}
@@ -52,9 +67,13 @@ def _replaces(new: Sequence[HasRegion], old: Sequence[HasRegion]) -> bool:
     first, then = old[0].region, new[0].region
     if not first.created_at or then.created_at <= first.created_at:
         return False
-    if then.source_kind != first.source_kind or then.creator != first.creator:
+    if not _by_one_hand(then, first):
         return False
     return all(any(_same(one.region, other.region) for other in new) for one in old)
+
+
+def _by_one_hand(one: Region, other: Region) -> bool:
+    return (one.source_kind, one.creator) == (other.source_kind, other.creator)
 
 
 def _same(one: Region, other: Region) -> bool:

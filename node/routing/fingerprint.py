@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from node.clinical_values import ClinicalValue
 from node.manifest import Manifest
@@ -62,13 +63,21 @@ def _regions(manifest: Manifest, rois: Sequence[JobRoi]) -> list[object]:
     """Return the regions; nothing at all where a plugin needs none: as before there were any."""
     if not manifest.rois:
         return []
-    documents = (asdict(one) for one in rois)
+    documents = (_region(one) for one in rois)
     return [
         sorted(
             documents,
             key=lambda one: (str(one["role"]), str(one["sop_instance_uid"]), int(one["number"])),
         )
     ]
+
+
+def _region(one: JobRoi) -> dict[str, Any]:
+    """Return a region; what it replaced is left out where it is nothing: as before it was kept."""
+    document = asdict(one)
+    if not one.edit_of:
+        del document["edit_of"]
+    return document
 
 
 def _rule(rule: RuleSettings) -> list[object]:

@@ -15,8 +15,8 @@ from node.dicom.headers import identity_of
 from node.dicom.regions import Region, RegionRules, refusal_of
 from node.errors import RefusalCode, Refused
 from node.manifest import Code, Manifest, RoiRole
-from node.roi_choice import JobRoi
-from node.routing.edits import latest_object, newest_edits
+from node.roi_choice import EarlierRegion, JobRoi
+from node.routing.edits import edited_by_name, latest_object, newest_edits
 from node.routing.selection import Chosen
 from node.settings import RoiSettings
 
@@ -223,7 +223,7 @@ class _Desk:
             for one, why in fitting.values()
         )
         if refusal is not None or chosen:
-            rois = tuple(self._job_roi(one) for one in chosen)
+            rois = tuple(self._job_roi(one, kept, current) for one in chosen)
             return RoiChoice(rois=rois, candidates=candidates, refusal=refusal)
         missing = RoiMissing(role=self._role, sentence=self._nothing(len(fitting)))
         return RoiChoice(candidates=candidates, missing=(missing,))
@@ -324,9 +324,13 @@ class _Desk:
         kinds = ", ".join(role.sources) or f"a result of {role.from_plugin}"
         return f"no region for {role.name}{lines}: {kinds} with {what}{named}; {others}"
 
-    def _job_roi(self, one: FoundRegion) -> JobRoi:
+    def _job_roi(
+        self, one: FoundRegion, kept: Sequence[FoundRegion], current: Sequence[FoundRegion]
+    ) -> JobRoi:
         region = one.region
         pointed = region.segment_of
+        # Where the rule takes the latest, nothing is in doubt.
+        earlier = [] if self._settings.latest else edited_by_name(one, kept, current)
         return JobRoi(
             role=self._role.name,
             source_kind=region.source_kind,
@@ -337,11 +341,20 @@ class _Desk:
             content_sha256=one.content_sha256,
             points_at_sha256="" if pointed is None else self._content_of(pointed[0]),
             from_job=one.from_job,
+            edit_of=tuple(_earlier(one) for one in earlier),
         )
 
     def _content_of(self, sop_instance_uid: str) -> str:
         found = (o for o in self._found if o.region.sop_instance_uid == sop_instance_uid)
         return next((one.content_sha256 for one in found), "")
+
+
+def _earlier(one: FoundRegion) -> EarlierRegion:
+    return EarlierRegion(
+        sop_instance_uid=one.region.sop_instance_uid,
+        number=one.region.number,
+        content_sha256=one.content_sha256,
+    )
 
 
 def _is_one_of(code: Code, codes: Iterable[Code]) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 from node.clinical_values import ClinicalValue
 from node.errors import NodeError
 from node.model import Job, JobInput, JobState
-from node.roi_choice import JobRoi
+from node.roi_choice import EarlierRegion, JobRoi
 from node.storage.statements import columns_of
 from node.storage.tables import job, job_clinical, study
 
@@ -103,7 +103,10 @@ def input_documents(made: Job) -> list[dict[str, Any]]:
 
 
 def _to_roi(document: Mapping[str, Any]) -> JobRoi:
-    return JobRoi(**{key: value for key, value in document.items() if key != _KIND})
+    # A row of before has none.
+    earlier = tuple(EarlierRegion(**one) for one in document.get("edit_of", ()))
+    said = {key: value for key, value in document.items() if key != _KIND}
+    return JobRoi(**{**said, "edit_of": earlier})
 
 
 def _to_input(document: Mapping[str, Any]) -> JobInput:

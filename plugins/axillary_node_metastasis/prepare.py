@@ -36,7 +36,8 @@ def networks():
 def not_a_node(volume, mask):
     """Return why an outline cannot hold a node, or "": its size, or what is in it.
 
-    The networks say something of anything: of a click, of lung, of bone, of HU 1024 too high.
+    The networks say something of anything: of a click, of lung, of bone, of HU 1024 too high, of
+    a node that the scanner's field of view cut off.
     """
     found = longest_in_plane(mask, volume.spacing_mm[1:])
     longest_mm = 0.0 if found is None else found[0]
@@ -45,6 +46,11 @@ def not_a_node(volume, mask):
             f"its outline is {longest_mm:.1f} mm long in its longest slice, and a node is expected "
             f"to be {SETTINGS['least_mm']:g} to {SETTINGS['most_mm']:g} mm; outline the whole node "
             "and nothing else"
+        )
+    if volume.padding is not None and volume.padding[mask].any():
+        return (
+            "the images hold no values in a part of its outline (padding outside of the field of "
+            "view); send images that show all of the node"
         )
     low, high = SETTINGS["least_hu"], SETTINGS["most_hu"]
     middle = float(np.median(volume.array[mask]))

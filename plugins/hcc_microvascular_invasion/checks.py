@@ -4,12 +4,15 @@ import numpy as np
 
 from node.toolkit.diameters import longest_in_plane
 from node.toolkit.grids import AIR_HU
+from node.toolkit.outlines import incomplete
 
-#: Ours. Median HU of a tumour on the portal venous phase: below is fat or air, above is bone,
-#: metal or iodised oil of an earlier treatment.
+#: Ours. Median HU of a tumour on either phase: below is fat or air, above is bone, metal, iodised
+#: oil of an earlier treatment, or values that are no HU.
 TUMOR_HU = (-20.0, 250.0)
-#: Ours. Below, an outline is a click, not a tumour.
-LEAST_MM = 5.0
+#: Ours. Below, an outline is a click; above, it holds more than a tumour, or than an omentum.
+LEAST_MM, MOST_MM = 5.0, 250.0
+#: Ours. A tumour whose outline is narrower than so many pixels at its widest is a line.
+LEAST_WIDE_PX = 3
 #: Ours. So much of the smaller region in the other one: they are one region, drawn for both.
 MOST_SHARED = 0.5
 
@@ -20,12 +23,14 @@ class Unsuitable(ValueError):
 
 def check_regions(volume, tumor, region):
     """Raise `Unsuitable` unless the two outlines can be those of a tumour and of an omentum."""
-    longest = longest_in_plane(tumor, volume.spacing_mm[1:])
-    if longest is None or longest[0] < LEAST_MM:
-        found = 0.0 if longest is None else longest[0]
+    for name, mask in (("tumour", tumor), ("omental fat", region)):
+        check_length(name, mask, volume.spacing_mm)
+    if why := incomplete(tumor, volume.spacing_mm):
+        raise Unsuitable(f"the outline of the tumour cannot be of all of it: {why}")
+    if not is_area(tumor):
         raise Unsuitable(
-            f"the outline of the tumour is {found:.1f} mm long in its longest slice; outline the "
-            f"whole tumour, at least {LEAST_MM:g} mm"
+            f"the outline of the tumour is nowhere {LEAST_WIDE_PX} pixels wide: it is a line; "
+            "outline the whole tumour"
         )
     shared = np.count_nonzero(tumor & region)
     share = shared / min(np.count_nonzero(tumor), np.count_nonzero(region))
@@ -34,22 +39,38 @@ def check_regions(volume, tumor, region):
             f"the outlines of the tumour and of the omental fat have {share:.0%} of the smaller "
             "one in common; draw each where it is"
         )
-    low, high = TUMOR_HU
-    middle = float(np.median(volume.array[tumor]))
-    if not low <= middle <= high:
+
+
+def check_length(name, mask, spacing_mm):
+    """Raise `Unsuitable` of an outline that is too short or too long in its longest slice."""
+    longest = longest_in_plane(mask, spacing_mm[1:])
+    found = 0.0 if longest is None else longest[0]
+    if not LEAST_MM <= found <= MOST_MM:
         raise Unsuitable(
-            f"the outlined tumour has a median of {middle:.0f} HU on the portal venous images, "
-            f"which is no tumour of the liver ({low:g} to {high:g} HU); check the outline"
+            f"the outline of the {name} is {found:.1f} mm long in its longest slice, and "
+            f"{LEAST_MM:g} to {MOST_MM:g} mm are expected; outline all of the {name} and nothing "
+            "else"
         )
+
+
+def is_area(mask):
+    """Return whether a region holds a square of so many pixels in a slice."""
+    found = mask
+    for axis in (1, 2):
+        parts = [np.roll(found, -step, axis=axis) for step in range(LEAST_WIDE_PX)]
+        found = np.logical_and.reduce(parts)
+    return bool(found.any())
 
 
 def check_phases(arterial, portal, tumor):
     """Raise `Unsuitable` unless there are two phases, and the arterial one shows the tumour."""
-    same = arterial.array.shape == portal.array.shape
-    if same and np.array_equal(arterial.array, portal.array):
-        raise Unsuitable(
-            "the arterial and the portal venous images are the same; both phases are needed"
-        )
+    if arterial.array.shape == portal.array.shape:
+        apart = np.subtract(arterial.array, portal.array, dtype=np.float64)
+        if apart.min() == apart.max():
+            raise Unsuitable(
+                "the arterial and the portal venous images are the same, or differ by one number "
+                "everywhere; both phases are needed"
+            )
     if not covers(arterial, portal, tumor):
         raise Unsuitable(
             "the arterial images do not cover the whole tumour that is outlined on the portal "
@@ -67,10 +88,28 @@ def covers(volume, other, mask):
     return bool((found >= -0.51).all() and (found <= last).all())
 
 
-def check_shown(plane, mask, role):
-    """Raise `Unsuitable` where a tumour lies in padding, or in air, of a plane."""
-    if (plane[mask] <= AIR_HU).any():
+def check_shown(planes, masks, role):
+    """Raise `Unsuitable` of planes that show no tumour: one value, padding, or no HU of tissue.
+
+    `planes` are HU, shape (planes, rows, columns), and `masks` the tumour in them.
+    """
+    phase = role.replace("_", " ")
+    if planes.min() == planes.max():
         raise Unsuitable(
-            f"the {role.replace('_', ' ')} images hold no values in a part of the tumour's "
-            "largest slice; both phases must show all of it"
+            f"the {phase} images hold the value {planes.flat[0]:g} and no other where the tumour "
+            "is; send images of the patient"
+        )
+    inside = planes[masks]
+    if (inside <= AIR_HU).any():
+        raise Unsuitable(
+            f"the {phase} images hold no values in a part of the tumour, on a slice that is "
+            "looked at; both phases must show all of it"
+        )
+    low, high = TUMOR_HU
+    middle = float(np.median(inside))
+    if not low <= middle <= high:
+        raise Unsuitable(
+            f"the outlined tumour has a median of {middle:.0f} HU on the {phase} images, which is "
+            f"no tumour of the liver ({low:g} to {high:g} HU); check the outline, and whether the "
+            "values are HU"
         )

@@ -50,14 +50,15 @@ def seen_of(case):
         FAT: place_of(volume, region.mask, widest, side="fat_mm"),
     }
     window = SETTINGS["window_low_hu"], SETTINGS["window_high_hu"]
-    place, around = places[TUMOR], slices_around(volume, places[TUMOR].slice_index)
+    place = places[TUMOR]
+    around = slices_around(volume, case.volumes["arterial"], place.slice_index)
+    outlines = tumor.mask[around]
     images = {}
     for role in PHASES:
         planes = planes_of(case.volumes[role], volume.grid, around)
-        check_shown(planes[len(around) // 2], tumor.mask[place.slice_index], role)
+        check_shown(planes, outlines, role)
         images[role] = hu_window(np.stack([place.cut(plane) for plane in planes]), *window)
-    outlines = [place.cut(tumor.mask[at], fill=0.0) for at in around]
-    images["outline"] = np.stack(outlines).clip(0.0, 1.0)
+    images["outline"] = np.stack([place.cut(one, fill=0.0) for one in outlines]).clip(0.0, 1.0)
     # Nothing but the fat is left of the other crop, as the paper's group does it.
     grey = hu_window(volume.array[widest], SETTINGS["fat_low_hu"], SETTINGS["fat_high_hu"])
     images["fat"] = places[FAT].cut(np.where(fat[widest], grey, 0.0), fill=0.0)[None].clip(0, 1)
@@ -93,12 +94,21 @@ def place_of(volume, mask, slice_index, *, side):
     return fixed_crop(volume, mask, side_mm=side_mm, size=pixels, slice_index=slice_index).place
 
 
-def slices_around(volume, middle):
-    """Return the slices that are seen; at the end of the volume its last one again."""
+def slices_around(volume, other, middle):
+    """Return the slices that are seen; where a phase ends, the last one of both again."""
     step = max(1, round(SETTINGS["slice_gap_mm"] / volume.spacing_mm[0]))
     reach = SETTINGS["slices"] // 2
     found = middle + step * np.arange(-reach, reach + 1)
-    return np.clip(found, 0, len(volume.array) - 1).tolist()
+    both = [at for at in range(len(volume.array)) if at == middle or shows(other, volume, at)]
+    return np.clip(found, min(both), max(both)).tolist()
+
+
+def shows(other, volume, at):
+    """Return whether a slice of a volume lies within the slices of another one."""
+    rows, columns = volume.array.shape[1:]
+    centre = np.array([at, (rows - 1) / 2, (columns - 1) / 2, 1.0])
+    found = (np.linalg.inv(other.affine) @ volume.affine @ centre)[0]
+    return -0.51 <= found <= len(other.array) - 0.49
 
 
 def planes_of(volume, grid, slices):

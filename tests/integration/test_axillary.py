@@ -102,6 +102,19 @@ def test_an_outline_that_is_too_small_or_too_large_for_a_node_is_refused(plugin,
         assert "expected to be 3 to 80 mm" in result.refusal and not result.measurements
 
 
+def test_a_node_that_the_field_of_view_cut_off_is_refused(plugin, subject):
+    """Padding counts as air in a crop, and half a node would be judged as another one."""
+    node, volume = subject.case.rois["axillary_node"][0], subject.case.volumes["ct"]
+    cut = np.zeros(volume.array.shape, bool)
+    cut[tuple(np.argwhere(node.mask)[-1])] = True
+    case = replace(subject.case, volumes={"ct": replace(volume, padding=cut)})
+
+    result = plugin.run(case)
+
+    assert result.refusal.startswith("node 1: the images hold no values in a part of its outline")
+    assert not result.measurements
+
+
 def test_what_is_said_is_the_mean_over_slices_and_mirror_images(plugin, subject):
     """Not of the one slice alone: a slice's own noise counts for a third."""
     volume, node = subject.case.volumes["ct"], subject.case.rois["axillary_node"][0]

@@ -121,6 +121,41 @@ def test_s14_an_edited_contour_is_a_new_run(tmp_path: Path) -> None:
     assert jobs[0].reason_code == "SUPERSEDED"
 
 
+def untracked(ct: Sequence[Dataset], mask: Any, time: str) -> Dataset:
+    """A SEG as many viewers store it: "Segment 1", no Tracking UID, always in one series."""
+    drawn = binary(ct, mask, SeriesInstanceUID="1.2.77", ContentTime=time)
+    (one,) = drawn.SegmentSequence
+    one.SegmentLabel = "Segment 1"
+    del one.TrackingUID, one.TrackingID
+    return drawn
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("latest", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_s21_what_only_its_name_calls_an_edit_must_share_a_voxel_with_the_older_one(
+    tmp_path: Path, many: bool, latest: bool, shared: bool
+) -> None:
+    """Two nodes are two nodes, though a viewer calls both "Segment 1"."""
+    ct = images()
+    one, other = np.zeros((2, *SHAPE), np.bool_)
+    one[2:5, 3:8, 3:8] = True
+    other[2:6, 7 if shared else 12 : 18, 7 if shared else 12 : 18] = True
+    roi, settings = "many = true" if many else "", RoiSettings(latest=latest)
+    with opened(tmp_path, roi=roi, tumor=settings) as hospital:
+        hospital.receive([*ct, untracked(ct, one, "100000"), untracked(ct, other, "100500")])
+        hospital.sweep()
+        (job,) = hospital.jobs(ct[0].StudyInstanceUID)
+        made = get_report(hospital.node.db, job.id) if shared or latest else {}
+
+    if shared or latest:
+        (volume,) = made["measurements"]
+        assert volume["value"] == pytest.approx(np.count_nonzero(other) * VOXEL)
+    else:
+        assert (job.state, job.reason_code) == (JobState.REFUSED, "ROI_SEVERAL")
+        assert "shares no voxel with it" in job.reason and "latest = true" in job.reason
+
+
 def structures(
     ct: Sequence[Dataset], corners: Any, *, planes: Sequence[int] = (2, 3), **changes: Any
 ) -> Dataset:

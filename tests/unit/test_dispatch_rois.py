@@ -207,7 +207,26 @@ def test_s21_an_edit_by_the_same_author_replaces_the_older_contour(
 
     (roi,) = site.jobs[-1].rois
     assert roi.sop_instance_uid == edited.SOPInstanceUID
+    assert roi.edit_of == (), "its Tracking UID says so"
     assert "no, edited since" in explain_text(site.db, site.study_uid)
+
+
+def test_s21_an_edit_that_its_name_alone_tells_keeps_what_it_is_in_place_of(
+    site: RoutingSite, images: list[Dataset]
+):
+    """Where voxels are read, the two are compared; a row keeps it over a restart."""
+    first, second = seg(images), seg(images, ContentTime="120000")
+    for one in (first, second):
+        one.SeriesInstanceUID = "1.2.77"
+        del one.SegmentSequence[0].TrackingUID
+
+    site.route([*images, first])
+    site.route([second])
+
+    (roi,) = site.jobs[-1].rois
+    (earlier,) = roi.edit_of
+    assert roi.sop_instance_uid == second.SOPInstanceUID
+    assert (earlier.sop_instance_uid, earlier.number) == (first.SOPInstanceUID, 1)
 
 
 @pytest.mark.parametrize("many", [False, True])

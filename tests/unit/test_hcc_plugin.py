@@ -239,12 +239,45 @@ def padded(case):
     return with_volume(case, "arterial", padding=padding)
 
 
+def padded_beside(case):
+    """Values are missing in one slice that is seen, not in the tumour's largest one."""
+    tumor = case.rois["tumor"][0].mask
+    padding = tumor.copy()
+    padding[int(tumor.sum(axis=(1, 2)).argmax())] = False
+    return with_volume(case, "arterial", padding=padding)
+
+
+def arterial(change):
+    def spoil(case):
+        array = change(case.volumes["arterial"].array, case.volumes["portal_venous"].array)
+        return with_volume(case, "arterial", array=array)
+
+    return spoil
+
+
+def outlined(name, part):
+    def spoil(case):
+        mask = np.zeros_like(case.rois[name][0].mask)
+        mask[part] = True
+        return with_region(case, name, mask)
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
         (short, "arterial images do not cover the whole tumour"),
         (elsewhere, "arterial images do not cover the whole tumour"),
         (padded, "arterial images hold no values in a part of the tumour"),
+        (padded_beside, "arterial images hold no values in a part of the tumour"),
+        (arterial(lambda own, _: own + 1024), "HU on the arterial images"),
+        (arterial(lambda own, _: np.full_like(own, 40)), "hold the value 40 and no other"),
+        (arterial(lambda _, portal: portal + 1), "differ by one number everywhere"),
+        (outlined("tumor", np.s_[4:12, 80, 30:80]), "nowhere 3 pixels wide"),
+        (outlined("tumor", np.s_[8, 60:90, 40:70]), "in one slice only"),
+        (outlined("tumor", np.s_[0:9, 60:90, 40:70]), "first or last slice"),
+        (outlined("lesser_omental_fat", np.s_[8, 50:51, 120:121]), "omental fat is 0.0 mm long"),
         (
             lambda case: with_volume(
                 case, "arterial", array=case.volumes["portal_venous"].array.copy()
@@ -292,6 +325,28 @@ def test_all_branches_and_fusions_run_and_show_where_they_looked(made, branches,
 def test_an_unknown_way_to_join_is_said(made, key):
     with pytest.raises(ValueError, match=f"{key} is 'product'; take one of"):
         made(**{key: "product"})
+
+
+def test_both_phases_repeat_the_slice_where_one_of_them_ends(made):
+    """Air in one phase beside tissue in the other would say what no tumour says."""
+    case = case_of(spacing_mm=(4.0, 0.8, 0.8))
+    tumor = case.rois["tumor"][0].mask.copy()
+    largest = int(tumor.sum(axis=(1, 2)).argmax())
+    tumor[largest + 1 :] = False
+    case = with_region(case, "tumor", tumor)
+    arterial = case.volumes["arterial"]
+    ends = with_volume(case, "arterial", array=arterial.array[: largest + 1])
+
+    images = load_prepare(made).seen_of(ends).images
+
+    for role in ("arterial", "portal_venous"):
+        assert np.median(images[role][2]) > 0.2, "no slice of air"
+        assert np.array_equal(images[role][2], images[role][1])
+
+
+def load_prepare(made):
+    made()
+    return sys.modules["prepare"]
 
 
 def test_a_margin_that_hides_what_enhances_around_is_refused(made):

@@ -363,6 +363,19 @@ def test_s21_one_coordinate_that_is_broken_is_refused(tmp_path: Path, ct: Any, v
     assert refusal(tmp_path, stack, ds) is RefusalCode.ROI_OUTSIDE_IMAGE
 
 
+def test_s21_contours_on_both_sides_of_the_image_are_refused_before_they_are_filled(
+    tmp_path: Path, ct: Any
+) -> None:
+    """What holds both would be many times as large as the image, in memory."""
+    stack, images = ct
+    within = [(plane, SHAPED) for plane in range(6)]
+    sizes = np.array(stack.geometry.shape[1:])
+    far = [(0, SHAPED - 1.5 * sizes), (5, SHAPED + 1.5 * sizes)]
+
+    with pytest.raises(Refused, match="contours lie far outside the image"):
+        mask_of(tmp_path, stack, structure_set(stack, images, [*within, *far]))
+
+
 def test_s21_contours_above_the_stack_count_as_outside(tmp_path: Path, ct: Any) -> None:
     stack, images = ct
     ds = structure_set(stack, images, [(z, SHAPED) for z in (4, 5, 6, 7, 8)])
