@@ -22,7 +22,7 @@ from node.toolkit.training import INSTITUTION, seed_everything
 #: Each network learns in a process of its own.
 PARTS = CROPS
 #: Our choices; the paper states none of them.
-STEPS, LOOK_EVERY = 1500, 100
+STEPS, LOOK_EVERY = 3000, 300
 BATCH, RATE, WEIGHT_DECAY = 32, 2e-3, 1e-3
 #: Smoothing of the weights over steps: what is kept is their running mean.
 AVERAGING = 0.98
