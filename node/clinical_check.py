@@ -13,6 +13,9 @@ from node.units import converted, units_like
 
 _YES = ("yes", "true")
 _NO = ("no", "false")
+#: Beyond it whole numbers have no place of their own in float64, which JSON's readers and DICOM's
+#: decimals end in (RFC 8259, section 6): 9007199254740993 would become ...992.
+_LARGEST = 2**53 - 1
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -143,6 +146,9 @@ def _number(spec: ClinicalSpec, given: object, unit: str) -> float | int:
         return value
     if value != int(value):
         raise _refuse(spec, given, unit, "it is not a whole number")
+    # As given too: as a float it may have come back into the range.
+    if max(abs(value), abs(given) if isinstance(given, int) else 0) > _LARGEST:
+        raise _refuse(spec, given, unit, f"it is beyond {_LARGEST} and would be rounded")
     return int(value)
 
 

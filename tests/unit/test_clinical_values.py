@@ -47,6 +47,7 @@ from tests.regions_case import binary, blob
 from tests.routing_site import RULE, RoutingSite, manifest
 
 SHAPE = (4, 8, 8)
+ENDLESS = replace(SPECS["nodes"], range=Range())
 
 
 # --- values ----------------------------------------------------------------------------------
@@ -117,6 +118,25 @@ def test_words_of_a_command_line_become_what_the_manifest_says(name, text, value
     found = from_text(SPECS[name], text)
 
     assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("given", [2**53 - 1, 1 - 2**53, 0, float(2**53 - 1), -3.0])
+def test_a_whole_number_that_is_kept_exactly_is_taken(given):
+    assert checked(ENDLESS, given) == given
+
+
+@pytest.mark.parametrize(
+    "given", [123456789012345678, 2**53 + 1, -(2**53) - 1, 2**53, float(2**53), 1e17, -1e300]
+)
+def test_a_whole_number_that_would_change_is_refused(given):
+    with pytest.raises(ClinicalValueRefused, match=r"beyond 9007199254740991 .*; allowed: a whole"):
+        checked(ENDLESS, given)
+
+
+@pytest.mark.parametrize("text", ["123456789012345678", "9007199254740993.0", "1e17"])
+def test_a_whole_number_of_a_command_line_is_not_rounded(text):
+    with pytest.raises(ClinicalValueRefused, match="beyond 9007199254740991"):
+        checked(ENDLESS, from_text(ENDLESS, text))
 
 
 # --- the manifest ----------------------------------------------------------------------------
@@ -440,6 +460,30 @@ def test_an_entry_that_one_plugin_does_not_allow_is_refused_and_nothing_is_store
 
     assert known(node_of(site), site.study_uid)["entries"] == []
     assert site.study.state is StudyState.ROUTED
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_whole_number_that_would_change_is_not_stored(site, as_text):
+    site.with_plugin(manifest(clinical={"nodes": ENDLESS}))
+    site.route(ct())
+    node = node_of(site)
+    given = str(2**53 + 1) if as_text else 2**53 + 1
+    entry = {"nodes": Said(value=given, by="me")}
+
+    with pytest.raises(ClinicalValueRefused, match=f"nodes = {2**53 + 1}: .*beyond"):
+        enter(node, site.study_uid, entry, way="http", now=1.0, as_text=as_text)
+
+    assert known(node, site.study_uid)["entries"] == []
+
+
+def test_a_whole_number_of_a_report_that_would_change_is_left_out(site):
+    site.with_plugin(manifest(clinical={"nodes": ENDLESS}))
+    images = ct()
+
+    site.route([*images, report(images[0], num(NODES, "9007199254740993", None))])
+
+    nodes = value_of(site, "nodes")
+    assert nodes.value is None and "beyond 9007199254740991" in nodes.why_not
 
 
 def test_unknown_names_studies_and_people_are_refused(site):
