@@ -16,6 +16,9 @@ Scores = NDArray[np.float64]
 #: Whose the positive cases are, and whose the negative ones.
 Patients = tuple[Sequence[str], Sequence[str]]
 
+#: A variance of 0 up to rounding (1e-32); that of one pair in 10^10 out of order is above 1e-21.
+_NO_SPREAD = 1e-28
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -59,14 +62,21 @@ def auroc_interval(
     """Return the AUROC with DeLong's variance carried to the logit scale.
 
     An AUROC of 1 has no variance by DeLong. Then the lower end is that of a share of 1 among
-    as many cases as the smaller class has (Clopper and Pearson); an AUROC of 0 mirrors it.
-    With one case in a class there is no variance: NaN.
+    as many cases as the smaller class has (Clopper and Pearson); an AUROC of 0 mirrors it, and
+    one case in a class is enough for that. Of any other AUROC the ends are NaN where DeLong has
+    no variance to give: with one case (or patient) in a class, and where it is 0, as of a score
+    that is the same for all. That is a 0.5 of which nobody knows how sure it is, not a sure one.
 
     Parameters
     ----------
     positive, negative : float64, shape (cases,)
     patients : (of the positive cases, of the negative ones), or None
         Whose case it is, where a patient may have several: they count as one draw together.
+
+    Raises
+    ------
+    ValueError
+        If a class is empty, a score is NaN, or `patients` are not one for each case.
 
     References
     ----------
@@ -75,13 +85,17 @@ def auroc_interval(
     Obuchowski 1997, doi:10.2307/2533958.
     """
     above, below = _placements(positive, negative)
+    _check_patients(above, below, patients)
     area = float(above.mean())
     z, smaller = _z(level), _smaller(above, below, patients)
     if area in (0.0, 1.0):
         reach = ((1.0 - level) / 2.0) ** (1.0 / smaller)
         low, high = (reach, 1.0) if area == 1.0 else (0.0, 1.0 - reach)
         return Interval(estimate=area, low=low, high=high, level=level)
-    error = math.sqrt(_covariance([(above, below)], patients)[0, 0]) / (area * (1.0 - area))
+    variance = float(_covariance([(above, below)], patients)[0, 0])
+    if not variance > _NO_SPREAD:  # or NaN
+        return Interval(estimate=area, low=math.nan, high=math.nan, level=level)
+    error = math.sqrt(variance) / (area * (1.0 - area))
     middle = math.log(area / (1.0 - area))
     # tanh instead of exp, which overflows where an interval is all there is from 0 to 1
     low, high = (0.5 + 0.5 * math.tanh((middle + sign * z * error) / 2.0) for sign in (-1, 1))
@@ -109,11 +123,12 @@ def compare_aurocs(
     Raises
     ------
     ValueError
-        If the two are not of the same cases.
+        If the two are not of the same cases, or `patients` are not one for each.
     """
     if [len(one) for one in first] != [len(one) for one in second]:
         raise ValueError("a paired comparison needs both scores of every case")
     placed = [_placements(*first), _placements(*second)]
+    _check_patients(*placed[0], patients)
     areas = [float(above.mean()) for above, _ in placed]
     covariance = _covariance(placed, patients)
     difference = areas[0] - areas[1]
@@ -139,6 +154,17 @@ def _placements(positive: Scores, negative: Scores) -> tuple[Scores, Scores]:
     if np.isnan(positive).any() or np.isnan(negative).any():
         raise ValueError("a score is NaN")
     return _share_below(positive, negative), 1.0 - _share_below(negative, positive)
+
+
+def _check_patients(above: Scores, below: Scores, patients: Patients | None) -> None:
+    if patients is None:
+        return
+    given, cases = tuple(map(len, patients)), (above.size, below.size)
+    if given != cases:
+        raise ValueError(
+            f"each case needs a patient: {cases[0]} and {cases[1]} cases, but "
+            f"{' and '.join(map(str, given))} patients"
+        )
 
 
 def _share_below(values: Scores, others: Scores) -> Scores:
@@ -174,8 +200,6 @@ def _clustered(placed: list[tuple[Scores, Scores]], patients: Patients) -> NDArr
     for side in (0, 1):
         values = np.stack([pair[side] for pair in placed])
         owner = np.array([place[str(name)] for name in patients[side]], int)
-        if owner.size != values.shape[1]:
-            raise ValueError("each case needs a patient")
         held, count = np.unique(owner).size, values.shape[1]
         if held < 2:
             return np.full((len(placed), len(placed)), np.nan)

@@ -194,8 +194,17 @@ def reliability(
     ----------
     by : "width" or "count"
         Bins of equal width, or of (nearly) as many cases each.
+
+    Raises
+    ------
+    ValueError
+        As `checked_cases`; if `bins` is below 1, or `by` another word.
     """
     p, y = checked_cases(probability, outcome, both=False)
+    if bins < 1:
+        raise ValueError(f"bins is {bins}; at least 1")
+    if by not in ("width", "count"):
+        raise ValueError(f"by is {by!r}; width or count")
     if by == "width":
         edges = np.linspace(0.0, 1.0, bins + 1)
     else:

@@ -7,6 +7,8 @@ pixel centres at whole numbers; outside of the plane lies air.
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -243,8 +245,10 @@ def adjustable_crop(
     least_mm : float
         The side is never smaller.
 
-    The other parameters are those of `fixed_crop`.
+    The other parameters are those of `fixed_crop`, and so is what is refused.
     """
+    if math.isnan(factor) or math.isnan(least_mm):
+        raise ValueError(f"factor is {factor:g} and least_mm {least_mm:g}; both must be numbers")
     mask = checked_mask(mask)
     box = _box(volume, mask, slice_index)
     _, row_mm, column_mm = volume.spacing_mm
@@ -260,7 +264,7 @@ def _box(volume: Volume, mask: Mask, slice_index: int | None) -> Place:
     """Return the box of the region in its plane, as a place."""
     if mask.shape != volume.array.shape:
         raise ValueError(f"the region has shape {mask.shape}, the volume {volume.array.shape}")
-    index = largest_slice(mask) if slice_index is None else slice_index
+    index = largest_slice(mask) if slice_index is None else _whole(slice_index)
     if not 0 <= index < len(mask):
         raise ValueError(f"there is no slice {index}; the volume has 0 to {len(mask) - 1}")
     rows, columns = (np.flatnonzero(mask[index].any(axis=axis)) for axis in (1, 0))
@@ -274,6 +278,15 @@ def _box(volume: Volume, mask: Mask, slice_index: int | None) -> Place:
         extent=(float(rows[-1] - rows[0] + 1), float(columns[-1] - columns[0] + 1)),
         size=_SIZE,
     )
+
+
+def _whole(slice_index: object) -> int:
+    try:
+        if not isinstance(slice_index, bool):
+            return operator.index(slice_index)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise ValueError(f"slice_index is {slice_index!r}; say a whole number")
 
 
 def _crop(volume: Volume, mask: Mask, place: Place, fill: float | None) -> Crop:
@@ -293,7 +306,9 @@ def _crop(volume: Volume, mask: Mask, place: Place, fill: float | None) -> Crop:
 def _check(place: Place) -> None:
     size: object = place.size
     listed = isinstance(size, tuple | list)
-    whole = listed and all(isinstance(one, int | np.integer) for one in place.size)
+    whole = listed and all(
+        isinstance(one, int | np.integer) and not isinstance(one, bool) for one in place.size
+    )
     if not (whole and len(place.size) == 2):
         raise ValueError(f"size is {size!r}; say (rows, columns) in whole pixels")
     if not min(place.extent) > 0.0 or min(place.size) < 1:

@@ -41,7 +41,7 @@ def decision_curve(
         From 0 to 1; calibrated, or the thresholds mean nothing.
     outcome : bool, shape (cases,)
     thresholds : float, shape (points,), or None
-        Above 0 and below 1; None: 0.01 to 0.99.
+        Above 0 and below 1; None: 0.01, 0.02 and so on to 0.99.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def decision_curve(
     ([0.0], [-0.5])
     """
     p, y = checked_cases(probability, outcome, both=False)
-    t = np.arange(0.01, 0.995, 0.01) if thresholds is None else np.asarray(thresholds, float)
+    t = np.arange(1, 100) / 100 if thresholds is None else np.asarray(thresholds, float)
     if t.ndim != 1 or not ((t > 0.0) & (t < 1.0)).all():
         raise ValueError("a threshold of a decision curve lies above 0 and below 1")
     called = p[None, :] >= t[:, None]  # (points, cases)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from node.errors import ResultInvalid
+from node.toolkit.devices import is_out_of_memory
 from node.toolkit.masks import checked_mask
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -60,7 +62,10 @@ def grad_cam(
     ResultInvalid
         If no place speaks for it (the map is 0 everywhere) or a value is not finite.
     ValueError
-        If the network has no such layer or output, or the layer's output has no places.
+        If the network has no such layer or output, the layer's output has no places, `toward`
+        is another value, there is no input, or PyTorch cannot run the network on it or find the
+        gradient: an image too small or of whole numbers, weights made in inference mode. Memory
+        that ran out stays PyTorch's error.
 
     References
     ----------
@@ -91,20 +96,39 @@ def explained(
 
     Of several mirror images the number is their mean.
     """
+    if toward not in (1, -1, None):
+        raise ValueError(f"toward is {toward!r}; 1, -1 or None")
+    if not inputs:
+        raise ValueError("Grad-CAM needs an image; give what the network is called with")
     if len(inputs[0]) != 1:
         raise ValueError(f"Grad-CAM explains one image at a time, not {len(inputs[0])}")
-    batch = [torch.cat([one.flip(tuple(axes)) for axes in mirrored]) for one in inputs]
-    features, numbers = _forward(network, batch, layer, output)
-    number = float(numbers.detach().mean())
-    if toward is None:
-        toward = 1 if number >= 0.0 else -1
     wanted = tuple(inputs[0].shape[2:]) if size is None else size
-    heats = _heats(features, numbers, toward, wanted)
+    with _said_of(inputs):
+        batch = [torch.cat([one.flip(tuple(axes)) for axes in mirrored]) for one in inputs]
+        features, numbers = _forward(network, batch, layer, output)
+        number = float(numbers.detach().mean())
+        if toward is None:
+            toward = 1 if number >= 0.0 else -1
+        heats = _heats(features, numbers, toward, wanted)
     if heats is None:
         raise ValueError(f"output {output} does not hang on {layer}")
     back = [heat.flip(tuple(axes)) for heat, axes in zip(heats.split(1), mirrored, strict=True)]
     found: NDArray[np.float32] = (sum(back) / len(back))[0, 0].cpu().numpy()
     return _scaled(found, layer, toward), number
+
+
+@contextmanager
+def _said_of(inputs: Sequence[Any]) -> Iterator[None]:
+    """Make what PyTorch cannot compute of these inputs a ValueError that says which they are."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):  # the node tells it from a fault by its type and words
+            raise
+        shown = " and ".join(
+            f"{str(one.dtype).removeprefix('torch.')} {tuple(one.shape)}" for one in inputs
+        )
+        raise ValueError(f"Grad-CAM cannot be computed of an input of {shown}: {error}") from error
 
 
 def _heats(features: Any, numbers: Any, toward: int, size: tuple[int, ...]) -> Any | None:

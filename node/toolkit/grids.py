@@ -124,8 +124,9 @@ def spaced_grid(grid: Grid, spacing_mm: Spacing) -> Grid:
     (10, 4, 4)
     """
     wanted_mm = np.broadcast_to(np.asarray(spacing_mm, dtype=float), 3)
-    if not (wanted_mm > 0).all():
-        raise ValueError(f"a step must be above 0 mm, not {wanted_mm.min():g}")
+    sound = np.isfinite(wanted_mm) & (wanted_mm > 0)
+    if not sound.all():
+        raise ValueError(f"a step must be a number above 0 mm, not {wanted_mm[~sound][0]:g}")
     axes, turned = _canonical_axes(grid.affine)
     affine = _turned_affine(grid, axes, turned)
     counts = np.array([grid.shape[axis] for axis in axes])
@@ -179,7 +180,9 @@ def resample(
 
     Parameters
     ----------
-    array : float32 (any order) or an integer type (nearest), shape of `source`
+    array : float32, float64 or an integer type, shape of `source`
+        "linear" cuts the fraction off whole numbers (1.5 becomes 1, -1.5 becomes -1): give
+        float32 if it matters.
     source, target : Grid
         Any two, oblique or reversed to each other too.
     order : "linear" or "nearest"
@@ -196,14 +199,11 @@ def resample(
         If `array` does not have the shape of `source`, or is of a type that is not resampled; if
         `order` is another word, or a grid has no extent.
     """
-    if order not in ("linear", "nearest"):
-        raise ValueError(f"order is {order!r}; linear or nearest")
+    _check(array, source, order)
     if array.dtype.kind not in "iuf" or array.dtype.itemsize not in (1, 2, 4, 8):
         raise ValueError(f"an array of {array.dtype} is not resampled; for a mask: mask_to")
     if array.dtype == np.float16:
         raise ValueError("an array of float16 is not resampled; give float32")
-    if array.shape != source.shape:
-        raise ValueError(f"the array has shape {array.shape}, its grid {source.shape}")
     import SimpleITK
 
     itk: Any = SimpleITK  # half of its calls have no types
@@ -297,6 +297,13 @@ def box_around(mask: NDArray[np.bool_], grid: Grid, *, margin_mm: float = 0.0) -
     return box.grown([round(margin_mm / step) for step in grid.spacing_mm], grid.shape)
 
 
+def _check(array: NDArray[Any], source: Grid, order: Order) -> None:
+    if order not in ("linear", "nearest"):
+        raise ValueError(f"order is {order!r}; linear or nearest")
+    if array.shape != source.shape:
+        raise ValueError(f"the array has shape {array.shape}, its grid {source.shape}")
+
+
 def _inverse(grid: Grid) -> NDArray[np.float64]:
     try:
         return np.asarray(np.linalg.inv(grid.affine), np.float64)
@@ -306,6 +313,7 @@ def _inverse(grid: Grid) -> NDArray[np.float64]:
 
 def _resample_part(array: NDArray[Any], source: Grid, target: Grid, order: Order) -> NDArray[Any]:
     """Resample the part around what is not 0 only: regions are small, volumes are not."""
+    _check(array, source, order)  # of an empty one too
     result = np.zeros(target.shape, dtype=array.dtype)
     held = Box.of(array != 0)
     if held is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ def hu_window(values: NDArray[np.generic], low_hu: float, high_hu: float) -> NDA
     Raises
     ------
     ValueError
-        If the window has no width.
+        If the window has no width, or no end.
 
     Examples
     --------
@@ -31,6 +33,8 @@ def hu_window(values: NDArray[np.generic], low_hu: float, high_hu: float) -> NDA
     """
     if not low_hu < high_hu:
         raise ValueError(f"a window from {low_hu:g} to {high_hu:g} HU has no width")
+    if not math.isfinite(high_hu - low_hu):
+        raise ValueError(f"a window from {low_hu:g} to {high_hu:g} HU has no end; give two numbers")
     scaled: NDArray[np.float32] = np.clip(values, low_hu, high_hu, dtype=np.float32)
     scaled -= np.float32(low_hu)
     scaled /= np.float32(high_hu - low_hu)

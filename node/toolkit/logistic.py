@@ -73,14 +73,15 @@ def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0)
     ----------
     features : float, shape (cases, features)
     outcome : bool or shares from 0 to 1, shape (cases,)
-    ridge : float
+    ridge : float, from 0 on
         Half of it times the squared weights is added to the negative log-likelihood; the
         intercept stays free. scikit-learn's ``C`` is its inverse.
 
     Raises
     ------
     ValueError
-        If shapes differ, a value is not finite, a class is missing, or the features tell the
+        If shapes differ, a value is not finite, an outcome is not from 0 to 1, a class is
+        missing, `ridge` is none, a feature's spread is beyond float64, or the features tell the
         classes, or a part of one, apart without an error (then no maximum exists: give a
         `ridge`).
 
@@ -92,12 +93,10 @@ def fit_logistic(features: ArrayLike, outcome: ArrayLike, *, ridge: float = 0.0)
     [0.204, 0.796]
     """
     x, y = _checked(features, outcome)
+    if not 0.0 <= ridge < math.inf:
+        raise ValueError(f"a ridge is a number from 0 on, not {ridge:g}")
     same = (x == x[0]).all(axis=0)
-    middle = np.where(same, x[0], x.mean(axis=0))
-    # Around 0 and of one size: years, HU and mm2 are told apart from the intercept alike. What a
-    # ridge holds down more than the cases do counts by the ridge, or it would drown the others.
-    spread = np.sqrt(np.where(same, 0.0, x.var(axis=0)) + ridge / len(x))
-    spread[spread == 0.0] = 1.0
+    middle, spread = _scale(x, same, ridge)
     design = np.hstack([(x - middle) / spread, np.ones((len(x), 1))])  # (cases, features + 1)
     penalty = np.diag(np.append(ridge / spread**2, 0.0))
     beta = np.zeros(design.shape[1])
@@ -152,9 +151,32 @@ def _checked(features: ArrayLike, outcome: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(f"features {x.shape} and outcome {y.shape} are not of the same cases")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("a feature or an outcome is not finite")
+    beyond = (y < 0.0) | (y > 1.0)
+    if beyond.any():
+        raise ValueError(f"an outcome is from 0 to 1, not {y[beyond][0]:g}")
     if not y.size or y.max() == 0.0 or y.min() == 1.0:
         raise ValueError("a regression needs cases with the outcome and cases without it")
     return x, y
+
+
+def _scale(x: Array, same: NDArray[np.bool_], ridge: float) -> tuple[Array, Array]:
+    """Return the middle of each feature, and what it is divided by.
+
+    Around 0 and of one size: years, HU and mm2 are told apart from the intercept alike. What a
+    ridge holds down more than the cases do counts by the ridge, or it would drown the others.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        middle = np.where(same, x[0], x.mean(axis=0))
+        spread = np.sqrt(np.where(same, 0.0, x.var(axis=0)) + ridge / len(x))
+    lost = np.flatnonzero(~np.isfinite(spread) | ((spread == 0.0) & ~same))
+    if lost.size:
+        widest = float(np.abs(x[:, lost[0]]).max())
+        raise ValueError(
+            f"feature {lost[0]} spreads too far or too little to be squared (values up to "
+            f"{widest:g}); give it in another unit"
+        )
+    spread[spread == 0.0] = 1.0
+    return middle, spread
 
 
 def _information_left(design: Array, beta: Array) -> float:

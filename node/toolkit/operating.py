@@ -149,7 +149,12 @@ def confusion(
 
 
 def wilson(part: int, whole: int, *, level: float = 0.95) -> Interval:
-    """Return the score interval of a share (Wilson 1927).
+    """Return the score interval of a share (Wilson 1927); NaN of nothing at all, 0 of 0.
+
+    Raises
+    ------
+    ValueError
+        If `part` is more than `whole`, or one of them is negative.
 
     Examples
     --------
@@ -157,6 +162,7 @@ def wilson(part: int, whole: int, *, level: float = 0.95) -> Interval:
     >>> round(found.low, 3), round(found.high, 3)
     (0.897, 0.997)
     """
+    _check_part(part, whole)
     if not whole:
         return _nothing(level)
     z, share = NormalDist().inv_cdf(0.5 + level / 2.0), part / whole
@@ -172,7 +178,11 @@ def wilson(part: int, whole: int, *, level: float = 0.95) -> Interval:
 
 
 def clopper_pearson(part: int, whole: int, *, level: float = 0.95) -> Interval:
-    """Return the exact interval of a share, which covers at least `level` (Clopper 1934)."""
+    """Return the exact interval of a share, which covers at least `level` (Clopper 1934).
+
+    Of 0 of 0, and of what is no share, it says what `wilson` says.
+    """
+    _check_part(part, whole)
     if not whole:
         return _nothing(level)
     from scipy.stats import beta
@@ -196,6 +206,11 @@ def _share(value: float) -> float:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{value:g} is no share from 0 to 1")
     return value
+
+
+def _check_part(part: int, whole: int) -> None:
+    if not 0 <= part <= whole:
+        raise ValueError(f"{part} of {whole} is no share: a part is from 0 to the whole")
 
 
 def _nothing(level: float) -> Interval:

@@ -16,6 +16,9 @@ from node.toolkit.bootstrap import Interval
 Array = NDArray[np.float64]
 #: Logarithms of hazard ratios beyond it are beyond float64 too.
 _FARTHEST = 700.0
+#: Types of a group's name that are a number, and those of them that may be NaN.
+_NUMBERS = (int, float, np.number, np.bool_)
+_FRACTIONS = (float, np.floating)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,13 +117,19 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, *, level: float = 0.95) -> S
 def log_rank(time: ArrayLike, event: ArrayLike, group: Sequence[object]) -> LogRank:
     """Compare two or more groups (Mantel 1966).
 
+    Parameters
+    ----------
+    group : all numbers, or all words, length cases
+        Equal numbers are one group, whatever their type: 1, 1.0 and True. Anything else goes by
+        its text.
+
     Raises
     ------
     ValueError
-        If there is only one group.
+        If there is only one group, a case has none (NaN or None), or numbers and words are mixed.
     """
     times, events = _checked(time, event)
-    names = np.asarray([str(one) for one in group])
+    names = _group_names(group)
     count = len(set(names.tolist()))
     if names.shape != times.shape or count < 2:
         raise ValueError("a log-rank test needs a group for each case, and two groups")
@@ -130,6 +139,19 @@ def log_rank(time: ArrayLike, event: ArrayLike, group: Sequence[object]) -> LogR
     return LogRank(
         statistic=float(found.test_statistic), degrees=count - 1, p_value=float(found.p_value)
     )
+
+
+def _group_names(group: Sequence[object]) -> NDArray[np.str_]:
+    """Return one name for each case; raises unless all are numbers, or none is."""
+    groups = list(group)
+    if any(one is None or (isinstance(one, _FRACTIONS) and np.isnan(one)) for one in groups):
+        raise ValueError("a case has no group (NaN or None); leave it out, or name its group")
+    numeric = {isinstance(one, _NUMBERS) for one in groups}
+    if len(numeric) > 1:
+        raise ValueError("groups must be all numbers or all words; here are both: write them alike")
+    first: dict[object, str] = {}  # by the number: 1 and 1.0 are the same key
+    numbers = numeric == {True}
+    return np.asarray([first.setdefault(o, str(o)) if numbers else str(o) for o in groups], str)
 
 
 def cox(

@@ -45,8 +45,10 @@ def test_turning_the_scores_around_mirrors_the_interval(positive, negative):
     forth, back = auroc_interval(positive, negative), auroc_interval(-positive, -negative)
 
     assert forth.estimate == pytest.approx(1 - back.estimate)
-    assert (forth.low, forth.high) == pytest.approx((1 - back.high, 1 - back.low))
-    assert 0 <= forth.low <= forth.estimate <= forth.high <= 1
+    mirrored = pytest.approx((1 - back.high, 1 - back.low), nan_ok=True)
+    assert (forth.low, forth.high) == mirrored
+    if len({*positive, *negative}) > 1:  # of ties alone there is no interval
+        assert 0 <= forth.low <= forth.estimate <= forth.high <= 1
 
 
 def test_the_interval_is_delongs_on_the_logit_scale():
@@ -95,6 +97,43 @@ def test_one_case_of_a_class_has_no_interval():
 
     assert found.estimate == 0.5
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_one_case_of_each_class_in_perfect_order_has_the_interval_of_one_out_of_one():
+    found = auroc_interval(np.array([0.9]), np.array([0.1]))
+
+    assert (found.estimate, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (5, 7), (300, 200)])
+def test_a_score_that_is_the_same_for_all_is_no_certain_half(counts):
+    found = auroc_interval(*(np.full(count, 0.3) for count in counts))
+
+    assert found.estimate == 0.5
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_patients_whose_cases_cancel_out_leave_nothing_to_measure():
+    # What the cases of each patient add is 0, up to rounding; chance, not certainty.
+    positive, negative = np.tile([2.0, 4.0], 2), np.tile([1.0, 3.0, 5.0], 2)
+    patients = list("aabb"), list("cccddd")
+
+    found = auroc_interval(positive, negative, patients=patients)
+
+    assert found.estimate == pytest.approx(0.5)
+    assert np.isnan([found.low, found.high]).all()
+
+
+@pytest.mark.parametrize("negative", [[0.4, 0.35], [0.4, 0.55], [0.7, 0.8]])
+@pytest.mark.parametrize("patients", [(["a"], ["b", "c"]), (["a", "b"], ["c"]), ([], [])])
+def test_each_case_needs_a_patient_whatever_the_area(negative, patients):
+    scores = np.array([0.5, 0.6]), np.array(negative)
+
+    with pytest.raises(ValueError, match=r"each case needs a patient: 2 and 2 cases, but"):
+        auroc_interval(*scores, patients=patients)
+    with pytest.raises(ValueError, match=r"each case needs a patient"):
+        compare_aurocs(scores, scores, patients=patients)
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,15 @@ def test_a_temperature_of_nothing_is_1_and_one_of_0_is_none():
 def test_arrays_of_no_calibrator_are_refused(kind, arrays, sentence):
     with pytest.raises(ValueError, match=sentence):
         kind.from_arrays(arrays)
+
+
+def test_bins_by_a_word_that_nobody_knows_are_refused():
+    with pytest.raises(ValueError, match="by is 'counts'; width or count"):
+        reliability([0.1, 0.5, 0.9], [0, 1, 1], by="counts")
+
+
+@pytest.mark.parametrize("bins", [0, -3])
+def test_fewer_than_one_bin_is_refused(bins):
+    for judge in (reliability, expected_calibration_error):
+        with pytest.raises(ValueError, match=f"bins is {bins}; at least 1"):
+            judge([0.1, 0.5, 0.9], [0, 1, 1], bins=bins)

@@ -183,8 +183,12 @@ def test_a_label_map_or_a_probability_is_no_region(value, held):
     [
         ({"slice_index": 99}, "no slice 99; the volume has 0 to 4"),
         ({"slice_index": -1}, "no slice -1"),
+        ({"slice_index": 2.0}, "slice_index is 2.0; say a whole number"),
+        ({"slice_index": True}, "slice_index is True; say a whole number"),
+        ({"slice_index": "2"}, "slice_index is '2'; say a whole number"),
         ({"size": 32}, r"size is 32; say \(rows, columns\)"),
         ({"size": (32.5, 32)}, "in whole pixels"),
+        ({"size": (True, True)}, "in whole pixels"),
         ({"size": (0, 32)}, "holds nothing"),
         ({"side_mm": 1e9}, "100 times the plane"),
         ({"side_mm": float("nan")}, "holds nothing"),
@@ -210,3 +214,16 @@ def test_only_what_goes_into_a_crop_has_to_be_a_number():
     assert (far.image == 0).all() and (other.image == 0).all()
     with pytest.raises(ValueError, match="inside the crop is not finite"):
         fixed_crop(volume(array), region(), side_px=8, size=(8, 8))
+
+
+@pytest.mark.parametrize("index", [3, np.int64(3), np.uint8(3)])
+def test_any_whole_number_names_a_slice(index):
+    mask = region(index=3)
+
+    assert fixed_crop(volume(), mask, side_px=4, slice_index=index).place.slice_index == 3
+
+
+@pytest.mark.parametrize("factor", [1.0, float("nan")])
+def test_a_least_side_is_a_number(factor):
+    with pytest.raises(ValueError, match=r"factor is .* and least_mm nan; both must be numbers"):
+        adjustable_crop(volume(), region(), factor=factor, least_mm=float("nan"))

@@ -55,3 +55,11 @@ def test_thresholds_lie_inside():
 def test_what_is_no_probability_or_outcome_is_refused(p, y, sentence):
     with pytest.raises(ValueError, match=sentence):
         decision_curve(p, y)
+
+
+def test_a_probability_of_whole_percents_is_at_its_own_threshold():
+    for percent in range(1, 100):
+        found = decision_curve([percent / 100], [1])
+
+        assert found.thresholds.size == 99
+        assert found.model.sum() == percent  # called at 1 % up to its own

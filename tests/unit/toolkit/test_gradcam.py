@@ -159,3 +159,59 @@ def test_an_output_that_is_not_there_is_said():
 
     with pytest.raises(ValueError, match="2 outputs, and no 5"):
         grad_cam(network, torch.rand(1, 1, 32, 32), layer="layer4", output=5)
+
+
+@pytest.mark.parametrize("toward", [0, 2, "high", float("nan")])
+def test_toward_is_one_of_three(toward):
+    for explain in (grad_cam, explained):
+        with pytest.raises(ValueError, match=f"toward is {toward!r}; 1, -1 or None"):
+            explain(Bright(), torch.ones((1, 1, 4, 4)), layer="features", toward=toward)
+
+
+def test_no_image_is_said():
+    with pytest.raises(ValueError, match="Grad-CAM needs an image"):
+        grad_cam(Bright(), layer="features")
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (
+            torch.ones((1, 1, 64, 64), dtype=torch.int64),
+            r"an input of int64 \(1, 1, 64, 64\): .*Long",
+        ),
+        (torch.rand((1, 1, 8, 8)), r"an input of float32 \(1, 1, 8, 8\): .*too small"),
+        (torch.rand((1, 3, 64, 64)), r"an input of float32 \(1, 3, 64, 64\): .*channels"),
+    ],
+)
+def test_an_image_that_the_network_cannot_take_is_said(image, sentence):
+    network = classifier("densenet121", width=0.125)
+
+    with pytest.raises(ValueError, match=sentence):
+        grad_cam(network, image, layer=cam_layer("densenet121"))
+    assert network.training and not network.get_submodule("features.norm5")._forward_hooks
+
+
+def test_a_network_that_was_made_in_inference_mode_is_said():
+    with torch.inference_mode():
+        network = classifier("resnet18", width=0.125)
+
+        with pytest.raises(ValueError, match="Inference tensors cannot be saved"):
+            grad_cam(network, torch.rand((1, 1, 64, 64)), layer="layer4")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_memory_that_ran_out_stays_what_it_is(error):
+    class Full(Bright):
+        def forward(self, x):
+            raise error
+
+    with pytest.raises(RuntimeError) as raised:
+        grad_cam(Full(), torch.ones((1, 1, 4, 4)), layer="features")
+    assert raised.value is error

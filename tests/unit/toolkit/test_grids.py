@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -213,3 +215,49 @@ def test_what_is_not_resampled_is_said():
     with pytest.raises(ValueError, match="1 and 0, but this one holds 2"):
         mask_to(values % 4, grid, grid)
     assert np.array_equal(resample(values.astype(">i2"), grid, grid, order="nearest"), values)
+
+
+@pytest.mark.parametrize("step", [float("inf"), (1.0, float("inf"), 2.0), (1.0, float("nan"), 2.0)])
+def test_steps_without_an_end_are_refused(step):
+    grid = Grid(shape=(2, 3, 4), affine=np.eye(4))
+
+    with pytest.raises(ValueError, match=r"a step must be a number above 0 mm, not (inf|nan)"):
+        spaced_grid(grid, step)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-math.inf, 240.0), (-160.0, math.inf), (-math.inf, math.inf)]
+)
+def test_a_window_has_two_ends(low, high):
+    with pytest.raises(ValueError, match=f"a window from {low:g} to {high:g} HU has no"):
+        hu_window(np.array([1.0]), low, high)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int64])
+def test_whole_numbers_between_voxels_lose_their_fraction(dtype):
+    line = Grid(shape=(1, 1, 4), affine=np.diag([1.0, 1.0, 1.0, 1.0])[[2, 1, 0, 3]])
+    affine = line.affine.copy()
+    affine[:3, 2] *= 0.5
+    values = np.array([0, 1, 4, -3], dtype).reshape(1, 1, 4)
+
+    found = resample(values, line, Grid(shape=(1, 1, 7), affine=affine), order="linear")
+
+    assert found.dtype == dtype
+    assert found.ravel().tolist() == [0, 0, 1, 2, 4, 0, -3]
+
+
+@pytest.mark.parametrize("moved", [mask_to, probability_to])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_empty_mask_of_another_shape_is_refused_too(moved, value):
+    grid = Grid(shape=(10, 8, 8), affine=np.eye(4))
+
+    with pytest.raises(ValueError, match=r"shape \(3, 8, 8\), its grid \(10, 8, 8\)"):
+        moved(np.full((3, 8, 8), value, np.float32), grid, grid)
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_an_order_that_nobody_knows_is_refused_of_any_mask(value):
+    grid = Grid(shape=(2, 3, 4), affine=np.eye(4))
+
+    with pytest.raises(ValueError, match="order is 'cubic'; linear or nearest"):
+        mask_to(np.full((2, 3, 4), value), grid, grid, order="cubic")

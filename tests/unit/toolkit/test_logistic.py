@@ -66,6 +66,8 @@ def test_intervals_cover_the_true_odds_ratio_about_as_often_as_they_say():
         ([[0.0], [1.0]], [1, 1], "needs cases with"),
         ([[0.0], [np.nan]], [0, 1], "not finite"),
         ([[0.0], [1.0]], [0, 1, 1], "not of the same cases"),
+        ([[1.0], [2.0], [3.0], [4.0]], [0, 2, 0, 1], "an outcome is from 0 to 1, not 2"),
+        ([[1.0], [2.0], [3.0], [4.0]], [-1, 1, -1, 1], "an outcome is from 0 to 1, not -1"),
     ],
 )
 def test_what_has_no_answer_is_refused(x, y, sentence):
@@ -168,3 +170,25 @@ def test_a_feature_that_never_changes_has_no_weight_and_no_limit(value):
     assert found.odds_ratio(0).estimate == 1.0
     assert found.odds_ratio(0).low < 1e-300 and found.odds_ratio(0).high > 1e300
     assert found.weights[1] == pytest.approx(fit_logistic(x[:, :1], y).weights[0])
+
+
+@pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf")])
+def test_a_ridge_is_a_number_from_0_on(ridge):
+    with pytest.raises(ValueError, match=f"a ridge is a number from 0 on, not {ridge:g}"):
+        fit_logistic([[1.0], [2.0], [3.0], [4.0]], [0, 1, 0, 1], ridge=ridge)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e200, 1e307, 1e-200])
+def test_a_feature_whose_spread_is_beyond_float64_is_refused(scale):
+    x, y = drawn(8)
+    x[:, 1] *= scale / abs(x[:, 1]).max()
+
+    with pytest.raises(ValueError, match=r"feature 1 spreads too .* give it in another unit"):
+        fit_logistic(x, y)
+
+
+def test_shares_are_outcomes_too():
+    found = fit_logistic([[0.0], [0.0], [1.0], [1.0]], [0.2, 0.4, 0.6, 0.8])
+
+    assert found.probability([[0.0], [1.0]]) == pytest.approx([0.3, 0.7])

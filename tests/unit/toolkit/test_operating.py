@@ -113,3 +113,10 @@ def test_a_share_is_a_share():
 def test_a_threshold_that_is_none_is_refused():
     with pytest.raises(ValueError, match="threshold is NaN"):
         confusion([0.1, 0.9], [0, 1], float("nan"))
+
+
+@pytest.mark.parametrize(("part", "whole"), [(5, 3), (-1, 3), (0, -3), (2, 0)])
+@pytest.mark.parametrize("interval", [wilson, clopper_pearson])
+def test_a_part_is_not_more_than_the_whole(interval, part, whole):
+    with pytest.raises(ValueError, match=f"{part} of {whole} is no share"):
+        interval(part, whole)

@@ -152,3 +152,25 @@ def test_a_covariate_that_is_not_in_the_model_is_said(rossi):
 
     with pytest.raises(ValueError, match="no covariate fin; the model has age"):
         found.hazard("fin")
+
+
+@pytest.mark.parametrize("missing", [float("nan"), np.float32("nan"), None])
+@pytest.mark.parametrize("others", [[1, 0, 1], ["a", "b", "a"]])
+def test_a_case_without_a_group_is_refused(missing, others):
+    with pytest.raises(ValueError, match="a case has no group"):
+        log_rank([1.0, 2.0, 3.0, 4.0], [1, 1, 1, 1], [*others, missing])
+
+
+def test_equal_numbers_are_one_group():
+    time, event = [1.0, 2.0, 3.0, 4.0], [1, 1, 1, 0]
+    plain = log_rank(time, event, [0, 1, 1, 0])
+
+    for group in ([0, 1, 1.0, 0.0], [-0.0, True, np.int8(1), 0], [False, np.True_, 1, 0]):
+        assert log_rank(time, event, group) == plain
+    with pytest.raises(ValueError, match="two groups"):
+        log_rank(time, event, [1, 1.0, 1, 1.0])
+
+
+def test_words_and_numbers_are_no_groups_together():
+    with pytest.raises(ValueError, match="all numbers or all words; here are both"):
+        log_rank([1.0, 2.0, 3.0], [1, 1, 1], [1, "1", 2])

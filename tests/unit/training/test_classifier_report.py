@@ -425,6 +425,8 @@ def test_a_constant_probability_is_reported_as_a_collapse(cases):
 
     assert (found["collapsed"], found["collapsed_reason"]) == (True, why)
     assert found["auroc"] == 0.5
+    interval = found["intervals"]["auroc"]
+    assert (interval["low"], interval["high"]) == (None, None)  # (-) on the page, not 0.5 to 0.5
 
 
 @pytest.mark.parametrize(
