@@ -101,6 +101,20 @@ def test_the_same_seed_gives_the_same_weights(cli, tmp_path):
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
+def test_trainings_that_are_judged_together_share_the_threads(cli, tmp_path, monkeypatch):
+    """Three networks of two threads each on two cores took several times as long as of one."""
+    learner = make_learner(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    few = ("--phantom-train", 8, "--phantom-test", 4)
+
+    done = cli("study", learner, "--seeds", 2, *few, "--report", "seeds")
+
+    assert done.exit_code == 0, done.output
+    for seed in (0, 1):
+        report = json.loads((tmp_path / f"seeds/seed-{seed}/report/report.json").read_text())
+        assert report["machine"]["threads"] == "2"
+
+
 #: Two parts; the second looks whether the first is at work, and each learns a number.
 PARTS_FIT = """
 here = Path(os.environ["LEARNER_LOG"])
