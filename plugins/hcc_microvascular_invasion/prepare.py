@@ -51,7 +51,7 @@ def seen_of(case):
     }
     window = SETTINGS["window_low_hu"], SETTINGS["window_high_hu"]
     place = places[TUMOR]
-    around = slices_around(volume, case.volumes["arterial"], place.slice_index)
+    around = slices_around(volume, case.volumes["arterial"], tumor.mask)
     outlines = tumor.mask[around]
     images = {}
     for role in PHASES:
@@ -94,21 +94,19 @@ def place_of(volume, mask, slice_index, *, side):
     return fixed_crop(volume, mask, side_mm=side_mm, size=pixels, slice_index=slice_index).place
 
 
-def slices_around(volume, other, middle):
+def slices_around(volume, other, mask):
     """Return the slices that are seen; where a phase ends, the last one of both again."""
+    middle = largest_slice(mask)
     step = max(1, round(SETTINGS["slice_gap_mm"] / volume.spacing_mm[0]))
     reach = SETTINGS["slices"] // 2
     found = middle + step * np.arange(-reach, reach + 1)
-    both = [at for at in range(len(volume.array)) if at == middle or shows(other, volume, at)]
-    return np.clip(found, min(both), max(both)).tolist()
-
-
-def shows(other, volume, at):
-    """Return whether a slice of a volume lies within the slices of another one."""
-    rows, columns = volume.array.shape[1:]
-    centre = np.array([at, (rows - 1) / 2, (columns - 1) / 2, 1.0])
-    found = (np.linalg.inv(other.affine) @ volume.affine @ centre)[0]
-    return -0.51 <= found <= len(other.array) - 0.49
+    row, column = np.argwhere(mask[middle]).mean(axis=0)
+    slices = np.arange(len(volume.array))
+    there = np.stack([slices, *(np.full(len(slices), at) for at in (row, column, 1.0))])
+    places = (np.linalg.inv(other.affine) @ volume.affine @ there)[:3]
+    ends = np.array(other.array.shape)[:, None] - 0.49
+    shown = ((places > -0.51) & (places < ends)).all(axis=0) | (slices == middle)
+    return np.clip(found, slices[shown].min(), slices[shown].max()).tolist()
 
 
 def planes_of(volume, grid, slices):
