@@ -276,7 +276,6 @@ def outlined(name, part):
         (arterial(lambda _, portal: portal + 1), "differ by one number everywhere"),
         (outlined("tumor", np.s_[4:12, 80, 30:80]), "nowhere 3 pixels wide"),
         (outlined("tumor", np.s_[8, 60:90, 40:70]), "in one slice only"),
-        (outlined("tumor", np.s_[0:9, 60:90, 40:70]), "first or last slice"),
         (outlined("lesser_omental_fat", np.s_[8, 50:51, 120:121]), "omental fat is 0.0 mm long"),
         (
             lambda case: with_volume(
