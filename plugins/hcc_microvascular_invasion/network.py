@@ -15,13 +15,17 @@ FILES = {"weights.safetensors": (BOTH, ALONE), "control.safetensors": (OTHERS,)}
 FUSIONS, BRANCHES = ("sum", "concat", "cross_attention"), ("phases", "regions")
 
 
-def networks():
-    """Return the untrained networks by name."""
+def networks(names=NETWORKS):
+    """Return untrained networks by name.
+
+    Whichever is made first after a seed begins as the same network: what one comes to know more
+    than another it has from what it saw.
+    """
     for key, choices in (("fusion", FUSIONS), ("branches", BRANCHES)):
         if SETTINGS[key] not in choices:
             raise ValueError(f"{key} is {SETTINGS[key]!r}; take one of {', '.join(choices)}")
     return nn.ModuleDict(
-        {name: Fusion([channels for _, channels in branches_of(name)]) for name in NETWORKS}
+        {name: Fusion(branches_of(name)) for name in names}
     )
 
 
@@ -55,18 +59,27 @@ def heat_layers():
     return {TUMOR: "ends.0", FAT: "ends.1"}
 
 
+def tower_of(parts, count):
+    """Return a ResNet of so many channels, and how many it ends with.
+
+    Fat that is a channel beside the tumour begins with weights of 0, as if it were not there.
+    """
+    unseen = 1 if "fat" in parts and len(parts) > 1 else 0
+    whole = classifier(SETTINGS["network"], inputs=count - unseen, width=SETTINGS["width"])
+    tower, wide = without_head(SETTINGS["network"], whole)
+    weight = tower.conv1.weight.detach()
+    fat = torch.zeros_like(weight[:, :unseen])
+    tower.conv1.weight = nn.Parameter(torch.cat([weight, fat], dim=1))
+    tower.conv1.in_channels = count
+    return tower, wide
+
+
 class Fusion(nn.Module):
     """One tower a branch; their last maps are added or put beside each other; one logit."""
 
-    def __init__(self, channels):
+    def __init__(self, branches):
         super().__init__()
-        made = [
-            without_head(
-                SETTINGS["network"],
-                classifier(SETTINGS["network"], inputs=count, width=SETTINGS["width"]),
-            )
-            for count in channels
-        ]
+        made = [tower_of(*branch) for branch in branches]
         self.towers = nn.ModuleList(tower for tower, _ in made)
         wide, count = made[0][1], len(made)
         self.adds = SETTINGS["fusion"] != "concat"

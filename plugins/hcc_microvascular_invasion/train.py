@@ -75,7 +75,7 @@ def fit(examples, *, seed, run):
     """Return the weights of one network; goes on from the checkpoint of an interrupted training."""
     name = run.part
     seed_everything(seed)
-    net = networks()[name].to(run.device)
+    net = networks((name,))[name].to(run.device)
     seed_everything(seed)  # as many networks as there are: the same chance for each of them
     train, tuning = (
         Cases(examples.train, run.device),

@@ -71,7 +71,10 @@ def write_random_weights(folder, module):
     from node.toolkit.training import tensors_of, write_weights
 
     torch.manual_seed(7)
-    for file, part in module.by_file(module.networks()).items():
+    networks = module.networks()
+    for tower in (tower for net in networks.values() for tower in net.towers):
+        torch.nn.init.normal_(tower.conv1.weight, std=0.1)  # fat begins with weights of 0
+    for file, part in module.by_file(networks).items():
         write_weights(folder / file, tensors_of(torch.nn.ModuleDict(part), half=True))
 
 
@@ -441,6 +444,21 @@ def test_learning_gives_the_same_weights_again_with_the_control_and_without(made
     assert set(first) == set(again)
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert 0 < float(first["mvi.cut"]) < 1 and float(first["mvi.cut"]) != 0.5
+
+
+@pytest.mark.parametrize("outline", [True, False])
+def test_all_networks_begin_as_the_one_that_sees_no_fat(made, outline):
+    module = made("network.py", other_fat=True, outline=outline)
+    shapes = {"arterial": 3, "portal_venous": 3, "outline": 3, "fat": 1}
+    images = {name: torch.rand(2, count, 64, 64) for name, count in shapes.items()}
+    said = {}
+    for name in module.NETWORKS:
+        torch.manual_seed(5)
+        net = module.networks((name,))[name].eval()
+        said[name] = net(*module.inputs_of(images, name))
+
+    assert set(said) == {"mvi", "tumor_only", "other_fat"}
+    assert all(torch.equal(one, said["tumor_only"]) for one in said.values())
 
 
 def test_an_example_is_what_the_plugin_sees_and_the_outcome(made):
