@@ -200,7 +200,7 @@ def _refuse_twice(name: str, found: Sequence[ReadRoi]) -> None:
                 raise Refused(
                     RefusalCode.ROI_SEVERAL,
                     f"{name}: {_told(other)} and {_told(one)} {_how_alike(together)}; one of them "
-                    "is not meant",
+                    "is not meant: store all that are meant, each once, in one object",
                 )
 
 

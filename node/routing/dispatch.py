@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from pydicom import Dataset
-
 from node.errors import ManifestError, NodeError, RefusalCode, Refused
 from node.logs import get_logger, hashed
 from node.manifest import Manifest
@@ -32,6 +30,7 @@ from node.routing.guards import (
     check_identity,
     check_patient,
     check_plugin,
+    is_known,
     released_lately,
     too_old,
 )
@@ -43,7 +42,7 @@ from node.routing.selection import Chosen, Selection, select
 from node.routing.waiting import tell_waiting
 from node.settings import RuleSettings, Settings
 from node.storage.database import Database
-from node.storage.decision_rows import Decision, released_at
+from node.storage.decision_rows import Decision, judged_at, released_at
 from node.storage.files import Files
 from node.storage.intake_rows import change_study, instances_of_study, studies_in_state
 from node.storage.job_rows import new_job_id, plugins_off
@@ -68,6 +67,8 @@ class _Desk:
     #: Plugins whose kill switch is on, with the reason.
     off: Mapping[str, str]
     released_at: float | None
+    #: When each rule last took the study, or refused it.
+    judged_at: Mapping[str, float]
     now: float
 
 
@@ -141,6 +142,7 @@ def dispatch_study(
         manifests=manifests,
         off=plugins_off(db),
         released_at=released_at(db, study.study_instance_uid),
+        judged_at=judged_at(db, study.study_instance_uid),
         now=now,
     )
     rulings: list[Ruling] = []
@@ -176,7 +178,7 @@ def _rule_on(desk: _Desk, rule: RuleSettings) -> Ruling:
         sentence = "" if document["series"] else _no_images(desk)
         return _ruling(desk, rule, "not matched", document, sentence=sentence)
     held = too_old(matched[0].header, rule, now=desk.now)
-    if held and not released_lately(desk.released_at, rule, now=desk.now):
+    if held and not _is_let_through(desk, rule):
         return _ruling(
             desk, rule, "held", document, RefusalCode.STUDY_TOO_OLD.value, f"{held}; back-fill it"
         )
@@ -185,6 +187,14 @@ def _rule_on(desk: _Desk, rule: RuleSettings) -> Ruling:
     except ManifestError as error:
         return _ruling(desk, rule, "refused", document, str(error.code), str(error))
     return _ruling_with(desk, rule, manifest, matched, document)
+
+
+def _is_let_through(desk: _Desk, rule: RuleSettings) -> bool:
+    """Return whether the age of the study does not matter: released, or no image is new."""
+    if released_lately(desk.released_at, rule, now=desk.now):
+        return True
+    images = (one for row in desk.rows if row.is_image for one in row.instances)
+    return is_known(images, desk.judged_at.get(rule.name))
 
 
 def _ruling_with(
@@ -201,7 +211,7 @@ def _ruling_with(
         selection = _select(desk, rule, manifest, matched, document)
         inputs += _job_inputs(selection, desk.images)
         _refuse_conflict(inputs, desk.images)
-        headers = _headers(selection.inputs)
+        headers = [one for chosen in selection.inputs.values() for one in chosen.series.headers]
         check_identity([desk.rows[0].header, *headers])
         chosen = [c.header for c in selection.inputs.values()]
         guards += check_patient(manifest.limits, chosen)
@@ -333,10 +343,6 @@ def _refuse_conflict(inputs: Sequence[JobInput], images: StudyImages) -> None:
             f"{count} of the {len(uids)} chosen images are here in two versions that differ; "
             "choose one with `sentinel-node choose`",
         )
-
-
-def _headers(inputs: Mapping[str, Chosen]) -> list[Dataset]:
-    return [header for chosen in inputs.values() for header in chosen.series.headers]
 
 
 def _job(

@@ -14,7 +14,7 @@ from node.dicom.headers import identity_of
 from node.dicom.values import lookup_in, text
 from node.errors import RefusalCode, Refused
 from node.manifest import Limits, Manifest
-from node.model import Identity
+from node.model import Identity, Instance
 from node.settings import RuleSettings, Settings
 from node.settings_check import grade_refusal
 
@@ -102,6 +102,22 @@ def released_lately(released_at: float | None, rule: RuleSettings, *, now: float
     if released_at is None:
         return False
     return now - released_at <= rule.max_age_days * _SECONDS_PER_DAY
+
+
+def is_known(images: Iterable[Instance], judged_at: float | None) -> bool:
+    """Return whether a rule had all these images before.
+
+    What came since is a contour on images that it took when they were young: what its job waits
+    for, or an edit, and no PACS that drains its queue (S15, S21).
+
+    Parameters
+    ----------
+    images : iterable of Instance
+        Of the study, as peers routed them.
+    judged_at : float or None
+        When the rule last had the study; None: never.
+    """
+    return judged_at is not None and all(one.received_at <= judged_at for one in images)
 
 
 # --- S4, S22 ---------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import TypeVar
 
+from node.dicom.rejection_notes import NOTE_CLASSES, rejected_by
 from node.dicom.regions import REGION_CLASSES, Region, regions_of
 from node.dicom.values import lookup_in, text
 from node.errors import MalformedDataset
@@ -14,6 +16,9 @@ from node.routing.rois import FoundRegion
 from node.storage.database import Database
 from node.storage.files import Files
 from node.storage.intake_rows import studies_of
+
+
+T = TypeVar("T")
 
 
 class StudyRegions:
@@ -57,6 +62,7 @@ class StudyRegions:
                 in_conflict=one.state is InstanceState.CONFLICT,
                 series_number=text(lookup_in(row.header)("SeriesNumber")),
                 on_other_study=any(uid in self._elsewhere for uid in _drawn_on(region)),
+                rejected=one.sop_instance_uid in self._rejected,
             )
             for one, row, region in self._read
         )
@@ -77,8 +83,19 @@ class StudyRegions:
         return tuple(
             (one, row, region)
             for one, row in sorted(objects, key=lambda pair: pair[0].id)
-            for region in self._regions_of(one)
+            for region in self._read_with(regions_of, one)
         )
+
+    @cached_property
+    def _rejected(self) -> frozenset[str]:
+        """Return the objects that rejection notes of the study take back."""
+        notes = [
+            one
+            for row in self._rows
+            for one in row.instances
+            if one.sop_class_uid in NOTE_CLASSES
+        ]
+        return frozenset().union(*(self._read_with(rejected_by, one) for one in notes))
 
     @cached_property
     def _elsewhere(self) -> Mapping[str, frozenset[str]]:
@@ -89,14 +106,16 @@ class StudyRegions:
         studies = studies_of(self._db, named)
         return {uid: known for uid, known in studies.items() if self._study_uid not in known}
 
-    def _regions_of(self, one: Instance) -> Iterator[Region]:
+    def _read_with(self, read: Callable[..., Iterable[T]], one: Instance) -> tuple[T, ...]:
+        """Return what a file holds; nothing, and why, where it cannot be read."""
         path = self._files.absolute(one.path)
         try:
-            yield from regions_of(path, assumed_charset=self._charset)
+            return tuple(read(path, assumed_charset=self._charset))
         except MalformedDataset as error:
             self.unreadable.append(f"{one.modality}: {error}")
         except OSError as error:
             self.unreadable.append(f"{one.modality}: a file cannot be read: {error.strerror}")
+        return ()
 
 
 def _drawn_on(region: Region) -> tuple[str, ...]:

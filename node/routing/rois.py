@@ -36,6 +36,8 @@ class FoundRegion:
     series_number: str = ""
     #: It names images or series that are known, and lie in other studies alone.
     on_other_study: bool = False
+    #: A rejection note takes its object back.
+    rejected: bool = False
     #: Our job that made it; "": somebody else did.
     from_job: str = ""
 
@@ -254,6 +256,8 @@ class _Desk:
         region, geometry = one.region, self._image.stack.geometry
         if one.in_conflict:
             return RefusalCode.UID_CONFLICT, "two versions of its object are here; choose one"
+        if one.rejected:
+            return RefusalCode.ROI_REJECTED, "a rejection note (KOS) takes its object back"
         refusal = refusal_of(region, self._rules)
         if refusal is not None:
             return refusal

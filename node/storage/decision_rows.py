@@ -74,6 +74,24 @@ def latest_decisions(db: Database, study_instance_uid: str) -> tuple[Decision, .
     return tuple(sorted(last.values(), key=lambda one: one.at))
 
 
+def judged_at(db: Database, study_instance_uid: str) -> Mapping[str, float]:
+    """Return when each rule last had the study, by name; without those that held it or passed it.
+
+    What a rule once took is not new to it when a contour comes (S15).
+    """
+    query = (
+        select(decision.c.rule, func.max(decision.c.at).label("at"))
+        .join(study, study.c.id == decision.c.study_id)
+        .where(
+            study.c.study_instance_uid == study_instance_uid,
+            decision.c.outcome.in_(("scheduled", "waiting", "refused", "same work")),
+        )
+        .group_by(decision.c.rule)
+    )
+    with db.read() as connection:
+        return {row.rule: row.at for row in connection.execute(query)}
+
+
 def released_at(db: Database, study_instance_uid: str) -> float | None:
     """Return when an administrator last released a held study, None if never (S15)."""
     query = (

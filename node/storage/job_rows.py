@@ -138,21 +138,28 @@ def retry_job(db: Database, job_id: str, *, way: Way | None = None, now: float) 
     """Let a FAILED or REFUSED job be tried again, with all its attempts.
 
     A job that the rules refused before it ran goes back to them: its study is looked at anew,
-    so that no guard is passed by (S22). `way` is as in `rerun`.
+    so that no guard is passed by (S22). So does one that used a region of a report, also if it
+    is COMPLETED: an edit of it re-opens no study by itself (S14); and one whose result another
+    job of the study may have lacked. `way` is as in `rerun`.
 
     Raises
     ------
     NodeError
-        If there is no such job, or it neither failed nor was refused.
+        If there is no such job, or nothing of it can be tried again.
     """
     with db.write() as connection:
         old = existing_job(connection, job_id)
-        if old.state not in (JobState.FAILED, JobState.REFUSED):
-            raise NodeError(f"the job is {old.state}; only FAILED and REFUSED ones can be retried")
-        if old.attempt == 0:
+        of_report = any(roi.source_kind == "SR" for roi in old.rois)
+        ended_badly = old.state in (JobState.FAILED, JobState.REFUSED)
+        if not ended_badly and not (of_report and old.state is JobState.COMPLETED):
+            raise NodeError(
+                f"the job is {old.state}; only FAILED and REFUSED ones can be retried, "
+                "and COMPLETED ones that used a region of a report (SR)"
+            )
+        if old.attempt == 0 or of_report or _is_missed(connection, old):
             _route_again(connection, old, now)
-            return
-        _begin_again(connection, old, _way_of(old) if way is None else way)
+        if ended_badly and old.attempt > 0:
+            _begin_again(connection, old, _way_of(old) if way is None else way)
 
 
 def resume_refused(connection: Connection, kept: Job, wanted: Job) -> bool:
@@ -328,6 +335,23 @@ def _fresh(old: Job, way: Way | None, now: float) -> Job:
     )
 
 
+def _is_missed(connection: Connection, ended: Job) -> bool:
+    """Return whether a job of the study was refused for want of a region: it may be this one's."""
+    query = (
+        select(job.c.id)
+        .join(study, study.c.id == job.c.study_id)
+        .where(
+            study.c.study_instance_uid == ended.study_instance_uid,
+            job.c.plugin != ended.plugin,
+            job.c.state == JobState.REFUSED.value,
+            job.c.reason_code == RefusalCode.ROI_MISSING.value,
+            job.c.attempt == 0,
+        )
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
 def _route_again(connection: Connection, refused: Job, now: float) -> None:
     check_change(LEGAL_STUDY_CHANGES, StudyState.ROUTED, StudyState.COMPLETE)
     connection.execute(
@@ -340,6 +364,6 @@ def _route_again(connection: Connection, refused: Job, now: float) -> None:
             state=StudyState.COMPLETE.value,
             revision=study.c.revision + 1,
             completed_at=now,
-            completed_reason="a refused job is retried",
+            completed_reason="a job is retried",
         )
     )

@@ -13,16 +13,20 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from node.cli.local import take_in
+from node.errors import NodeError
+from node.inference.runner import Runner
 from node.intake.versions import resolve_versions
 from node.model import Job, JobState
+from node.parts import Node
 from node.profiles import OHIF, PLAIN_PACS, STANDARD, ViewerProfile
 from node.settings import RoiSettings
 from node.storage.delivery_rows import evidence_of_job
 from node.storage.intake_rows import list_studies
-from node.storage.job_rows import get_job, get_report
+from node.storage.job_rows import get_job, get_report, retry_job
+from node.worker import Compute
 from tests.hospital import Hospital, open_hospital, rule_for
 from tests.make import ct_series, mr_series, rtstruct, shared_data, with_identity_of
-from tests.regions_case import binary, blob, segment, segmentation
+from tests.regions_case import binary, blob, group, outline, report, segment, segmentation
 from tests.roi_plugin import write_finder, write_roi_plugin
 
 SHAPE = (8, 24, 20)
@@ -342,6 +346,49 @@ def test_s21_two_lesions_in_one_segment_are_refused_where_one_piece_is_asked_for
     assert "2 parts that do not touch: 144 voxels on slices 3 to 6" in job.reason
 
 
+def box(ct: Sequence[Dataset], place: int, time: str = "100000") -> Dataset:
+    """A report with a rectangle on the fourth image, 7 pixels wide."""
+    a, b = float(place), float(place + 7)
+    ds = report(ct, group(outline(ct[3], "POLYLINE", [a, a, b, a, b, b, a, b, a, a])))
+    ds.ContentTime = time
+    return ds
+
+
+def test_s14_a_box_in_a_report_that_was_corrected_is_used_when_somebody_asks(
+    tmp_path: Path,
+) -> None:
+    ct = images()
+    with opened(tmp_path) as hospital:
+
+        def asked_again() -> list[tuple[JobState, str]]:
+            retry_job(hospital.node.db, jobs()[-1].id, now=hospital.now)
+            hospital.sweep()
+            return [(job.state, job.reason_code) for job in jobs()]
+
+        def jobs() -> tuple[Job, ...]:
+            return hospital.jobs(ct[0].StudyInstanceUID)
+
+        hospital.receive(ct)
+        hospital.sweep()
+        hospital.receive([box(ct, 200)])
+        hospital.sweep()
+        (refused,) = jobs()
+        again = asked_again()
+        hospital.receive([box(ct, 2, "110000")])
+        hospital.sweep()
+        corrected = asked_again()
+        hospital.receive([box(ct, 4, "120000")])
+        hospital.sweep()
+        same = asked_again()
+        used = [job.rois[0].content_sha256 for job in jobs()]
+
+    assert (refused.attempt, refused.reason_code) == (1, "ROI_OUTSIDE_IMAGE")
+    assert again == [(JobState.REFUSED, "ROI_OUTSIDE_IMAGE")]
+    assert [state for state, _ in corrected][-1] is JobState.COMPLETED
+    assert [state for state, _ in same][-2:] == [JobState.COMPLETED, JobState.COMPLETED]
+    assert len(set(used)) == len(used) == 3
+
+
 def test_a_contour_that_changed_since_the_choice_is_not_used(tmp_path: Path) -> None:
     ct = images()
     drawn = binary(ct, blob(SHAPE))
@@ -400,6 +447,42 @@ def test_s21_one_plugins_result_is_anothers_region_until_somebody_draws(
     assert any("made by finder@1.0.0, verified by nobody" in text for text in texts)
     assert (seg.sop_instance_uid in evidence_uids(report)) == (profile is STANDARD)
     assert drawn.rois[0].from_job == ""
+
+
+def failing(compute: Compute, plugin: str) -> Compute:
+    """Compute all but the jobs of one plugin."""
+
+    def attempt(job: Job, node: Node, runner: Runner) -> object:
+        if job.plugin == plugin:
+            raise NodeError("its device is gone")
+        return compute(job, node, runner)
+
+    return attempt
+
+
+def test_a_job_that_lacked_the_result_of_a_failed_one_begins_when_that_is_repaired(
+    tmp_path: Path,
+) -> None:
+    ct = images()
+    with opened(tmp_path, roi=AUTOMATIC, finds=True) as hospital:
+        hospital.receive(ct)
+        compute = hospital.worker._process
+        hospital.worker._process = failing(compute, "finder")
+        for _ in range(4):
+            hospital.sweep()
+        (finder,) = by_plugin(hospital, ct, "finder")
+        (refused,) = by_plugin(hospital, ct, "contour_volume")
+        hospital.worker._process = compute
+        retry_job(hospital.node.db, finder.id, now=hospital.now)
+        hospital.sweep()
+        hospital.sweep()
+        (finder,) = by_plugin(hospital, ct, "finder")
+        first, repaired = by_plugin(hospital, ct, "contour_volume")
+
+    assert (refused.state, refused.reason_code) == (JobState.REFUSED, "ROI_MISSING")
+    assert "finder did not run" in refused.reason
+    assert (first.id, finder.state) == (refused.id, JobState.COMPLETED)
+    assert (repaired.state, repaired.rois[0].from_job) == (JobState.COMPLETED, finder.id)
 
 
 def test_s21_a_plugin_that_found_nothing_leaves_no_region(tmp_path: Path) -> None:
