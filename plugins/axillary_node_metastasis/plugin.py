@@ -13,6 +13,7 @@ from prepare import (
     REGION,
     SETTINGS,
     crops_of,
+    heat_layer,
     image_of,
     networks,
     not_a_node,
@@ -21,7 +22,7 @@ from prepare import (
 
 from node.plugin import Map, Measurement, Quality, Result, Segment
 from node.toolkit.gradcam import grad_cam
-from node.toolkit.networks import cam_layer, load_weights
+from node.toolkit.networks import load_weights
 
 #: Along which axes of (images, channels, rows, columns) an image is mirrored.
 MIRRORED = ((), (2,), (3,), (2, 3)) if SETTINGS["mirrored"] else ((),)
@@ -34,6 +35,7 @@ class Plugin:
         self.networks = networks()
         load_weights(self.networks, FOLDER / "weights.safetensors")
         self.networks.to(device).eval()
+        self.heat_layers = {crop: heat_layer(crop, self.networks[crop]) for crop in CROPS}
 
     def run(self, case):
         volume, nodes = case.volumes[IMAGE], case.rois[REGION]
@@ -85,7 +87,7 @@ class Plugin:
         return grad_cam(
             self.networks[name],
             self._tensor([crop]),
-            layer=SETTINGS["cam_layer"] or cam_layer(SETTINGS[f"{name}_network"]),
+            layer=self.heat_layers[name],
             toward=1 if probability >= SETTINGS["threshold"] else -1,
             mirrored=MIRRORED,
         )

@@ -9,7 +9,8 @@ from torch import nn
 from node.toolkit.crops import adjustable_crop, fixed_crop, largest_slice
 from node.toolkit.diameters import longest_in_plane
 from node.toolkit.intensity import hu_window
-from node.toolkit.networks import classifier
+from node.toolkit.networks import cam_layer, classifier
+from node.toolkit.settings import check_numbers
 
 FOLDER = Path(__file__).resolve().parent
 SETTINGS = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))["parameters"]
@@ -17,6 +18,14 @@ IMAGE, REGION = "ct", "axillary_node"
 #: Fixed size crop: all nodes at one scale. Adjustable square crop: each node fills its image.
 CROPS = ("fsc", "asc")
 SIZE = (SETTINGS["input_px"], SETTINGS["input_px"])
+check_numbers(
+    SETTINGS,
+    {
+        **{"fsc_mm": (1.0, 500.0), "asc_factor": (0.5, 20.0), "input_px": (32, 1024)},
+        **{"width": (0.01, 4.0), "dropout": (0.0, 0.9), "slices_beside": (0, 20)},
+        **{"fsc_share": (0.0, 1.0), "threshold": (0.0, 1.0)},
+    },
+)
 #: A slice shows the node if its area is at least this share of the largest.
 LEAST_AREA = 0.6
 
@@ -31,6 +40,18 @@ def networks():
             for crop in CROPS
         }
     )
+
+
+def heat_layer(crop, network):
+    """Return the layer of a crop's network that Grad-CAM looks at; raises if it has none such."""
+    name = SETTINGS[f"{crop}_network"]
+    layer = SETTINGS["cam_layer"] or cam_layer(name)
+    if layer not in dict(network.named_modules()):
+        raise ValueError(
+            f'cam_layer is {layer!r}, which {name} does not have; set it to "" for the last layer '
+            "of each network"
+        )
+    return layer
 
 
 def not_a_node(volume, mask):

@@ -4,7 +4,7 @@ import torch
 from prepare import FAT, PHASES, SETTINGS, TUMOR
 from torch import nn
 
-from node.toolkit.networks import classifier, without_head
+from node.toolkit.networks import CLASSIFIERS, classifier, without_head
 
 #: Tumour and fat; the tumour alone, to see what the fat adds; and tumour and fat of patients who
 #: learned with the fat of others: it must add nothing there (docs/decisions).
@@ -12,7 +12,12 @@ BOTH, ALONE, OTHERS = "mvi", "tumor_only", "other_fat"
 NETWORKS = (BOTH, *(name for name in (ALONE, OTHERS) if SETTINGS[name]))
 #: The control has a file of its own: a plugin is used without it.
 FILES = {"weights.safetensors": (BOTH, ALONE), "control.safetensors": (OTHERS,)}
-FUSIONS, BRANCHES = ("sum", "concat", "cross_attention"), ("phases", "regions")
+#: What a setting may say. The towers are ResNets: they are joined by their four stages.
+CHOICES = {
+    "fusion": ("sum", "concat", "cross_attention"),
+    "branches": ("phases", "regions"),
+    "network": tuple(name for name in CLASSIFIERS if name.startswith("resnet")),
+}
 
 
 def networks(names=NETWORKS):
@@ -21,12 +26,23 @@ def networks(names=NETWORKS):
     Whichever is made first after a seed begins as the same network: what one comes to know more
     than another it has from what it saw.
     """
-    for key, choices in (("fusion", FUSIONS), ("branches", BRANCHES)):
-        if SETTINGS[key] not in choices:
-            raise ValueError(f"{key} is {SETTINGS[key]!r}; take one of {', '.join(choices)}")
+    check_settings()
     return nn.ModuleDict(
         {name: Fusion(branches_of(name)) for name in names}
     )
+
+
+def check_settings():
+    """Raise `ValueError` of a setting that no network can be made by."""
+    for key, choices in CHOICES.items():
+        if SETTINGS[key] not in choices:
+            raise ValueError(f"{key} is {SETTINGS[key]!r}; take one of {', '.join(choices)}")
+    if SETTINGS["slices"] % 2 == 0:
+        raise ValueError(f"slices is {SETTINGS['slices']}; set an odd number, the middle one counts")
+    if SETTINGS["branches"] == "regions" and SETTINGS["cam_layer"]:
+        raise ValueError(
+            f'cam_layer is {SETTINGS["cam_layer"]!r}; with branches = "regions" set it to ""'
+        )
 
 
 def by_file(found):
@@ -43,7 +59,7 @@ def branches_of(name):
         branches = [[role, *outline, *fat] for role in PHASES]
     else:
         branches = [[*PHASES, *outline], *([fat] if fat else [])]
-    count = SETTINGS["slices"] // 2 * 2 + 1
+    count = SETTINGS["slices"]
     return [(parts, sum(1 if part == "fat" else count for part in parts)) for parts in branches]
 
 

@@ -10,9 +10,18 @@ from checks import check_phases, check_regions, check_shown
 from node.toolkit.crops import Place, fixed_crop, largest_slice
 from node.toolkit.grids import AIR_HU, Box, part_of, resample
 from node.toolkit.intensity import hu_window
+from node.toolkit.settings import check_numbers
 
 FOLDER = Path(__file__).resolve().parent
 SETTINGS = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))["parameters"]
+check_numbers(
+    SETTINGS,
+    {
+        **{"tumor_mm": (1.0, 500.0), "fat_mm": (1.0, 500.0), "input_px": (32, 1024)},
+        **{"slices": (1, 31), "slice_gap_mm": (0.1, 100.0), "threshold": (0.0, 1.0)},
+        **{"width": (0.01, 4.0), "dropout": (0.0, 0.9), "attention_from_stage": (1, 4)},
+    },
+)
 PHASES = ("arterial", "portal_venous")
 #: Both regions are drawn on this phase.
 DRAWN_ON = "portal_venous"

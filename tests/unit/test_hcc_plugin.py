@@ -59,12 +59,12 @@ def made(tmp_path, monkeypatch):
 
 def with_parameters(changed):
     """The manifest with other values in [parameters]."""
-    text = MANIFEST
+    before, mark, text = MANIFEST.partition("[parameters]")
     for name, value in changed.items():
         shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
         text, count = re.subn(rf"^{name} = .*$", f"{name} = {shown}", text, flags=re.MULTILINE)
         assert count == 1, name
-    return text
+    return before + mark + text
 
 
 def write_random_weights(folder, module):
@@ -401,6 +401,21 @@ def test_a_network_for_the_control_speaks_only_where_it_is_asked_for(made):
     said = values_of(loaded(made(other_fat=True)).run(case_of()))
 
     assert 0 < said["p_other_fat"] < 100
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"network": "efficientnet-b0"}, "network is 'efficientnet-b0'; take one of resnet18"),
+        ({"slices": 4}, "slices is 4; set an odd number"),
+        ({"slices": 0}, "slices is 0 in the manifest; set a whole number from 1 to 31"),
+        ({"attention_from_stage": 0}, "attention_from_stage is 0 in the manifest"),
+        ({"branches": "regions", "cam_layer": "towers.0.layer3"}, 'with branches = "regions"'),
+    ],
+)
+def test_settings_that_no_network_can_be_made_by_are_told(made, changed, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        made(**changed)
 
 
 # --- learning --------------------------------------------------------------------------------

@@ -1,0 +1,47 @@
+"""Settings of a manifest: numbers that the code cannot work with are told before a case runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+
+
+def check_numbers(
+    settings: Mapping[str, object], limits: Mapping[str, tuple[float, float]]
+) -> None:
+    """Raise of the first setting that is no number between its limits; for the top of a module.
+
+    Parameters
+    ----------
+    settings : mapping
+        `[parameters]` of the manifest.
+    limits : mapping of name to (least, most)
+        Both included. Where both are int, the setting must be a whole number.
+
+    Raises
+    ------
+    ValueError
+        With the name, the value, and what to set.
+
+    Examples
+    --------
+    >>> check_numbers({"slices": 3, "share": 0.6}, {"slices": (1, 31), "share": (0.0, 1.0)})
+    >>> check_numbers({"slices": 2.5}, {"slices": (1, 31)})
+    Traceback (most recent call last):
+        ...
+    ValueError: slices is 2.5 in the manifest; set a whole number from 1 to 31
+    """
+    for name, (least, most) in limits.items():
+        value = settings.get(name)
+        is_whole = isinstance(least, int) and isinstance(most, int)
+        kind: type = Integral if is_whole else Real
+        if isinstance(value, kind) and not isinstance(value, bool):
+            number = float(value)
+            if math.isfinite(number) and least <= number <= most:
+                continue
+        what = "a whole number" if is_whole else "a number"
+        shown = "not" if value is None else repr(value)
+        raise ValueError(
+            f"{name} is {shown} in the manifest; set {what} from {least:g} to {most:g}"
+        )
