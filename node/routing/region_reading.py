@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TypeVar
 
-from node.dicom.rejection_notes import NOTE_CLASSES, rejected_by
 from node.dicom.regions import REGION_CLASSES, Region, regions_of
+from node.dicom.rejection_notes import NOTE_CLASSES, rejected_by
 from node.dicom.values import lookup_in, text
 from node.errors import MalformedDataset
 from node.model import Instance, InstanceState
@@ -16,7 +16,6 @@ from node.routing.rois import FoundRegion
 from node.storage.database import Database
 from node.storage.files import Files
 from node.storage.intake_rows import studies_of
-
 
 T = TypeVar("T")
 
@@ -90,10 +89,7 @@ class StudyRegions:
     def _rejected(self) -> frozenset[str]:
         """Return the objects that rejection notes of the study take back."""
         notes = [
-            one
-            for row in self._rows
-            for one in row.instances
-            if one.sop_class_uid in NOTE_CLASSES
+            one for row in self._rows for one in row.instances if one.sop_class_uid in NOTE_CLASSES
         ]
         return frozenset().union(*(self._read_with(rejected_by, one) for one in notes))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from numbers import Integral, Real
+from typing import TypeGuard
 
 
 def check_numbers(
@@ -33,15 +32,17 @@ def check_numbers(
     ValueError: slices is 2.5 in the manifest; set a whole number from 1 to 31
     """
     for name, (least, most) in limits.items():
-        value = settings.get(name)
         is_whole = isinstance(least, int) and isinstance(most, int)
-        kind: type = Integral if is_whole else Real
-        if isinstance(value, kind) and not isinstance(value, bool):
-            number = float(value)
-            if math.isfinite(number) and least <= number <= most:
-                continue
+        value = settings.get(name)
+        if _is_number(value, is_whole) and least <= value <= most:
+            continue
         what = "a whole number" if is_whole else "a number"
         shown = "not" if value is None else repr(value)
         raise ValueError(
             f"{name} is {shown} in the manifest; set {what} from {least:g} to {most:g}"
         )
+
+
+def _is_number(value: object, is_whole: bool) -> TypeGuard[float]:
+    """Tell whether a value of a manifest is a number; `true` is an int to Python only."""
+    return isinstance(value, int if is_whole else (int, float)) and not isinstance(value, bool)

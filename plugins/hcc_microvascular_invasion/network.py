@@ -27,9 +27,7 @@ def networks(names=NETWORKS):
     than another it has from what it saw.
     """
     check_settings()
-    return nn.ModuleDict(
-        {name: Fusion(branches_of(name)) for name in names}
-    )
+    return nn.ModuleDict({name: Fusion(branches_of(name)) for name in names})
 
 
 def check_settings():
@@ -38,7 +36,9 @@ def check_settings():
         if SETTINGS[key] not in choices:
             raise ValueError(f"{key} is {SETTINGS[key]!r}; take one of {', '.join(choices)}")
     if SETTINGS["slices"] % 2 == 0:
-        raise ValueError(f"slices is {SETTINGS['slices']}; set an odd number, the middle one counts")
+        raise ValueError(
+            f"slices is {SETTINGS['slices']}; set an odd number, the middle one counts"
+        )
     if SETTINGS["branches"] == "regions" and SETTINGS["cam_layer"]:
         raise ValueError(
             f'cam_layer is {SETTINGS["cam_layer"]!r}; with branches = "regions" set it to ""'
