@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmwrite
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, Comprehensive3DSRStorage, SegmentationStorage, generate_uid
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    SegmentationStorage,
+    generate_uid,
+)
 
 from node.dicom.frames import Stack
 from node.dicom.source import read_series
@@ -332,4 +338,25 @@ def report(images: Sequence[Dataset], *groups: Dataset) -> Dataset:
     ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
     with_identity_of(images[0], [ds])
     del ds.FrameOfReferenceUID
+    return ds
+
+
+def note_on(images: Sequence[Dataset], *objects: Dataset, title: str = "113001") -> Dataset:
+    """A rejection note of objects of the images' study, as an archive writes it."""
+    ds = report(images)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = KeyObjectSelectionDocumentStorage
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds.SeriesInstanceUID = generate_uid()
+    ds.Modality = "KO"
+    ds.ConceptNameCodeSequence = named(title, "DCM", "Rejected")
+    series, study = Dataset(), Dataset()
+    series.SeriesInstanceUID = objects[0].SeriesInstanceUID
+    series.ReferencedSOPSequence = [Dataset() for _ in objects]
+    for reference, one in zip(series.ReferencedSOPSequence, objects, strict=True):
+        reference.ReferencedSOPClassUID = one.SOPClassUID
+        reference.ReferencedSOPInstanceUID = one.SOPInstanceUID
+    study.StudyInstanceUID = images[0].StudyInstanceUID
+    study.ReferencedSeriesSequence = [series]
+    ds.CurrentRequestedProcedureEvidenceSequence = [study]
+    ds.ContentSequence = []
     return ds

@@ -22,7 +22,7 @@ from node.cli.common import (
     show,
 )
 from node.errors import NodeError, SettingsError
-from node.model import DeliveryState, Job, JobState
+from node.model import DeliveryState, Job, JobState, StudyState
 from node.parts import Node
 from node.storage.count_rows import count_rows, studies_starting
 
@@ -68,19 +68,26 @@ def jobs(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
     limit: LimitOption = 100,
-    retry: Annotated[str, typer.Option(help="Run this FAILED or REFUSED job again.")] = "",
+    retry: Annotated[
+        str,
+        typer.Option(
+            help="Try this FAILED or REFUSED job again, or have the rules look again for it; "
+            "also for a COMPLETED one that used a region of a report (SR)."
+        ),
+    ] = "",
     state: StateOption = None,
 ) -> None:
     """List jobs: which plugin ran on which study, and how it ended."""
     from node.routing.ways import way_of_today
-    from node.storage.job_rows import get_job, list_jobs, retry_job
+    from node.storage.job_rows import get_job, list_jobs
+    from node.storage.retry_rows import retry_job
 
     with sentences(), opened_node(settings) as node:
         if retry:
             way = way_of_today(node.settings, get_job(node.db, retry))
             retry_job(node.db, retry, way=way, now=time.time())
             node.audit.record("job retried", retry)
-            console.print(f"The job {retry} will be tried again.", soft_wrap=True)
+            console.print(_what_follows(node, retry), soft_wrap=True)
             return
         states = _states(JobState, state)
         rows = [
@@ -109,6 +116,23 @@ def _told(node: Node, job: Job) -> str:
 
     found = telling_of(node.db, job.id) if job.state in NOT_RUN_STATES else None
     return "" if found is None else ": ".join(str(part) for part in found if part)
+
+
+def _what_follows(node: Node, job_id: str) -> str:
+    """Return what happens now to a job that is retried."""
+    from node.storage.intake_rows import get_study
+    from node.storage.job_rows import get_job
+
+    job = get_job(node.db, job_id)
+    if job.state is JobState.SCHEDULED:
+        return f"The job {job_id} will be tried again."
+    study = get_study(node.db, job.study_instance_uid)
+    if study is not None and study.state is StudyState.HELD:
+        return f"The study of job {job_id} is HELD: the rules look when it is back-filled."
+    return (
+        f"The rules look at the study of job {job_id} again; "
+        f"`sentinel-node explain {job.study_instance_uid}` says what came of it."
+    )
 
 
 def _left_out(node: Node, job: Job) -> str:

@@ -92,7 +92,7 @@ def switch_on(
 ) -> None:
     """Switch a plugin on again: its waiting jobs and held results go on."""
     from node.storage.count_rows import refused_jobs
-    from node.storage.job_rows import retry_job
+    from node.storage.retry_rows import retry_job
 
     refused: tuple[str, ...] = ()
     was_off = _switch(plugin, settings, off=False, reason="")

@@ -28,6 +28,8 @@ class Chain:
 
     db: Database
     files: Files
+    #: SOP Instance UIDs of what rejection notes take back; results of ours may be among them.
+    rejected: frozenset[str] = frozenset()
     rulings: Sequence[Ruling] = ()
 
     def result_of(self, plugin: str) -> PluginResult:
@@ -65,7 +67,12 @@ class Chain:
     def _found_by(self, job: Job) -> PluginResult:
         try:
             found = tuple(
-                FoundRegion(region=region, content_sha256=one.sha256, from_job=job.id)
+                FoundRegion(
+                    region=region,
+                    content_sha256=one.sha256,
+                    from_job=job.id,
+                    rejected=one.sop_instance_uid in self.rejected,
+                )
                 for one in _segmentations(self.db, job.id)
                 for region in regions_of(self.files.absolute(one.path))
             )

@@ -67,8 +67,8 @@ class _Desk:
     #: Plugins whose kill switch is on, with the reason.
     off: Mapping[str, str]
     released_at: float | None
-    #: When each rule last took the study, or refused it.
-    judged_at: Mapping[str, float]
+    #: When each rule last took the study, or refused it, for its plugin.
+    judged_at: Mapping[tuple[str, str], float]
     now: float
 
 
@@ -131,13 +131,14 @@ def dispatch_study(
     charset = next((p.assumed_charset for p in settings.peers if p.name == study.peer), "")
     images = StudyImages(files, instances, charset)
     rows = images.rows()
+    regions = StudyRegions(db, files, study.study_instance_uid, rows, charset)
     desk = _Desk(
         study=study,
         images=images,
         rows=rows,
         clinical=ClinicalSources(db, files, study.study_instance_uid, rows, charset),
-        regions=StudyRegions(db, files, study.study_instance_uid, rows, charset),
-        chain=Chain(db=db, files=files),
+        regions=regions,
+        chain=Chain(db=db, files=files, rejected=regions.rejected),
         settings=settings,
         manifests=manifests,
         off=plugins_off(db),
@@ -178,7 +179,7 @@ def _rule_on(desk: _Desk, rule: RuleSettings) -> Ruling:
         sentence = "" if document["series"] else _no_images(desk)
         return _ruling(desk, rule, "not matched", document, sentence=sentence)
     held = too_old(matched[0].header, rule, now=desk.now)
-    if held and not _is_let_through(desk, rule):
+    if held and not _is_let_through(desk, rule, matched):
         return _ruling(
             desk, rule, "held", document, RefusalCode.STUDY_TOO_OLD.value, f"{held}; back-fill it"
         )
@@ -189,12 +190,13 @@ def _rule_on(desk: _Desk, rule: RuleSettings) -> Ruling:
     return _ruling_with(desk, rule, manifest, matched, document)
 
 
-def _is_let_through(desk: _Desk, rule: RuleSettings) -> bool:
+def _is_let_through(desk: _Desk, rule: RuleSettings, matched: Sequence[SeriesRow]) -> bool:
     """Return whether the age of the study does not matter: released, or no image is new."""
     if released_lately(desk.released_at, rule, now=desk.now):
         return True
-    images = (one for row in desk.rows if row.is_image for one in row.instances)
-    return is_known(images, desk.judged_at.get(rule.name))
+    # Whatever else came, like a viewer's screenshot, is no image that this rule is about.
+    images = (one for row in matched for one in row.instances)
+    return is_known(images, desk.judged_at.get((rule.name, rule.plugin.partition("@")[0])))
 
 
 def _ruling_with(

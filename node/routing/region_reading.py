@@ -61,7 +61,7 @@ class StudyRegions:
                 in_conflict=one.state is InstanceState.CONFLICT,
                 series_number=text(lookup_in(row.header)("SeriesNumber")),
                 on_other_study=any(uid in self._elsewhere for uid in _drawn_on(region)),
-                rejected=one.sop_instance_uid in self._rejected,
+                rejected=self._is_rejected(one, region),
             )
             for one, row, region in self._read
         )
@@ -86,12 +86,17 @@ class StudyRegions:
         )
 
     @cached_property
-    def _rejected(self) -> frozenset[str]:
-        """Return the objects that rejection notes of the study take back."""
+    def rejected(self) -> frozenset[str]:
+        """Return SOP Instance UIDs of what rejection notes of the study take back."""
         notes = [
             one for row in self._rows for one in row.instances if one.sop_class_uid in NOTE_CLASSES
         ]
         return frozenset().union(*(self._read_with(rejected_by, one) for one in notes))
+
+    def _is_rejected(self, one: Instance, region: Region) -> bool:
+        """Return whether an object is taken back, or the segmentation that it points at."""
+        pointed = "" if region.segment_of is None else region.segment_of[0]
+        return one.sop_instance_uid in self.rejected or pointed in self.rejected
 
     @cached_property
     def _elsewhere(self) -> Mapping[str, frozenset[str]]:

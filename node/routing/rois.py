@@ -334,7 +334,8 @@ class _Desk:
         region = one.region
         pointed = region.segment_of
         # Where the rule takes the latest, nothing is in doubt.
-        earlier = [] if self._settings.latest else edited_by_name(one, kept, current)
+        standing = [old for old in kept if not self._is_taken_back(old)]
+        earlier = [] if self._settings.latest else edited_by_name(one, standing, current)
         return JobRoi(
             role=self._role.name,
             source_kind=region.source_kind,
@@ -347,6 +348,10 @@ class _Desk:
             from_job=one.from_job,
             edit_of=tuple(_earlier(one) for one in earlier),
         )
+
+    def _is_taken_back(self, one: FoundRegion) -> bool:
+        fault = self._fault(one)
+        return fault is not None and fault[0] is RefusalCode.ROI_REJECTED
 
     def _content_of(self, sop_instance_uid: str) -> str:
         found = (o for o in self._found if o.region.sop_instance_uid == sop_instance_uid)
@@ -381,7 +386,8 @@ def _not_twice(fitting: Sequence[FoundRegion]) -> list[FoundRegion]:
             same = {(pointed[0], number) for number in pointed[1]}
             if same & segments:
                 continue
-            segments |= same
+            # A report that was taken back hides none of those that serve.
+            segments |= frozenset() if one.rejected else same
         kept.append(one)
     return kept
 

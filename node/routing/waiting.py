@@ -8,11 +8,10 @@ from node.dicom.report_regions import REPORT_CLASSES
 from node.errors import RefusalCode
 from node.logs import get_logger, hashed
 from node.manifest import Manifest
-from node.model import StudyState
 from node.routing.region_reading import StudyRegions
 from node.settings import Settings
 from node.storage.database import Database
-from node.storage.intake_rows import change_study
+from node.storage.retry_rows import look_again
 from node.storage.waiting_rows import (
     WAITS_FOR_RESULT,
     WaitingJob,
@@ -49,7 +48,9 @@ def look_at_waiting(
         if _end(db, one, settings, now):
             done += 1
         elif one.reason_code == WAITS_FOR_RESULT and not _under_way(db, one, manifests):
-            done += _ask_again(db, one.study_instance_uid, "the result of a plugin is here", now)
+            done += _ask_again(
+                db, one.study_instance_uid, "the result of a plugin is here", now, rule=one.rule
+            )
     for study_uid in reports_arrived(db, REPORT_CLASSES, now=now, quiet_s=settings.roi_quiet_s):
         done += _ask_again(db, study_uid, "a report came while a job waits for a region", now)
     return done
@@ -90,10 +91,8 @@ def _under_way(db: Database, waits: WaitingJob, manifests: Mapping[str, Manifest
     return is_under_way(db, waits.study_instance_uid, needed)
 
 
-def _ask_again(db: Database, study_uid: str, reason: str, now: float) -> bool:
-    asked = change_study(
-        db, study_uid, StudyState.ROUTED, StudyState.COMPLETE, now=now, reason=reason
-    )
+def _ask_again(db: Database, study_uid: str, reason: str, now: float, rule: str = "") -> bool:
+    asked = look_again(db, study_uid, reason=reason, now=now, unless_held_by=rule)
     if asked:
         log.info("study goes to the rules again", study=hashed(study_uid))
     return asked

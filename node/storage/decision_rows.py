@@ -74,22 +74,26 @@ def latest_decisions(db: Database, study_instance_uid: str) -> tuple[Decision, .
     return tuple(sorted(last.values(), key=lambda one: one.at))
 
 
-def judged_at(db: Database, study_instance_uid: str) -> Mapping[str, float]:
-    """Return when each rule last had the study, by name; without those that held it or passed it.
+def judged_at(db: Database, study_instance_uid: str) -> Mapping[tuple[str, str], float]:
+    """Return when each rule last had the study for a plugin, by the names of both.
 
-    What a rule once took is not new to it when a contour comes (S15).
+    What a rule once took is not new to it when a contour comes (S15); what it held or passed by,
+    or took for another plugin, is.
     """
     query = (
-        select(decision.c.rule, func.max(decision.c.at).label("at"))
+        select(decision.c.rule, decision.c.plugin, func.max(decision.c.at).label("at"))
         .join(study, study.c.id == decision.c.study_id)
         .where(
             study.c.study_instance_uid == study_instance_uid,
             decision.c.outcome.in_(("scheduled", "waiting", "refused", "same work")),
         )
-        .group_by(decision.c.rule)
+        .group_by(decision.c.rule, decision.c.plugin)
+        .order_by(func.max(decision.c.at))
     )
     with db.read() as connection:
-        return {row.rule: row.at for row in connection.execute(query)}
+        rows = connection.execute(query).all()
+    # In order of time: of several versions of a plugin the last word counts.
+    return {(row.rule, row.plugin.partition("@")[0]): row.at for row in rows}
 
 
 def released_at(db: Database, study_instance_uid: str) -> float | None:

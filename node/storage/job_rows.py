@@ -9,15 +9,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
-from node.errors import NodeError, RefusalCode
+from node.errors import NodeError
 from node.model import (
     LEGAL_DELIVERY_CHANGES,
     LEGAL_JOB_CHANGES,
-    LEGAL_STUDY_CHANGES,
     DeliveryState,
     Job,
     JobState,
-    StudyState,
     check_change,
 )
 from node.storage.database import Database
@@ -40,7 +38,7 @@ from node.storage.lease_rows import (
     release_expired,
 )
 from node.storage.switch_rows import is_plugin_off, plugins_off, set_plugin_switch
-from node.storage.tables import attempt, delivery, job, study
+from node.storage.tables import delivery, job, study
 
 __all__ = [
     "DRAINED",
@@ -63,16 +61,13 @@ __all__ = [
     "plugins_off",
     "release_expired",
     "rerun",
-    "resume_refused",
-    "retry_job",
     "set_plugin_switch",
     "supersede",
+    "way_of",
 ]
 
 #: Job states in which nothing more happens by itself.
 _ENDED: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELED)
-#: Why a job was refused that may be well when its study is looked at again.
-_OF_FILES: Final = (RefusalCode.UID_CONFLICT.value, RefusalCode.INPUT_CHANGED.value)
 
 
 def new_job_id() -> str:
@@ -132,75 +127,6 @@ def rerun(db: Database, job_id: str, *, way: Way | None = None, now: float) -> J
         again = _fresh(last, way, now)
         insert_row(connection, again)
         return again
-
-
-def retry_job(db: Database, job_id: str, *, way: Way | None = None, now: float) -> None:
-    """Let a FAILED or REFUSED job be tried again, with all its attempts.
-
-    A job that the rules refused before it ran goes back to them: its study is looked at anew,
-    so that no guard is passed by (S22). So does one that used a region of a report, also if it
-    is COMPLETED: an edit of it re-opens no study by itself (S14); and one whose result another
-    job of the study may have lacked. `way` is as in `rerun`.
-
-    Raises
-    ------
-    NodeError
-        If there is no such job, or nothing of it can be tried again.
-    """
-    with db.write() as connection:
-        old = existing_job(connection, job_id)
-        of_report = any(roi.source_kind == "SR" for roi in old.rois)
-        ended_badly = old.state in (JobState.FAILED, JobState.REFUSED)
-        if not ended_badly and not (of_report and old.state is JobState.COMPLETED):
-            raise NodeError(
-                f"the job is {old.state}; only FAILED and REFUSED ones can be retried, "
-                "and COMPLETED ones that used a region of a report (SR)"
-            )
-        if old.attempt == 0 or of_report or _is_missed(connection, old):
-            _route_again(connection, old, now)
-        if ended_badly and old.attempt > 0:
-            _begin_again(connection, old, _way_of(old) if way is None else way)
-
-
-def resume_refused(connection: Connection, kept: Job, wanted: Job) -> bool:
-    """Let work begin that was refused because of its files, now that the rules find them well.
-
-    An image had two versions, or was gone, when the job ran; then one was chosen, or came again.
-
-    Parameters
-    ----------
-    connection : write transaction of the caller
-    kept : Job
-        The last run of equal work.
-    wanted : Job
-        As the rules would have it inserted.
-
-    Returns
-    -------
-    bool
-        Whether it is SCHEDULED again.
-    """
-    if wanted.state is not JobState.SCHEDULED or kept.state is not JobState.REFUSED:
-        return False
-    if kept.reason_code not in _OF_FILES:
-        return False
-    _begin_again(connection, kept, _way_of(wanted))
-    return True
-
-
-def _begin_again(connection: Connection, old: Job, to: Way) -> None:
-    check_change(LEGAL_JOB_CHANGES, old.state, JobState.SCHEDULED)
-    connection.execute(
-        update(attempt)
-        .where(attempt.c.job_id == old.id, attempt.c.outcome.in_(("failed", "lease lost")))
-        .values(outcome="retried")
-    )
-    values = {"state": JobState.SCHEDULED.value, "reason_code": "", "reason": ""}
-    connection.execute(
-        update(job)
-        .where(job.c.id == old.id)
-        .values(**values, ended_at=None, destinations=list(to.destinations), shadow=to.shadow)
-    )
 
 
 def get_job(db: Database, job_id: str) -> Job:
@@ -311,12 +237,13 @@ def _stop_untouched(connection: Connection, job_id: str, why: Mapping[str, str])
     return True
 
 
-def _way_of(old: Job) -> Way:
+def way_of(old: Job) -> Way:
+    """Return where the result of a job goes."""
     return Way(destinations=old.destinations, shadow=old.shadow)
 
 
 def _fresh(old: Job, way: Way | None, now: float) -> Job:
-    to = _way_of(old) if way is None else way
+    to = way_of(old) if way is None else way
     return replace(
         old,
         id=new_job_id(),
@@ -332,38 +259,4 @@ def _fresh(old: Job, way: Way | None, now: float) -> Job:
         ended_at=None,
         owner="",
         lease_until=None,
-    )
-
-
-def _is_missed(connection: Connection, ended: Job) -> bool:
-    """Return whether a job of the study was refused for want of a region: it may be this one's."""
-    query = (
-        select(job.c.id)
-        .join(study, study.c.id == job.c.study_id)
-        .where(
-            study.c.study_instance_uid == ended.study_instance_uid,
-            job.c.plugin != ended.plugin,
-            job.c.state == JobState.REFUSED.value,
-            job.c.reason_code == RefusalCode.ROI_MISSING.value,
-            job.c.attempt == 0,
-        )
-        .limit(1)
-    )
-    return connection.execute(query).first() is not None
-
-
-def _route_again(connection: Connection, refused: Job, now: float) -> None:
-    check_change(LEGAL_STUDY_CHANGES, StudyState.ROUTED, StudyState.COMPLETE)
-    connection.execute(
-        update(study)
-        .where(
-            study.c.study_instance_uid == refused.study_instance_uid,
-            study.c.state == StudyState.ROUTED.value,
-        )
-        .values(
-            state=StudyState.COMPLETE.value,
-            revision=study.c.revision + 1,
-            completed_at=now,
-            completed_reason="a job is retried",
-        )
     )

@@ -13,7 +13,8 @@ from node.model import LEGAL_STUDY_CHANGES, Job, JobState, Study, StudyState, ch
 from node.storage.completion_rows import release_held
 from node.storage.database import Database
 from node.storage.decision_rows import Decision, record_decision, record_release
-from node.storage.job_rows import insert_job_in, resume_refused, supersede
+from node.storage.job_rows import insert_job_in, supersede
+from node.storage.retry_rows import resume, wait_again
 from node.storage.tables import study as study_table
 from node.storage.waiting_rows import renew_reason, start_waiting
 
@@ -32,8 +33,8 @@ def commit_routing(
 ) -> tuple[Decision, ...] | None:
     """Record what the rules decided of a study, and move it to `state`.
 
-    Equal work becomes the decision ``same work``; if it was refused because of its files, which
-    are well now, it begins again. Jobs of older revisions whose input set is
+    Equal work becomes the decision ``same work``; if it ended badly and a person wants it again,
+    or its files are well now, it begins again. Jobs of older revisions whose input set is
     no longer wanted are superseded (S14).
 
     Returns
@@ -91,9 +92,11 @@ def _settle(connection: Connection, seen: Study, ruling: Ruling, now: float) -> 
     if job is None:
         return decision
     kept = insert_job_in(connection, job)
-    resumed = resume_refused(connection, kept, job)
+    resumed = resume(connection, kept, job)
     if kept.id in (job.id, started) or resumed or job.state is JobState.REFUSED:
         return replace(decision, job_id=kept.id)
+    if waits := wait_again(connection, seen, kept, job):
+        return replace(decision, job_id=waits)
     if job.state is kept.state is JobState.WAITING:
         renew_reason(connection, kept.id, job)
         return replace(decision, job_id=kept.id)

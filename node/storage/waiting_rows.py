@@ -117,7 +117,7 @@ def reports_arrived(
         .join(instance, instance.c.study_id == study.c.id)
         .where(
             *(_waits(), job.c.reason_code == WAITS_FOR_REGION),
-            study.c.state == StudyState.ROUTED.value,
+            study.c.state.in_((StudyState.ROUTED.value, StudyState.HELD.value)),
             study.c.last_received_at <= now - quiet_s,
             instance.c.origin == Origin.ROUTED.value,
             instance.c.sop_class_uid.in_(sop_classes),

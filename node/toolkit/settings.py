@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import TypeGuard
 
 
@@ -40,6 +41,39 @@ def check_numbers(
         shown = "not" if value is None else repr(value)
         raise ValueError(
             f"{name} is {shown} in the manifest; set {what} from {least:g} to {most:g}"
+        )
+
+
+def check_ranges(settings: Mapping[str, object], *ranges: tuple[str, str]) -> None:
+    """Raise of the first two settings that are no lower and upper end; for the top of a module.
+
+    Parameters
+    ----------
+    settings : mapping
+        `[parameters]` of the manifest.
+    ranges : (name of the lower end, name of the upper end)
+        Of HU, mm or whatever else. Infinite ends are no ends.
+
+    Raises
+    ------
+    ValueError
+        With both names, both values, and what to set.
+
+    Examples
+    --------
+    >>> check_ranges({"low_hu": -160, "high_hu": 240}, ("low_hu", "high_hu"))
+    >>> check_ranges({"low_hu": 240, "high_hu": -160}, ("low_hu", "high_hu"))
+    Traceback (most recent call last):
+        ...
+    ValueError: low_hu to high_hu is 240 to -160 in the manifest; set two numbers, the lower first
+    """
+    for names in ranges:
+        low, high = (settings.get(name) for name in names)
+        if _is_number(low, False) and _is_number(high, False) and -inf < low < high < inf:
+            continue
+        raise ValueError(
+            f"{names[0]} to {names[1]} is {low!r} to {high!r} in the manifest; "
+            "set two numbers, the lower first"
         )
 
 

@@ -10,14 +10,13 @@ from node.toolkit.crops import adjustable_crop, fixed_crop, largest_slice
 from node.toolkit.diameters import longest_in_plane
 from node.toolkit.intensity import hu_window
 from node.toolkit.networks import cam_layer, classifier
-from node.toolkit.settings import check_numbers
+from node.toolkit.settings import check_numbers, check_ranges
 
 FOLDER = Path(__file__).resolve().parent
 SETTINGS = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))["parameters"]
 IMAGE, REGION = "ct", "axillary_node"
 #: Fixed size crop: all nodes at one scale. Adjustable square crop: each node fills its image.
 CROPS = ("fsc", "asc")
-SIZE = (SETTINGS["input_px"], SETTINGS["input_px"])
 check_numbers(
     SETTINGS,
     {
@@ -26,6 +25,8 @@ check_numbers(
         **{"fsc_share": (0.0, 1.0), "threshold": (0.0, 1.0)},
     },
 )
+check_ranges(SETTINGS, ("window_low_hu", "window_high_hu"), ("least_hu", "most_hu"))
+SIZE = (SETTINGS["input_px"], SETTINGS["input_px"])
 #: A slice shows the node if its area is at least this share of the largest.
 LEAST_AREA = 0.6
 

@@ -23,11 +23,14 @@ CHOICES = {
 def networks(names=NETWORKS):
     """Return untrained networks by name.
 
-    Whichever is made first after a seed begins as the same network: what one comes to know more
-    than another it has from what it saw.
+    With branches = "phases", whichever is made first after a seed begins as the same network:
+    what one comes to know more than another it has from what it saw.
     """
     check_settings()
-    return nn.ModuleDict({name: Fusion(branches_of(name)) for name in names})
+    made = nn.ModuleDict({name: Fusion(branches_of(name)) for name in names})
+    if BOTH in made:
+        check_heat_layers(made[BOTH])
+    return made
 
 
 def check_settings():
@@ -43,6 +46,16 @@ def check_settings():
         raise ValueError(
             f'cam_layer is {SETTINGS["cam_layer"]!r}; with branches = "regions" set it to ""'
         )
+
+
+def check_heat_layers(network):
+    """Raise `ValueError` where a layer is named for Grad-CAM that the network does not have."""
+    known = dict(network.named_modules())
+    for layer in heat_layers().values():
+        if layer not in known:
+            raise ValueError(
+                f'cam_layer is {layer!r}, which the network does not have; set it to ""'
+            )
 
 
 def by_file(found):

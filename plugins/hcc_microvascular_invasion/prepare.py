@@ -10,7 +10,7 @@ from checks import check_phases, check_regions, check_shown
 from node.toolkit.crops import Place, fixed_crop, largest_slice
 from node.toolkit.grids import AIR_HU, Box, part_of, resample
 from node.toolkit.intensity import hu_window
-from node.toolkit.settings import check_numbers
+from node.toolkit.settings import check_numbers, check_ranges
 
 FOLDER = Path(__file__).resolve().parent
 SETTINGS = tomllib.loads((FOLDER / "plugin.toml").read_text(encoding="utf-8"))["parameters"]
@@ -20,14 +20,15 @@ check_numbers(
         **{"tumor_mm": (1.0, 500.0), "fat_mm": (1.0, 500.0), "input_px": (32, 1024)},
         **{"slices": (1, 31), "slice_gap_mm": (0.1, 100.0), "threshold": (0.0, 1.0)},
         **{"width": (0.01, 4.0), "dropout": (0.0, 0.9), "attention_from_stage": (1, 4)},
+        # What enhances around a tumour lies up to 8 mm outside of its outline.
+        "margin_mm": (10.0, 500.0),
     },
 )
+check_ranges(SETTINGS, ("window_low_hu", "window_high_hu"), ("fat_low_hu", "fat_high_hu"))
 PHASES = ("arterial", "portal_venous")
 #: Both regions are drawn on this phase.
 DRAWN_ON = "portal_venous"
 TUMOR, FAT = "tumor", "lesser_omental_fat"
-#: What enhances around a tumour lies up to 8 mm outside of its outline.
-LEAST_MARGIN_MM = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,11 +91,6 @@ def areas_cm2(volume, mask):
 
 def place_of(volume, mask, slice_index, *, side):
     """Return a square around a region in a slice: one size for all, larger where it must be."""
-    if SETTINGS["margin_mm"] < LEAST_MARGIN_MM:
-        raise ValueError(
-            f"margin_mm is {SETTINGS['margin_mm']:g}, but what enhances around a tumour lies up to "
-            f"8 mm outside of its outline: set {LEAST_MARGIN_MM:g} or more"
-        )
     rows, columns = (np.flatnonzero(mask[slice_index].any(axis=axis)) for axis in (1, 0))
     _, row_mm, column_mm = volume.spacing_mm
     longest_mm = max(np.ptp(rows) * row_mm + row_mm, np.ptp(columns) * column_mm + column_mm)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from node.cli.local import take_in
 from node.errors import NodeError
 from node.inference.runner import Runner
 from node.intake.versions import resolve_versions
-from node.model import Job, JobState
+from node.model import Job, JobState, StudyState
 from node.parts import Node
 from node.profiles import OHIF, PLAIN_PACS, STANDARD, ViewerProfile
 from node.settings import RoiSettings
 from node.storage.delivery_rows import evidence_of_job
 from node.storage.intake_rows import list_studies
-from node.storage.job_rows import get_job, get_report, retry_job
+from node.storage.job_rows import get_job, get_report
+from node.storage.retry_rows import retry_job
 from node.worker import Compute
 from tests.hospital import Hospital, open_hospital, rule_for
 from tests.make import ct_series, mr_series, rtstruct, shared_data, with_identity_of
-from tests.regions_case import binary, blob, group, outline, report, segment, segmentation
+from tests.regions_case import binary, blob, group, note_on, outline, report, segment, segmentation
 from tests.roi_plugin import write_finder, write_roi_plugin
 
 SHAPE = (8, 24, 20)
@@ -458,6 +460,186 @@ def failing(compute: Compute, plugin: str) -> Compute:
         return compute(job, node, runner)
 
     return attempt
+
+
+def moved(ct: Sequence[Dataset]) -> tuple[Any, Any]:
+    """Two masks that share no voxel."""
+    wrong, right = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    wrong[1:3, 18:22, 14:18] = True
+    right[4:6, 3:8, 3:8] = True
+    return wrong, right
+
+
+def ended(hospital: Hospital, ct: Sequence[Dataset]) -> list[tuple[JobState, str, list[str]]]:
+    """How each job ended, and with which regions."""
+    return [
+        (job.state, job.reason_code, [roi.sop_instance_uid for roi in job.rois])
+        for job in by_plugin(hospital, ct, "contour_volume")
+    ]
+
+
+def retried(hospital: Hospital, job: Job) -> None:
+    retry_job(hospital.node.db, job.id, now=hospital.now)
+    hospital.sweep()
+    hospital.sweep()
+
+
+def test_s21_a_retried_job_does_not_use_a_contour_that_was_taken_back(tmp_path: Path) -> None:
+    ct = images()
+    drawn = binary(ct, blob(SHAPE))
+    with opened(tmp_path) as hospital:
+        compute = hospital.worker._process
+        hospital.worker._process = failing(compute, "contour_volume")
+        hospital.receive([*ct, drawn])
+        for _ in range(4):
+            hospital.sweep()
+        hospital.worker._process = compute
+        hospital.receive([note_on(ct, drawn)])
+        hospital.sweep()
+        (failed,) = hospital.jobs(ct[0].StudyInstanceUID)
+        assert failed.state is JobState.FAILED
+        retried(hospital, failed)
+        found = ended(hospital, ct)
+
+    used = [drawn.SOPInstanceUID]
+    assert found == [(JobState.FAILED, "NODE_ERROR", used), (JobState.REFUSED, "ROI_REJECTED", [])]
+
+
+def test_s21_what_was_in_doubt_is_not_when_one_contour_is_taken_back_and_the_job_retried(
+    tmp_path: Path,
+) -> None:
+    ct = images()
+    wrong, right = (untracked(ct, m, t) for m, t in zip(moved(ct), ("10", "11"), strict=True))
+    with opened(tmp_path) as hospital:
+        hospital.receive([*ct, wrong, right])
+        hospital.sweep()
+        (doubtful,) = hospital.jobs(ct[0].StudyInstanceUID)
+        assert (doubtful.reason_code, doubtful.attempt) == ("ROI_SEVERAL", 1)
+        hospital.receive([note_on(ct, wrong)])
+        hospital.sweep()
+        retried(hospital, doubtful)
+        found = ended(hospital, ct)
+
+    used = [right.SOPInstanceUID]
+    assert found[-1] == (JobState.COMPLETED, "", used)
+
+
+def test_s21_a_box_that_replaces_a_contour_that_could_not_be_used_is_seen_when_it_is_retried(
+    tmp_path: Path,
+) -> None:
+    ct = images()
+    far = {i: [float(v) + 4000 for v in ct[i].ImagePositionPatient] for i in range(8)}
+    outside, drawn = binary(ct, blob(SHAPE), positions=far), box(ct, 2)
+    with opened(tmp_path) as hospital:
+        hospital.receive([*ct, outside])
+        hospital.sweep()
+        (refused,) = hospital.jobs(ct[0].StudyInstanceUID)
+        assert (refused.reason_code, refused.attempt) == ("ROI_OUTSIDE_IMAGE", 1)
+        hospital.receive([note_on(ct, outside), drawn])
+        hospital.sweep()
+        retried(hospital, refused)
+        found = ended(hospital, ct)
+
+    assert found[-1] == (JobState.COMPLETED, "", [drawn.SOPInstanceUID])
+
+
+def test_a_retried_job_begins_when_the_rules_looked_and_not_before(tmp_path: Path) -> None:
+    ct = images()
+    old, new = box(ct, 2), box(ct, 4, "120000")
+    with opened(tmp_path) as hospital:
+        compute = hospital.worker._process
+        hospital.worker._process = failing(compute, "contour_volume")
+        hospital.receive([*ct, old])
+        for _ in range(4):
+            hospital.sweep()
+        hospital.worker._process = compute
+        hospital.receive([new])
+        hospital.sweep()
+        (failed,) = hospital.jobs(ct[0].StudyInstanceUID)
+        retry_job(hospital.node.db, failed.id, now=hospital.now)
+        hospital.worker.work_once()
+        before = ended(hospital, ct)
+        hospital.sweep()
+        after = ended(hospital, ct)
+
+    assert [state for state, *_ in before] == [JobState.FAILED]
+    assert after[-1] == (JobState.COMPLETED, "", [new.SOPInstanceUID])
+
+
+def test_a_retried_job_whose_contour_stands_begins_again(tmp_path: Path) -> None:
+    ct = images()
+    with opened(tmp_path) as hospital:
+        compute = hospital.worker._process
+        hospital.worker._process = failing(compute, "contour_volume")
+        hospital.receive([*ct, binary(ct, blob(SHAPE))])
+        for _ in range(4):
+            hospital.sweep()
+        hospital.worker._process = compute
+        (failed,) = hospital.jobs(ct[0].StudyInstanceUID)
+        retried(hospital, failed)
+        (done,) = hospital.jobs(ct[0].StudyInstanceUID)
+
+    assert (done.id, done.state) == (failed.id, JobState.COMPLETED)
+
+
+def test_a_job_whose_wait_for_a_result_is_over_begins_when_that_is_repaired(
+    tmp_path: Path,
+) -> None:
+    ct = images()
+    with opened(tmp_path, roi=AUTOMATIC, finds=True) as hospital:
+        hospital.receive(ct)
+        hospital.route()
+        hospital.now += 100 * 3600.0
+        hospital.route()
+        (missing,) = by_plugin(hospital, ct, "contour_volume")
+        assert (missing.state, missing.reason_code) == (JobState.REFUSED, "ROI_MISSING")
+        compute = hospital.worker._process
+        hospital.worker._process = failing(compute, "finder")
+        for _ in range(4):
+            hospital.sweep()
+        hospital.worker._process = compute
+        (finder,) = by_plugin(hospital, ct, "finder")
+        retried(hospital, finder)
+        hospital.sweep()
+        found = [state for state, *_ in ended(hospital, ct)]
+
+    assert found == [JobState.REFUSED, JobState.COMPLETED]
+
+
+def test_a_rule_that_holds_a_study_does_not_starve_the_chain_of_two_others(tmp_path: Path) -> None:
+    ct = images(StudyDate="20200101")
+    plugins = write_roi_plugin(tmp_path / "plugins", roi=AUTOMATIC)
+    write_finder(plugins, found=True)
+    rules = [rule_for("contour_volume", name="contours"), rule_for("finder", name="find")]
+    rules.append(replace(rules[1], name="young", max_age_days=7.0))
+    with open_hospital(tmp_path, plugins, *rules) as hospital:
+        hospital.receive(ct)
+        for _ in range(3):
+            hospital.sweep()
+        found = [state for state, *_ in ended(hospital, ct)]
+        (study,) = list_studies(hospital.node.db)
+
+    assert found == [JobState.COMPLETED]
+    assert study.state is StudyState.HELD
+
+
+def test_s21_another_plugins_result_that_was_taken_back_is_not_used(tmp_path: Path) -> None:
+    ct = images()
+    with opened(tmp_path, roi=AUTOMATIC, finds=True) as hospital:
+        hospital.receive(ct)
+        hospital.sweep()
+        (finder,) = by_plugin(hospital, ct, "finder")
+        (made,) = [
+            dcmread(hospital.node.files.absolute(one.path))
+            for one in evidence_of_job(hospital.node.db, finder.id)
+            if one.role == "seg"
+        ]
+        hospital.receive([note_on(ct, made)])
+        for _ in range(3):
+            hospital.sweep()
+        found = ended(hospital, ct)
+
+    assert found == [(JobState.REFUSED, "ROI_REJECTED", [])]
 
 
 def test_a_job_that_lacked_the_result_of_a_failed_one_begins_when_that_is_repaired(

@@ -13,7 +13,8 @@ from node.manifest import InputRole
 from node.model import Job, JobState
 from node.routing.explain import explain_text
 from node.settings import PLAIN_PHASES, PhaseSettings
-from node.storage.job_rows import get_report, retry_job
+from node.storage.job_rows import get_report
+from node.storage.retry_rows import retry_job
 from tests.hospital import Hospital, open_hospital, rule_for
 from tests.make import ct_series, mr_series, with_identity_of
 from tests.regions_case import binary, blob

@@ -46,6 +46,8 @@ def say(folder: Path, **said: object) -> None:
         ({"fsc_share": 2}, "fsc_share is 2 in the manifest; set a number from 0 to 1"),
         ({"fsc_share": "nan"}, "fsc_share is 'nan' in the manifest"),
         ({"input_px": 16}, "input_px is 16 in the manifest; set a whole number from 32"),
+        ({"window_high_hu": -160}, "window_low_hu to window_high_hu is -160 to -160 in the"),
+        ({"least_hu": "-inf"}, "least_hu to most_hu is '-inf' to 300 in the manifest"),
     ],
 )
 def test_a_number_that_the_code_cannot_work_with_is_told(

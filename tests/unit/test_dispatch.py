@@ -33,9 +33,9 @@ from node.storage.job_rows import (
     finish_job,
     get_job,
     get_report,
-    retry_job,
     set_plugin_switch,
 )
+from node.storage.retry_rows import retry_job
 from tests.make import ct_series, enhanced_ct, made, mr_series, with_identity_of
 from tests.routing_site import RULE, RoutingSite, manifest
 

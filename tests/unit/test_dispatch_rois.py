@@ -14,9 +14,9 @@ from node.routing.explain import explain_document, explain_text
 from node.routing.waiting import look_at_waiting
 from node.settings import RoiSettings
 from node.storage.intake_rows import change_instances, change_study, instances_of_study
-from node.storage.job_rows import retry_job
 from node.storage.lease_rows import claim_job
 from node.storage.refusal_rows import is_latest_word, silences
+from node.storage.retry_rows import retry_job
 from tests.make import ct_series, rtstruct
 from tests.regions_case import TUMOUR, binary, blob, group, outline, report, segment, segmentation
 from tests.regions_case import segment_reference as pointing_at

@@ -351,13 +351,6 @@ def load_prepare(made):
     return sys.modules["prepare"]
 
 
-def test_a_margin_that_hides_what_enhances_around_is_refused(made):
-    plugin = loaded(made(margin_mm=6.0))
-
-    with pytest.raises(ValueError, match=r"margin_mm is 6, .* set 10 or more"):
-        plugin.run(case_of())
-
-
 def test_the_logistic_model_speaks_where_a_site_gives_its_coefficients(made):
     weights = {"logistic_intercept": -4.0, "logistic_per_mm": 0.05, "logistic_per_cm2": 0.2}
 
@@ -411,6 +404,11 @@ def test_a_network_for_the_control_speaks_only_where_it_is_asked_for(made):
         ({"slices": 0}, "slices is 0 in the manifest; set a whole number from 1 to 31"),
         ({"attention_from_stage": 0}, "attention_from_stage is 0 in the manifest"),
         ({"branches": "regions", "cam_layer": "towers.0.layer3"}, 'with branches = "regions"'),
+        ({"cam_layer": "towers.0.layer9"}, "cam_layer is 'towers.0.layer9', which the network"),
+        # A margin that hides what enhances around.
+        ({"margin_mm": 6.0}, "margin_mm is 6.0 in the manifest; set a number from 10 to 500"),
+        ({"window_low_hu": 300}, "window_low_hu to window_high_hu is 300 to 215"),
+        ({"fat_high_hu": -190}, "set two numbers, the lower first"),
     ],
 )
 def test_settings_that_no_network_can_be_made_by_are_told(made, changed, sentence):

@@ -26,10 +26,10 @@ from node.storage.job_rows import (
     plugins_off,
     release_expired,
     rerun,
-    retry_job,
     set_plugin_switch,
     supersede,
 )
+from node.storage.retry_rows import retry_job
 from node.storage.tables import attempt, metadata, own_uid, study
 
 NOW = 1000.0

@@ -1,5 +1,6 @@
 """Regions that come late, and regions that are taken back (S15, S21)."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,15 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset
-from pydicom.uid import KeyObjectSelectionDocumentStorage, generate_uid
+from pydicom.uid import (
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from node.dicom.rejection_notes import rejected_by
 from node.errors import MalformedDataset
 from node.manifest import Code, RoiRole
 from node.model import JobState, StudyState
-from node.storage.job_rows import retry_job
+from node.routing.waiting import look_at_waiting
+from node.storage.intake_rows import change_study
+from node.storage.retry_rows import retry_job
 from tests.make import ct_series, part10
-from tests.regions_case import binary, blob, named, report
+from tests.regions_case import binary, blob, group, note_on, report, segment_reference
 from tests.routing_site import RULE, RoutingSite, manifest
 
 SHAPE = (4, 8, 8)
@@ -41,27 +47,6 @@ def images_of(site: RoutingSite, *, days_old: int = 0) -> list[Dataset]:
 def seg(images: Sequence[Dataset], *, place: int = 0, **changes: object) -> Dataset:
     mask = np.roll(blob(SHAPE), place, axis=2)
     return binary(images, mask, StudyDate=images[0].StudyDate, **changes)
-
-
-def note_on(images: Sequence[Dataset], *objects: Dataset, title: str = "113001") -> Dataset:
-    """A rejection note of objects of the images' study, as an archive writes it."""
-    ds = report(images)
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = KeyObjectSelectionDocumentStorage
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    ds.SeriesInstanceUID = generate_uid()
-    ds.Modality = "KO"
-    ds.ConceptNameCodeSequence = named(title, "DCM", "Rejected")
-    series, study = Dataset(), Dataset()
-    series.SeriesInstanceUID = objects[0].SeriesInstanceUID
-    series.ReferencedSOPSequence = [Dataset() for _ in objects]
-    for reference, one in zip(series.ReferencedSOPSequence, objects, strict=True):
-        reference.ReferencedSOPClassUID = one.SOPClassUID
-        reference.ReferencedSOPInstanceUID = one.SOPInstanceUID
-    study.StudyInstanceUID = images[0].StudyInstanceUID
-    study.ReferencedSeriesSequence = [series]
-    ds.CurrentRequestedProcedureEvidenceSequence = [study]
-    ds.ContentSequence = []
-    return ds
 
 
 # --- a contour on a study that is old by now -------------------------------------------------
@@ -124,6 +109,109 @@ def test_s15_a_rule_that_is_new_holds_a_study_that_is_old_by_now(site: RoutingSi
     assert (known.outcome, new.outcome) == ("scheduled", "held")
 
 
+def test_s15_a_screenshot_stored_with_a_contour_makes_no_study_late(site: RoutingSite):
+    images = images_of(site, days_old=6)
+    site.route(images)
+
+    site.now += 3 * DAY_S
+    (decision,) = site.route([screenshot(images), seg(images)])
+
+    assert decision.outcome == "scheduled"
+
+
+def screenshot(images: Sequence[Dataset]) -> Dataset:
+    """A secondary capture, as viewers store it beside a contour."""
+    ds = copy.deepcopy(images[0])
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    ds.SeriesInstanceUID = generate_uid()
+    ds.Modality = "OT"
+    return ds
+
+
+def test_s15_a_rule_that_has_another_plugin_now_holds_a_study_that_is_old(site: RoutingSite):
+    images = images_of(site, days_old=6)
+    site.route(images)
+    site.with_plugin(manifest("other", rois={"tumor": TUMOR}))
+    site.with_rules(replace(RULE, plugin="other"))
+
+    site.now += 3 * DAY_S
+    (decision,) = site.route([seg(images)])
+
+    assert (decision.outcome, decision.code) == ("held", "STUDY_TOO_OLD")
+
+
+# --- retried -----------------------------------------------------------------------------------
+
+
+def test_a_job_that_waited_in_vain_waits_anew_when_it_is_retried(site: RoutingSite):
+    images = images_of(site)
+    site.route(images)
+    site.now += 30 * DAY_S
+    look_at_waiting(site.db, site.settings, site.manifests, now=site.now)
+    (ended,) = site.jobs
+    assert (ended.state, ended.reason_code) == (JobState.REFUSED, "ROI_MISSING")
+
+    retry_job(site.db, ended.id, now=site.now)
+    site.dispatch()
+
+    old, waits = site.jobs
+    assert (old.state, waits.state) == (JobState.REFUSED, JobState.WAITING)
+    assert not look_at_waiting(site.db, site.settings, site.manifests, now=site.now)
+    site.route([seg(images)])
+    assert (site.jobs[-1].id, site.jobs[-1].state) == (waits.id, JobState.SCHEDULED)
+
+
+def test_a_late_report_alone_begins_no_wait_that_is_over(site: RoutingSite):
+    images = images_of(site)
+    site.route(images)
+    site.now += 30 * DAY_S
+    look_at_waiting(site.db, site.settings, site.manifests, now=site.now)
+
+    site.route([report(images)])
+
+    assert [job.state for job in site.jobs] == [JobState.REFUSED]
+
+
+def test_a_study_that_another_rule_holds_is_looked_at_when_a_job_of_it_is_retried(
+    site: RoutingSite,
+):
+    images = images_of(site, days_old=6)
+    site.route(images)
+    site.with_rules(RULE, replace(RULE, name="new"))
+    site.now += 3 * DAY_S
+    first, second = seg(images), seg(images, ContentCreatorName="Two^Reader", ContentTime="110000")
+    site.route([first, second])
+    (refused,) = site.jobs
+    assert (refused.reason_code, site.study.state) == ("ROI_SEVERAL", StudyState.HELD)
+
+    site.store([note_on(images, first)])
+    retry_job(site.db, refused.id, now=site.now)
+    site.dispatch()
+
+    job = site.jobs[-1]
+    assert job.state is JobState.SCHEDULED
+    assert [roi.sop_instance_uid for roi in job.rois] == [second.SOPInstanceUID]
+    assert site.study.state is StudyState.HELD
+
+
+def test_a_study_that_no_rule_holds_waits_for_a_person_when_a_job_of_it_is_retried(
+    site: RoutingSite,
+):
+    images = images_of(site)
+    first, second = seg(images), seg(images, ContentCreatorName="Two^Reader", ContentTime="110000")
+    site.route([*images, first, second])
+    (refused,) = site.jobs
+    change_study(site.db, site.study_uid, StudyState.ROUTED, StudyState.COMPLETE, now=site.now)
+    change_study(
+        site.db, site.study_uid, StudyState.COMPLETE, StudyState.HELD, now=site.now
+    )  # a defect of ours, say
+
+    retry_job(site.db, refused.id, now=site.now)
+
+    assert site.study.state is StudyState.HELD
+
+
 # --- rejection notes ---------------------------------------------------------------------------
 
 
@@ -184,6 +272,66 @@ def test_s21_the_older_contour_is_not_meant_again_where_its_edit_is_taken_back(s
     (decision,) = site.route([*images, first, edit, note_on(images, edit)])
 
     assert decision.code == "ROI_REJECTED"
+
+
+def of_another_kind(images: Sequence[Dataset]) -> Dataset:
+    """A segmentation that is no tumour by itself; a report may say that it is."""
+    drawn = seg(images)
+    (kind,) = drawn.SegmentSequence[0].SegmentedPropertyTypeCodeSequence
+    kind.CodeValue, kind.CodeMeaning = "85756007", "Tissue"
+    return drawn
+
+
+def pointing_at(images: Sequence[Dataset], drawn: Dataset, time: str = "090000") -> Dataset:
+    ds = report(images, group(segment_reference(drawn, 1)))
+    ds.ContentTime, ds.StudyDate = time, images[0].StudyDate
+    return ds
+
+
+def test_s21_a_segmentation_that_was_taken_back_is_not_used_by_a_report_on_it(site: RoutingSite):
+    images = images_of(site)
+    drawn = of_another_kind(images)
+
+    (decision,) = site.route([*images, drawn, pointing_at(images, drawn), note_on(images, drawn)])
+
+    assert decision.code == "ROI_REJECTED"
+
+
+def test_s21_a_report_that_was_taken_back_does_not_hide_one_that_serves(site: RoutingSite):
+    images = images_of(site)
+    drawn = of_another_kind(images)
+    bad = pointing_at(images, drawn)
+    good = pointing_at(images, drawn, "100000")
+
+    (decision,) = site.route([*images, drawn, bad, good, note_on(images, bad)])
+
+    assert decision.outcome == "scheduled"
+    (job,) = site.jobs
+    assert [roi.sop_instance_uid for roi in job.rois] == [good.SOPInstanceUID]
+
+
+@pytest.mark.parametrize("is_rejected", [False, True])
+def test_s21_nothing_is_in_doubt_beside_a_contour_that_was_taken_back(
+    site: RoutingSite, is_rejected: bool
+):
+    """Without Tracking UID only a name says that a contour is an edit; voxels would decide."""
+    images = images_of(site)
+    wrong, right = untracked(images, "100000"), untracked(images, "110000")
+
+    site.route([*images, wrong, right, *([note_on(images, wrong)] if is_rejected else [])])
+
+    (job,) = site.jobs
+    (roi,) = job.rois
+    assert roi.sop_instance_uid == right.SOPInstanceUID
+    assert len(roi.edit_of) == (0 if is_rejected else 1)
+
+
+def untracked(images: Sequence[Dataset], time: str) -> Dataset:
+    """A SEG as many viewers store it, always in one series."""
+    drawn = seg(images, SeriesInstanceUID="1.2.77", ContentTime=time)
+    (one,) = drawn.SegmentSequence
+    del one.TrackingUID, one.TrackingID
+    return drawn
 
 
 def test_a_note_names_objects_in_its_evidence_or_its_content(tmp_path: Path):
