@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import Dataset, dcmread, dcmwrite
@@ -98,8 +98,12 @@ def open_hospital(
     *rules: RuleSettings,
     profile: ViewerProfile = STANDARD,
     child: bool = False,
+    also: ViewerProfile | None = None,
 ) -> Iterator[Hospital]:
-    """Open a node whose plugins run in this process, unless `child`."""
+    """Open a node whose plugins run in this process, unless `child`.
+
+    It has a destination `pacs`; a second one, `web`, where the profile of `also` is given.
+    """
     place = DestinationSettings(
         name="pacs",
         kind="folder",
@@ -107,10 +111,11 @@ def open_hospital(
         path=folder / "pacs",
         profile=profile,
     )
+    more = () if also is None else (replace(place, name="web", path=folder / "web", profile=also),)
     site = Settings(
         data_dir=folder / "data",
         rules=rules,
-        destinations=(place,),
+        destinations=(place, *more),
         plugin_dirs=(plugins,),
         quiet_s=0.0,
         roi_quiet_s=0.0,

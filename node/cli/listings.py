@@ -124,7 +124,7 @@ def _what_follows(node: Node, job_id: str) -> str:
     from node.storage.job_rows import get_job
 
     job = get_job(node.db, job_id)
-    if job.state is JobState.SCHEDULED:
+    if job.state in (JobState.SCHEDULED, JobState.IN_PROGRESS):
         return f"The job {job_id} will be tried again."
     study = get_study(node.db, job.study_instance_uid)
     if study is not None and study.state is StudyState.HELD:

@@ -18,8 +18,10 @@ from node.storage.delivery_rows import evidence_of_job, list_deliveries
 from node.storage.files import Files
 from node.storage.job_rows import get_report
 from node.storage.job_values import SUPERSEDED, latest_run
+from node.storage.retry_rows import is_wanted_again
 from node.storage.routing_rows import Ruling
 from node.storage.waiting_rows import UNDER_WAY
+from node.storage.withdrawal_rows import withdrawals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +57,31 @@ class Chain:
             return PluginResult(sentence=f"{job.plugin} was refused, {job.reason_code}")
         with self.db.read() as connection:
             known = latest_run(connection, job.fingerprint)
+            again = known is not None and is_wanted_again(connection, known)
         # What was canceled or superseded is wanted again now: it will be a new run.
-        if known is None or known.reason_code == SUPERSEDED:
+        if known is None or again or known.reason_code == SUPERSEDED:
             return PluginResult(pending=True)
         if known.state in UNDER_WAY or known.state is JobState.CANCELED:
             return PluginResult(pending=True)
         if known.state is not JobState.COMPLETED:
             return PluginResult(sentence=f"{job.plugin} did not run, {known.reason_code}")
+        # One that only a newer result replaced names that one.
+        taken = withdrawals(self.db, jobs=[known.id])
+        if any(not one.withdrawal.see for one in taken):
+            return PluginResult(sentence=f"the result of job {known.id} was withdrawn")
         return self._found_by(known)
 
     def _found_by(self, job: Job) -> PluginResult:
+        # Each destination has a copy under a UID of its own; the note names the one it has.
+        made = evidence_of_job(self.db, job.id)
+        rejected = any(one.sop_instance_uid in self.rejected for one in made)
         try:
             found = tuple(
                 FoundRegion(
                     region=region,
                     content_sha256=one.sha256,
                     from_job=job.id,
-                    rejected=one.sop_instance_uid in self.rejected,
+                    rejected=rejected,
                 )
                 for one in _segmentations(self.db, job.id)
                 for region in regions_of(self.files.absolute(one.path))

@@ -13,23 +13,22 @@ from node.model import (
     LEGAL_STUDY_CHANGES,
     Job,
     JobState,
-    Study,
     StudyState,
     check_change,
 )
 from node.storage.database import Database
 from node.storage.job_rows import Way, way_of
-from node.storage.job_values import existing_job, insert_row
+from node.storage.job_values import existing_job, insert_row, latest_run
 from node.storage.tables import attempt, decision, job, study
 
-#: Why a study goes to the rules again whose job is retried.
-RETRIED: Final = "a job is retried"
 #: Why a job was refused that may be well when its study is looked at again.
 _OF_FILES: Final = (RefusalCode.UID_CONFLICT.value, RefusalCode.INPUT_CHANGED.value)
 #: Attempts that count no more once a person wants the job again.
 _ENDED_BADLY: Final = ("failed", "lease lost", "refused")
 #: What such attempts become.
 _ASKED_FOR: Final = "retried"
+#: What the reason of a job ends with that waited in vain and is wanted again: it has no attempt.
+_WAITS_ANEW: Final = "; retried"
 
 
 def retry_job(db: Database, job_id: str, *, way: Way | None = None, now: float) -> None:
@@ -55,8 +54,11 @@ def retry_job(db: Database, job_id: str, *, way: Way | None = None, now: float) 
                 f"the job is {old.state}; only FAILED and REFUSED ones can be retried, "
                 "and COMPLETED ones that used a region of a report (SR)"
             )
-        if old.attempt == 0 or old.rois or _is_missed(connection, old):
-            look_again_in(connection, old.study_instance_uid, reason=RETRIED, now=now)
+        if old.rois:
+            _refuse_older_run(connection, old)
+        missed = _ask_to_wait(connection, old)
+        if old.attempt == 0 or old.rois or missed:
+            look_again_in(connection, old.study_instance_uid, reason="a job is retried", now=now)
         if not ended_badly or old.attempt == 0:
             return
         _forget_attempts(connection, old)
@@ -83,25 +85,28 @@ def resume(connection: Connection, kept: Job, wanted: Job) -> bool:
     bool
         Whether it is SCHEDULED again.
     """
-    if wanted.state is not JobState.SCHEDULED:
-        return False
-    if kept.state not in (JobState.FAILED, JobState.REFUSED):
-        return False
-    of_files = kept.state is JobState.REFUSED and kept.reason_code in _OF_FILES
-    if not of_files and not _is_asked_for(connection, kept):
+    if wanted.state is not JobState.SCHEDULED or not is_wanted_again(connection, kept):
         return False
     _forget_attempts(connection, kept)
     _begin_again(connection, kept, way_of(wanted))
     return True
 
 
-def wait_again(connection: Connection, seen: Study, kept: Job, wanted: Job) -> str:
-    """Let work wait anew whose wait was over, where a job of the study is retried.
+def is_wanted_again(connection: Connection, ended: Job) -> bool:
+    """Return whether a job begins, or waits, again as soon as the rules say that it may."""
+    if ended.state not in (JobState.FAILED, JobState.REFUSED):
+        return False
+    if ended.attempt == 0:
+        return ended.reason.endswith(_WAITS_ANEW)
+    of_files = ended.state is JobState.REFUSED and ended.reason_code in _OF_FILES
+    return of_files or _is_asked_for(connection, ended)
+
+
+def wait_again(connection: Connection, kept: Job, wanted: Job) -> str:
+    """Let work wait anew whose wait was over, where it or what it waited for is retried.
 
     Parameters
     ----------
-    seen : Study
-        As it was given to the rules.
     kept, wanted : Job
         As in `resume`.
 
@@ -110,8 +115,7 @@ def wait_again(connection: Connection, seen: Study, kept: Job, wanted: Job) -> s
     str
         Id of the new run that waits; "" if there is none.
     """
-    is_over = kept.state is JobState.REFUSED and kept.attempt == 0
-    if wanted.state is not JobState.WAITING or not is_over or seen.completed_reason != RETRIED:
+    if wanted.state is not JobState.WAITING or not is_wanted_again(connection, kept):
         return ""
     insert_row(connection, replace(wanted, run_number=kept.run_number + 1))
     return wanted.id
@@ -205,18 +209,30 @@ def _is_asked_for(connection: Connection, ended: Job) -> bool:
     return connection.execute(query).scalar_one_or_none() == _ASKED_FOR
 
 
-def _is_missed(connection: Connection, ended: Job) -> bool:
-    """Return whether a job of the study was refused for want of a region: it may be this one's."""
-    query = (
-        select(job.c.id)
-        .join(study, study.c.id == job.c.study_id)
-        .where(
-            study.c.study_instance_uid == ended.study_instance_uid,
-            job.c.plugin != ended.plugin,
-            job.c.state == JobState.REFUSED.value,
-            job.c.reason_code == RefusalCode.ROI_MISSING.value,
-            job.c.attempt == 0,
+def _refuse_older_run(connection: Connection, old: Job) -> None:
+    """Raise `NodeError` if a newer run of the same work is here: the rules know the last one."""
+    last = latest_run(connection, old.fingerprint)
+    if last is not None and last.id != old.id:
+        raise NodeError(
+            f"run {last.run_number} of the same work, {last.id}, is newer and {last.state}; "
+            "retry that one, or `rerun` it"
         )
-        .limit(1)
+
+
+def _ask_to_wait(connection: Connection, ended: Job) -> bool:
+    """Note on jobs that were refused for want of a region that they are wanted again.
+
+    It may have been the result of `ended`, or be the job itself. Returns whether there are any.
+    """
+    of_study = select(study.c.id).where(study.c.study_instance_uid == ended.study_instance_uid)
+    lacking = and_(
+        job.c.study_id == of_study.scalar_subquery(),
+        or_(job.c.plugin != ended.plugin, job.c.id == ended.id),
+        job.c.state == JobState.REFUSED.value,
+        job.c.reason_code == RefusalCode.ROI_MISSING.value,
+        job.c.attempt == 0,
     )
-    return connection.execute(query).first() is not None
+    there = connection.execute(select(job.c.id).where(lacking).limit(1)).first() is not None
+    fresh = ~job.c.reason.endswith(_WAITS_ANEW, autoescape=True)
+    connection.execute(update(job).where(lacking, fresh).values(reason=job.c.reason + _WAITS_ANEW))
+    return there

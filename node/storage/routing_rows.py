@@ -95,7 +95,7 @@ def _settle(connection: Connection, seen: Study, ruling: Ruling, now: float) -> 
     resumed = resume(connection, kept, job)
     if kept.id in (job.id, started) or resumed or job.state is JobState.REFUSED:
         return replace(decision, job_id=kept.id)
-    if waits := wait_again(connection, seen, kept, job):
+    if waits := wait_again(connection, kept, job):
         return replace(decision, job_id=waits)
     if job.state is kept.state is JobState.WAITING:
         renew_reason(connection, kept.id, job)

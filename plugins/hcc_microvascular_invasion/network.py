@@ -49,12 +49,12 @@ def check_settings():
 
 
 def check_heat_layers(network):
-    """Raise `ValueError` where a layer is named for Grad-CAM that the network does not have."""
-    known = dict(network.named_modules())
+    """Raise `ValueError` where a layer is named for Grad-CAM that the network has no map of."""
+    known = {name: layer for name, layer in network.named_modules() if name}
     for layer in heat_layers().values():
-        if layer not in known:
+        if isinstance(known.get(layer), (nn.ModuleList, nn.ModuleDict, nn.Dropout, type(None))):
             raise ValueError(
-                f'cam_layer is {layer!r}, which the network does not have; set it to ""'
+                f'cam_layer is {layer!r}, which the network has no map of; set it to ""'
             )
 
 

@@ -25,6 +25,7 @@ from node.storage.delivery_rows import evidence_of_job
 from node.storage.intake_rows import list_studies
 from node.storage.job_rows import get_job, get_report
 from node.storage.retry_rows import retry_job
+from node.withdrawals import withdraw_job
 from node.worker import Compute
 from tests.hospital import Hospital, open_hospital, rule_for
 from tests.make import ct_series, mr_series, rtstruct, shared_data, with_identity_of
@@ -623,23 +624,75 @@ def test_a_rule_that_holds_a_study_does_not_starve_the_chain_of_two_others(tmp_p
     assert study.state is StudyState.HELD
 
 
-def test_s21_another_plugins_result_that_was_taken_back_is_not_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize("copy", [0, 1])
+def test_s21_another_plugins_result_that_was_taken_back_is_not_used(
+    tmp_path: Path, copy: int
+) -> None:
+    """Each profile has a copy under a UID of its own; whoever rejects it names the one it has."""
     ct = images()
-    with opened(tmp_path, roi=AUTOMATIC, finds=True) as hospital:
+    plugins = write_roi_plugin(tmp_path / "plugins", roi=AUTOMATIC)
+    write_finder(plugins, found=True)
+    rules = [rule_for("contour_volume", name="contours"), rule_for("finder", name="find")]
+    rules = [replace(rule, destinations=("pacs", "web")) for rule in rules]
+    with open_hospital(tmp_path, plugins, *rules, also=OHIF) as hospital:
         hospital.receive(ct)
         hospital.sweep()
         (finder,) = by_plugin(hospital, ct, "finder")
-        (made,) = [
+        made = [
             dcmread(hospital.node.files.absolute(one.path))
             for one in evidence_of_job(hospital.node.db, finder.id)
             if one.role == "seg"
         ]
-        hospital.receive([note_on(ct, made)])
+        assert len({ds.SOPInstanceUID for ds in made}) == 2
+        hospital.receive([note_on(ct, made[copy])])
         for _ in range(3):
             hospital.sweep()
         found = ended(hospital, ct)
 
     assert found == [(JobState.REFUSED, "ROI_REJECTED", [])]
+
+
+def test_s8_another_plugins_result_that_was_withdrawn_is_not_used(tmp_path: Path) -> None:
+    ct = images()
+    with opened(tmp_path, roi=AUTOMATIC, finds=True) as hospital:
+        compute = hospital.worker._process
+        hospital.worker._process = failing(compute, "contour_volume")
+        hospital.receive(ct)
+        for _ in range(5):
+            hospital.sweep()
+        hospital.worker._process = compute
+        (finder,) = by_plugin(hospital, ct, "finder")
+        (failed,) = by_plugin(hospital, ct, "contour_volume")
+        assert failed.state is JobState.FAILED
+        withdraw_job(hospital.node, finder.id, reason="wrong lesion", now=hospital.now)
+        retried(hospital, failed)
+        *_, last = by_plugin(hospital, ct, "contour_volume")
+
+    assert (last.state, last.reason_code) == (JobState.REFUSED, "ROI_MISSING")
+    assert f"the result of job {finder.id} was withdrawn" in last.reason
+
+
+def test_a_job_waits_for_a_retried_one_that_uses_a_contour_itself(tmp_path: Path) -> None:
+    ct = images()
+    plugins = write_roi_plugin(tmp_path / "plugins")
+    chained = 'from = "contour_volume"\nwhen_missing = "automatic"'
+    mass = '["4147007", "SCT", "Mass"]'
+    write_roi_plugin(tmp_path / "plugins", name="second", roi=chained, code=mass)
+    rules = [rule_for("contour_volume", name="contours"), rule_for("second", name="second")]
+    with open_hospital(tmp_path, plugins, *rules) as hospital:
+        compute = hospital.worker._process
+        hospital.worker._process = failing(compute, "contour_volume")
+        hospital.receive([*ct, binary(ct, blob(SHAPE))])
+        for _ in range(5):
+            hospital.sweep()
+        hospital.worker._process = compute
+        (failed,) = by_plugin(hospital, ct, "contour_volume")
+        retried(hospital, failed)
+        for _ in range(2):
+            hospital.sweep()
+        found = [job.state for job in by_plugin(hospital, ct, "second")]
+
+    assert found == [JobState.REFUSED, JobState.COMPLETED]
 
 
 def test_a_job_that_lacked_the_result_of_a_failed_one_begins_when_that_is_repaired(

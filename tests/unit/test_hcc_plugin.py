@@ -405,6 +405,7 @@ def test_a_network_for_the_control_speaks_only_where_it_is_asked_for(made):
         ({"attention_from_stage": 0}, "attention_from_stage is 0 in the manifest"),
         ({"branches": "regions", "cam_layer": "towers.0.layer3"}, 'with branches = "regions"'),
         ({"cam_layer": "towers.0.layer9"}, "cam_layer is 'towers.0.layer9', which the network"),
+        ({"cam_layer": "towers"}, "cam_layer is 'towers', which the network has no map of"),
         # A margin that hides what enhances around.
         ({"margin_mm": 6.0}, "margin_mm is 6.0 in the manifest; set a number from 10 to 500"),
         ({"window_low_hu": 300}, "window_low_hu to window_high_hu is 300 to 215"),

@@ -15,11 +15,12 @@ from pydicom.uid import (
 )
 
 from node.dicom.rejection_notes import rejected_by
-from node.errors import MalformedDataset
+from node.errors import MalformedDataset, NodeError
 from node.manifest import Code, RoiRole
-from node.model import JobState, StudyState
+from node.model import Job, JobState, StudyState
 from node.routing.waiting import look_at_waiting
 from node.storage.intake_rows import change_study
+from node.storage.job_rows import claim_job, end_job, rerun
 from node.storage.retry_rows import retry_job
 from tests.make import ct_series, part10
 from tests.regions_case import binary, blob, group, note_on, report, segment_reference
@@ -160,6 +161,56 @@ def test_a_job_that_waited_in_vain_waits_anew_when_it_is_retried(site: RoutingSi
     assert not look_at_waiting(site.db, site.settings, site.manifests, now=site.now)
     site.route([seg(images)])
     assert (site.jobs[-1].id, site.jobs[-1].state) == (waits.id, JobState.SCHEDULED)
+
+
+@pytest.mark.parametrize("when", ["while images come", "before the rules look", "before more"])
+def test_a_retried_wait_begins_anew_whatever_happens_until_the_rules_look(
+    site: RoutingSite, when: str
+):
+    images = images_of(site)
+    site.route(images)
+    site.now += 30 * DAY_S
+    look_at_waiting(site.db, site.settings, site.manifests, now=site.now)
+    (ended,) = site.jobs
+
+    if when == "before more":
+        retry_job(site.db, ended.id, now=site.now)
+    site.store([of_another_kind(images)])
+    if when == "while images come":
+        retry_job(site.db, ended.id, now=site.now)
+    site.complete()
+    if when == "before the rules look":
+        retry_job(site.db, ended.id, now=site.now)
+    site.dispatch()
+
+    assert [job.state for job in site.jobs] == [JobState.REFUSED, JobState.WAITING]
+    assert site.jobs[0].reason.endswith("; retried")
+
+
+def test_of_several_runs_the_last_one_is_retried(site: RoutingSite):
+    images = images_of(site)
+    site.route([*images, seg(images)])
+    first = fails(site)
+    last = rerun(site.db, first.id, now=site.now)
+    fails(site)
+
+    with pytest.raises(NodeError, match=f"run 2 of the same work, {last.id}, is newer and FAILED"):
+        retry_job(site.db, first.id, now=site.now)
+    retry_job(site.db, last.id, now=site.now)
+    site.dispatch()
+
+    assert [job.state for job in site.jobs] == [JobState.FAILED, JobState.SCHEDULED]
+
+
+def fails(site: RoutingSite) -> Job:
+    """Let the job that is scheduled fail for good."""
+    for _ in range(2):
+        site.now += 1.0
+        held = claim_job(site.db, "worker", now=site.now, lease_s=60.0)
+        assert held is not None
+        said = {"code": "NODE_ERROR", "reason": "its device is gone", "now": site.now}
+        end_job(site.db, held, "worker", state=JobState.SCHEDULED, **said)
+    return held
 
 
 def test_a_late_report_alone_begins_no_wait_that_is_over(site: RoutingSite):
